@@ -1,0 +1,27 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What the subcommands share: options and the error for wrong usage."""
+
+import argparse
+
+from vaephot.exceptions import VaephotError
+
+__all__ = ['UsageError', 'add_common_options']
+
+
+class UsageError(VaephotError, ValueError):
+    """Arguments that cannot be used together; the exit code is 2."""
+
+
+def add_common_options(subparsers):
+    """
+    Give every command of ``subparsers`` the options that all have.
+
+    Parameters
+    ----------
+    subparsers : argparse._SubParsersAction
+        What ``ArgumentParser.add_subparsers`` returned.
+    """
+    for parser in subparsers.choices.values():
+        parser.add_argument(
+            '--debug', action='store_true', default=argparse.SUPPRESS,
+            help='show the traceback of an error')
