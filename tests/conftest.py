@@ -1,10 +1,14 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Fixtures and rules for all tests."""
 
+import os
 import sys
 from importlib.util import find_spec
 
 import pytest
+
+# figures are drawn without a display
+os.environ.setdefault('MPLBACKEND', 'agg')
 
 
 def pytest_collection_modifyitems(items):
