@@ -33,7 +33,7 @@ MODULES = sorted(item.name for item in pkgutil.walk_packages(
     vaephot.__path__, 'vaephot.') if item.name != 'vaephot.__main__')
 
 # import each module without those of the package that came before it
-ALONE = '''
+ALONE = """
 import importlib, json, sys, traceback
 sys.modules['galsim'] = None
 errors = {}
@@ -45,14 +45,14 @@ for name in json.loads(sys.argv[1]):
     except Exception:
         errors[name] = traceback.format_exc()
 print(json.dumps(errors))
-'''
+"""
 
-LOADED = '''
+LOADED = """
 import importlib, json, sys
 for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
 print(json.dumps(sorted(sys.modules)))
-'''
+"""
 
 
 def run(code, names):
