@@ -1,0 +1,248 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Which sources are fitted together, and on which pixels.
+
+Sources whose footprints overlap form one fit group, whatever their
+parents. A group with more sources, or a larger one, than the fit takes at
+once is cut into pieces; each piece is fitted with its nearest neighbours,
+which count for nothing but their influence.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = ['MAX_SOURCES', 'STAMP_SIZES', 'Piece', 'SourceList',
+           'group_sources', 'make_pieces', 'segment_boxes']
+
+# sides of stamps that are fitted; each piece takes the smallest that holds it
+STAMP_SIZES = (32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 256)
+# sources of a piece, its neighbours included, and without them
+MAX_SOURCES = 10
+MAX_CORE = 5
+# pixels around a segment in which its sources still matter, in FWHM
+FOOTPRINT_FWHM = 0.75
+# sky around a piece, in FWHM and at least in pixels
+MARGIN_FWHM = 2.0
+MIN_MARGIN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceList:
+    """
+    Sources to be fitted.
+
+    Parameters
+    ----------
+    x, y : `numpy.ndarray`, (n,)
+        Where they were found, in pixels of the image.
+    parent : `numpy.ndarray` of int, (n,)
+        Label of the segment they lie in, 0 outside of all.
+    position_sigma : `numpy.ndarray`, (n,)
+        Prior 1-sigma of the positions in pixels.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    parent: np.ndarray
+    position_sigma: np.ndarray
+
+    def __len__(self):
+        return len(self.x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """
+    Sources fitted at once.
+
+    Parameters
+    ----------
+    core : tuple of int
+        Sources that are measured here.
+    halo : tuple of int
+        Sources that are fitted along and measured elsewhere.
+    ix, iy : int
+        First column and row of the stamp; may lie outside the image.
+    size : int
+        Side of the stamp.
+    cropped : bool
+        Whether the sources' footprints are larger than the stamp.
+    """
+
+    core: tuple[int, ...]
+    halo: tuple[int, ...]
+    ix: int
+    iy: int
+    size: int
+    cropped: bool
+
+    @property
+    def members(self):
+        """All sources of the piece, the core first."""
+        return self.core + self.halo
+
+
+def segment_boxes(segm_data, labels, slices):
+    """
+    Bounding boxes of segments.
+
+    Parameters
+    ----------
+    segm_data : `numpy.ndarray` of int, (ny, nx)
+        Segmentation; not read, only for its shape.
+    labels : sequence of int
+        Labels, in the order of ``slices``.
+    slices : sequence of tuple of slice
+        Slices of the segments.
+
+    Returns
+    -------
+    dict
+        Label to ``(x_min, x_max, y_min, y_max)``, upper ends excluded.
+    """
+    return {int(label): (sx.start, sx.stop, sy.start, sy.stop)
+            for label, (sy, sx) in zip(labels, slices, strict=True)}
+
+
+def _group_numbers(sources, segm_data, reach):
+    """Number of the connected footprint that each source lies in."""
+    footprint = segm_data > 0
+    loose = np.flatnonzero(sources.parent == 0)
+    iy = np.clip(np.rint(sources.y).astype(int), 0, segm_data.shape[0] - 1)
+    ix = np.clip(np.rint(sources.x).astype(int), 0, segm_data.shape[1] - 1)
+    if len(loose):
+        footprint = footprint.copy()
+        footprint[iy[loose], ix[loose]] = True
+    distance = ndimage.distance_transform_edt(~footprint)
+    numbers, _ = ndimage.label(distance <= reach, np.ones((3, 3)))
+    return numbers[iy, ix]
+
+
+def group_sources(sources, segm_data, fwhm):
+    """
+    Find the sources whose footprints overlap.
+
+    Parameters
+    ----------
+    sources : SourceList
+        Sources.
+    segm_data : `numpy.ndarray` of int, (ny, nx)
+        Segmentation of the parents.
+    fwhm : float
+        Width of the PSF in pixels.
+
+    Returns
+    -------
+    list of `numpy.ndarray` of int
+        Indices of the sources of each group, by the first of them.
+    """
+    if not len(sources):
+        return []
+    reach = max(1.5, FOOTPRINT_FWHM * fwhm)
+    numbers = _group_numbers(sources, segm_data, reach)
+    order = np.argsort(numbers, kind='stable')
+    cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+    groups = np.split(order, cuts)
+    return sorted((np.sort(g) for g in groups), key=lambda g: g[0])
+
+
+def _halves(sources, members):
+    """Cut a set of sources across its longer side."""
+    x, y = sources.x[members], sources.y[members]
+    along = x if np.ptp(x) >= np.ptp(y) else y
+    order = members[np.argsort(along, kind='stable')]
+    middle = len(order) // 2
+    return np.sort(order[:middle]), np.sort(order[middle:])
+
+
+def _span(sources, members, boxes, margin):
+    """Box around sources and, where they fill it, their segments."""
+    x, y = sources.x[members], sources.y[members]
+    limits = [x.min(), x.max() + 1, y.min(), y.max() + 1]
+    for label in np.unique(sources.parent[members]):
+        if label > 0:
+            box = boxes[int(label)]
+            limits = [min(limits[0], box[0]), max(limits[1], box[1]),
+                      min(limits[2], box[2]), max(limits[3], box[3])]
+    return (limits[0] - margin, limits[1] + margin,
+            limits[2] - margin, limits[3] + margin)
+
+
+def _place(span, centre):
+    """Smallest stamp that holds a box, and whether it really does."""
+    need = max(span[1] - span[0], span[3] - span[2])
+    fits = [size for size in STAMP_SIZES if size >= need]
+    size = fits[0] if fits else STAMP_SIZES[-1]
+    middle = (((span[0] + span[1]) / 2, (span[2] + span[3]) / 2)
+              if fits else centre)
+    ix, iy = (int(round(m - size / 2)) for m in middle)
+    return ix, iy, size, not fits
+
+
+def _neighbours(sources, core, others, reach):
+    """The others that lie nearest to a core, as many as fit."""
+    if not len(others):
+        return others
+    distance = np.hypot(sources.x[others][:, None] - sources.x[core],
+                        sources.y[others][:, None] - sources.y[core])
+    nearest = distance.min(1)
+    order = np.argsort(nearest, kind='stable')
+    order = order[nearest[order] < reach][:MAX_SOURCES - len(core)]
+    return np.sort(others[order])
+
+
+def _cut(sources, members, span_of):
+    """Cut a group until each part is small enough."""
+    span = span_of(members)
+    large = max(span[1] - span[0], span[3] - span[2]) > STAMP_SIZES[-1]
+    if len(members) <= MAX_CORE or (len(members) == 1 and large):
+        return [members]
+    return [part for half in _halves(sources, members)
+            for part in _cut(sources, half, span_of)]
+
+
+def make_pieces(sources, groups, boxes, fwhm):
+    """
+    Cut groups into what the fit takes at once.
+
+    Parameters
+    ----------
+    sources : SourceList
+        Sources.
+    groups : list of `numpy.ndarray` of int
+        What `group_sources` returned.
+    boxes : dict
+        What `segment_boxes` returned.
+    fwhm : float
+        Width of the PSF in pixels.
+
+    Returns
+    -------
+    list of Piece
+        Every source is in the core of exactly one.
+    """
+    margin = max(MIN_MARGIN, MARGIN_FWHM * fwhm)
+    pieces = []
+    for members in groups:
+        span = _span(sources, members, boxes, margin)
+        whole = (len(members) <= MAX_SOURCES
+                 and max(span[1] - span[0], span[3] - span[2])
+                 <= STAMP_SIZES[-1])
+        parts = [members] if whole else _cut(
+            sources, members,
+            lambda m: _span(sources, m, {}, margin)
+            if len(m) > 1 else _span(sources, m, boxes, margin))
+        for core in parts:
+            halo = _neighbours(sources, core, np.setdiff1d(members, core),
+                               3 * margin)
+            both = np.concatenate([core, halo])
+            box = span if whole else _span(
+                sources, both, {}, margin)
+            centre = (sources.x[core].mean(), sources.y[core].mean())
+            ix, iy, size, cropped = _place(box, centre)
+            pieces.append(Piece(core=tuple(core.tolist()),
+                                halo=tuple(halo.tolist()), ix=ix, iy=iy,
+                                size=size, cropped=cropped))
+    return pieces

@@ -1,0 +1,151 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Draw fitted sources, each on the smallest box that holds its light."""
+
+import math
+
+import numpy as np
+import torch
+from photutils.aperture import BoundingBox
+
+from vaephot.deblend.groups import STAMP_SIZES
+
+__all__ = ['FrameModel', 'draw_sources']
+
+# share of the flux of every band that a box must hold, and what it aims at
+MIN_ENCLOSED = 0.99
+AIM_ENCLOSED = 0.9905
+# largest stamp of a single source, in pixels
+MAX_DRAW_SIZE = 512
+DRAW_SIZES = (*STAMP_SIZES, 320, 384, MAX_DRAW_SIZE)
+DRAW_PIXELS = 200_000
+
+
+def _ring_index(size):
+    """Chebyshev distance of pixels from the central one."""
+    distance = np.abs(np.arange(size) - size // 2)
+    return np.maximum(distance[:, None], distance[None, :]).ravel()
+
+
+def _half_width(images):
+    """Half-width of the centred square with enough light, or None."""
+    n_bands, size, _ = images.shape
+    ring = _ring_index(size)
+    enclosed = np.stack([
+        np.cumsum(np.bincount(ring, image.ravel(), size // 2 + 1))
+        for image in images]).min(0)
+    enough = np.flatnonzero(enclosed >= AIM_ENCLOSED)
+    return int(enough[0]) if len(enough) else None
+
+
+def _first_size(scale, psf_reach):
+    """Stamp to try first for a half-light radius and a PSF."""
+    need = 2 * psf_reach + 4 * math.ceil(scale)
+    fits = [size for size in DRAW_SIZES if size >= need]
+    return fits[0] if fits else DRAW_SIZES[-1]
+
+
+class FrameModel:
+    """
+    Sum of the models of all sources, on the whole frame.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(n_bands, ny, nx)``.
+    """
+
+    def __init__(self, shape):
+        self.image = np.zeros(shape)
+
+    def add(self, bbox, model):
+        """
+        Add the model of a source.
+
+        Parameters
+        ----------
+        bbox : `~photutils.aperture.BoundingBox`
+            Its box, inside the frame.
+        model : `numpy.ndarray`, (n_bands, h, w)
+            Its image.
+        """
+        self.image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
+
+
+def _clip(ix, iy, image, shape):
+    """Cut a stamp to the frame."""
+    ny, nx = shape
+    height, width = image.shape[1:]
+    x0, x1 = max(ix, 0), min(ix + width, nx)
+    y0, y1 = max(iy, 0), min(iy + height, ny)
+    if x0 >= x1 or y0 >= y1:  # outside: the nearest pixel, without light
+        x0 = min(max(ix, 0), nx - 1)
+        y0 = min(max(iy, 0), ny - 1)
+        return (BoundingBox(x0, x0 + 1, y0, y0 + 1),
+                np.zeros((len(image), 1, 1), image.dtype))
+    return (BoundingBox(x0, x1, y0, y1),
+            image[:, y0 - iy:y1 - iy, x0 - ix:x1 - ix])
+
+
+def _draw_run(fitter, parameters, size):
+    """Unit-flux stamps of sources, centred on their pixels."""
+    corner = np.rint(parameters[:, :2]).astype(int) - size // 2
+    local = parameters.copy()
+    local[:, :2] -= corner
+    values = torch.as_tensor(local, dtype=fitter.dtype, device=fitter.device)
+    renderer = fitter.renderer(size, [tuple(p) for p in parameters[:, :2]])
+    images = renderer.templates(fitter.decoder.from_parameters(values),
+                                values[:, :2], len(values))
+    return corner, images.cpu().double().numpy()
+
+
+def draw_sources(fitter, parameters, flux, shape):
+    """
+    Model images of fitted sources.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Draws templates.
+    parameters : `numpy.ndarray`, (n, n_parameters)
+        Fitted parameters, positions in the image.
+    flux : `numpy.ndarray`, (n, n_bands)
+        Fitted fluxes.
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+
+    Returns
+    -------
+    boxes : list of `~photutils.aperture.BoundingBox`
+        Boxes inside the frame that hold at least 99 % of the light that
+        falls on it, in every band.
+    models : list of `numpy.ndarray`, (n_bands, h, w), float32
+        Models in the boxes.
+    truncated : `numpy.ndarray` of bool, (n,)
+        Whether the largest stamp did not hold as much.
+    """
+    n = len(parameters)
+    boxes, models = [None] * n, [None] * n
+    truncated = np.zeros(n, bool)
+    waiting = {}
+    for i in range(n):
+        scale = float(np.exp(parameters[i, 2]))
+        waiting.setdefault(_first_size(scale, fitter.psf_reach), []).append(i)
+    for size in DRAW_SIZES:
+        members = waiting.pop(size, [])
+        step = max(1, DRAW_PIXELS // size ** 2)
+        for start in range(0, len(members), step):
+            run = members[start:start + step]
+            corners, images = _draw_run(fitter, parameters[run], size)
+            for i, (ix, iy), image in zip(run, corners, images, strict=True):
+                half = _half_width(image)
+                if half is None and size < MAX_DRAW_SIZE:
+                    larger = DRAW_SIZES[DRAW_SIZES.index(size) + 1]
+                    waiting.setdefault(larger, []).append(i)
+                    continue
+                truncated[i] = half is None
+                cut = 0 if half is None else max(0, size // 2 - half)
+                stop = size - cut + (1 if cut else 0)
+                image = image[:, cut:stop, cut:stop] * flux[i][:, None, None]
+                boxes[i], models[i] = _clip(
+                    ix + cut, iy + cut, image.astype(np.float32), shape)
+    return boxes, models, truncated

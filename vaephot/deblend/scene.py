@@ -1,0 +1,510 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Fit all sources of an image, piece by piece.
+
+A `SceneFitter` holds what stays the same during a call: pixels, PSFs,
+networks and settings. Its methods go from positions to start values, from
+those to fitted parameters, and from these to model images.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from vaephot.deblend.fluxes import linear_system, solve_fluxes
+from vaephot.deblend.groups import (group_sources, make_pieces,
+                                    segment_boxes)
+from vaephot.deblend.refine import GroupBatch, fit_groups
+from vaephot.deblend.start import bin_factors, cut_stamps, pool_posterior
+from vaephot.models.encoder import Gaussian
+from vaephot.models.render import Renderer, make_transfer, padded_size
+
+__all__ = ['SceneFit', 'SceneFitter']
+
+# places for sources in a batch: pieces with fewer have empty ones
+PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
+# pixel-sources of a batch on a processor; on a GPU 64 times as many
+BATCH_PIXELS = 300_000
+# stamps that the encoder sees at once
+ENCODER_BATCH = 256
+# logarithm of the size [px] and precision that make a galaxy a point
+POINT_LOG_SIZE = -3.5
+POINT_PRECISION = 1e8
+# light of other pieces, in units of the noise, that asks for another round
+FOREIGN_SIGMA = 0.1
+MAX_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneFit:
+    """
+    Fitted sources, arrays over all of them in their order.
+
+    Parameters
+    ----------
+    parameters : `numpy.ndarray`, (n, n_parameters)
+        Positions in the image.
+    flux, flux_err : `numpy.ndarray`, (n, n_bands)
+        Fluxes and 1-sigma errors in units of the data.
+    covariance : `numpy.ndarray`, (n, m, m)
+        Of the fluxes, then the parameters of each source, its neighbours
+        marginalised.
+    converged, cropped : `numpy.ndarray` of bool, (n,)
+        Whether the fit of its piece converged, and whether the piece is
+        larger than the largest stamp.
+    snr : `numpy.ndarray`, (n, n_bands)
+        Point-source signal-to-noise ratio that the prior went by.
+    prior_distance : `numpy.ndarray`, (n,)
+        Squared distance of the latent from its prior mean.
+    """
+
+    parameters: np.ndarray
+    flux: np.ndarray
+    flux_err: np.ndarray
+    covariance: np.ndarray
+    converged: np.ndarray
+    cropped: np.ndarray
+    snr: np.ndarray
+    prior_distance: np.ndarray
+
+
+def _empty_fit(n, n_bands, n_parameters, snr):
+    """Arrays of a fit, all zero."""
+    n_all = n_bands + n_parameters
+    return SceneFit(
+        parameters=np.zeros((n, n_parameters)), flux=np.zeros((n, n_bands)),
+        flux_err=np.zeros((n, n_bands)),
+        covariance=np.zeros((n, n_all, n_all)), converged=np.zeros(n, bool),
+        cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n))
+
+
+def _window(array, iy, ix, size, fill):
+    """Square window of ``(n_bands, ny, nx)``, filled beyond the edges."""
+    n_bands, ny, nx = array.shape
+    out = np.full((n_bands, size, size), fill, dtype=array.dtype)
+    y0, y1, x0, x1 = max(iy, 0), min(iy + size, ny), max(ix, 0), min(
+        ix + size, nx)
+    if y0 < y1 and x0 < x1:
+        out[:, y0 - iy:y1 - iy, x0 - ix:x1 - ix] = array[:, y0:y1, x0:x1]
+    return out
+
+
+def _sharpness(image, factor):
+    """Flux error of a point source for a pixel noise of one."""
+    offset = len(image) // 2 % factor
+    pixels = image[offset::factor, offset::factor]
+    return pixels.sum() / np.sqrt((pixels ** 2).sum())
+
+
+def _reach(image, factor):
+    """Half-width [px] of the square that holds 99 % of a PSF."""
+    distance = np.abs(np.arange(len(image)) - len(image) // 2)
+    ring = np.maximum(distance[:, None], distance[None, :]).ravel()
+    enclosed = np.cumsum(np.bincount(ring, image.ravel()))
+    return int(np.ceil(np.argmax(enclosed >= 0.99) / factor))
+
+
+def _runs(items, key, limit):
+    """Items with equal keys in runs of limited length, in order."""
+    table = {}
+    for item in items:
+        table.setdefault(key(item), []).append(item)
+    for value, members in table.items():
+        step = limit(value)
+        for start in range(0, len(members), step):
+            yield value, members[start:start + step]
+
+
+class SceneFitter:
+    """
+    Fit the sources of one observation.
+
+    Parameters
+    ----------
+    observation : `~vaephot.deblend.inputs.Observation`
+        Images, noise, PSFs.
+    vae : `~vaephot.models.vae.VAE`
+        The second autoencoder, in float32, on its device.
+    decoder : `~vaephot.models.decoder.Decoder`
+        Its decoder in the precision of the fit.
+    settings : `~vaephot.deblend.refine.FitSettings`
+        How far the fit goes.
+    device : str
+        Torch device.
+    batch_size : int or None
+        Pieces fitted at once, and stamps encoded at once; `None`: what
+        fits the memory.
+    """
+
+    def __init__(self, observation, vae, decoder, settings, *, device='cpu',
+                 batch_size=None):
+        self.observation = observation
+        self.vae = vae
+        self.decoder = decoder
+        self.settings = settings
+        self.device = device
+        self.batch_size = batch_size
+        self.dtype = decoder.sigma.dtype if device != 'mps' else torch.float32
+        self.n_bands = len(observation.bands)
+        self.fwhm = np.array([psf.fwhm for psf in observation.psfs])
+        correlation = np.asarray(observation.noise_correlation, float)
+        self.variance = (observation.variance
+                         * correlation[:, None, None] ** 2)
+        self._transfers = {}
+        samples = [self._central_psf(psf) for psf in observation.psfs]
+        self._point_error = np.array([_sharpness(*s) for s in samples])
+        self.psf_reach = max(_reach(*s) for s in samples)
+
+    def _central_psf(self, psf):
+        ny, nx = self.observation.data.shape[1:]
+        return psf.sample((nx - 1) / 2, (ny - 1) / 2)
+
+    def _band_transfers(self, size, centres):
+        """Transfer functions of all bands at positions in the image."""
+        varies = any(psf.varies for psf in self.observation.psfs)
+        if not varies and size in self._transfers:
+            return self._transfers[size]
+        transfers = []
+        for psf in self.observation.psfs:
+            places = centres if psf.varies else centres[:1]
+            samples = [psf.sample(x, y) for x, y in places]
+            transfers.append(make_transfer(
+                [image for image, _ in samples], samples[0][1],
+                padded_size(size), device=self.device, dtype=self.dtype))
+        if not varies:
+            self._transfers[size] = transfers
+        return transfers
+
+    def renderer(self, size, centres):
+        """
+        Renderer of stamps.
+
+        Parameters
+        ----------
+        size : int
+            Side of the stamps.
+        centres : sequence of (x, y)
+            Where the stamps lie; one each.
+
+        Returns
+        -------
+        `~vaephot.models.render.Renderer`
+        """
+        return Renderer(size, self._band_transfers(size, centres))
+
+    def _tensor(self, values):
+        return torch.as_tensor(np.ascontiguousarray(values),
+                               dtype=self.dtype, device=self.device)
+
+    # ------------------------------------------------------------ batches
+    def _limit(self, key):
+        """Pieces of a batch."""
+        if self.batch_size is not None:
+            return self.batch_size
+        size, places = key
+        room = BATCH_PIXELS * (1 if self.device == 'cpu' else 64)
+        return max(1, room // (size * size * places))
+
+    def runs(self, pieces):
+        """
+        Pieces of equal shape, in batches.
+
+        Parameters
+        ----------
+        pieces : list of `~vaephot.deblend.groups.Piece`
+            Pieces.
+
+        Yields
+        ------
+        places : int
+            Places for sources in each piece.
+        run : list of `~vaephot.deblend.groups.Piece`
+            Pieces of one size.
+        """
+        def key(piece):
+            count = len(piece.members)
+            return piece.size, next(p for p in PLACES if p >= count)
+        for (_, places), run in _runs(pieces, key, self._limit):
+            yield places, run
+
+    def batch(self, run, places, data, prior):
+        """
+        Pixels and prior of pieces, ready for the fit.
+
+        Parameters
+        ----------
+        run : list of `~vaephot.deblend.groups.Piece`
+            Pieces of one size.
+        places : int
+            Places for sources in each.
+        data : `numpy.ndarray`, (n_pieces, n_bands, size, size)
+            Pixels of each piece.
+        prior : `~vaephot.models.encoder.Gaussian`
+            Prior of all sources, positions in the image.
+
+        Returns
+        -------
+        `~vaephot.deblend.refine.GroupBatch`
+        """
+        size = run[0].size
+        mask = np.stack([_window(self.observation.mask, p.iy, p.ix, size,
+                                 True) for p in run])
+        variance = self.variance
+        if variance.shape[-1] > 1:
+            variance = np.stack([_window(variance, p.iy, p.ix, size, 1.0)
+                                 for p in run])
+        else:
+            variance = np.broadcast_to(variance[None], mask.shape)
+        active = np.zeros((len(run), places))
+        for i, piece in enumerate(run):
+            active[i, :len(piece.members)] = 1
+        gain = self.observation.gain
+        centres = [(p.ix + size / 2, p.iy + size / 2) for p in run]
+        return GroupBatch(
+            self._tensor(data), self._tensor(variance), self._tensor(~mask),
+            self._tensor(active), self._gather(run, places, prior),
+            None if gain is None else self._tensor(gain),
+            self.renderer(size, centres))
+
+    def _gather(self, run, places, gaussian):
+        """Prior or start of pieces, positions in their stamps."""
+        mean = torch.zeros(len(run), places, gaussian.mean.shape[1],
+                           dtype=torch.float64)
+        precision = torch.ones_like(mean)
+        for i, piece in enumerate(run):
+            members = list(piece.members)
+            mean[i, :len(members)] = gaussian.mean[members]
+            mean[i, :len(members), 0] -= piece.ix
+            mean[i, :len(members), 1] -= piece.iy
+            precision[i, :len(members)] = gaussian.precision[members]
+        return Gaussian(mean.to(self.device, self.dtype),
+                        precision.to(self.device, self.dtype))
+
+    def _pixels(self, run, foreign=None):
+        """Data of pieces, less the light of sources of other pieces."""
+        stamps = []
+        for piece in run:
+            stamp = _window(self.observation.data, piece.iy, piece.ix,
+                            piece.size, 0.0)
+            if foreign is not None:
+                stamp = stamp - foreign(piece)
+            stamps.append(stamp)
+        return np.stack(stamps)
+
+    # -------------------------------------------------------------- start
+    def default_shapes(self, sources):
+        """
+        Small round galaxies at the places of sources.
+
+        Parameters
+        ----------
+        sources : `~vaephot.deblend.groups.SourceList`
+            Sources.
+
+        Returns
+        -------
+        `~vaephot.models.encoder.Gaussian`
+            Half-light radii of half the narrowest FWHM.
+        """
+        n = len(sources)
+        mean = torch.zeros(n, self.vae.config.n_parameters,
+                           dtype=torch.float64)
+        mean[:, 0] = torch.as_tensor(sources.x)
+        mean[:, 1] = torch.as_tensor(sources.y)
+        mean[:, 2] = float(np.log(0.5 * self.fwhm.min()))
+        return Gaussian(mean, torch.ones_like(mean))
+
+    def linear_snr(self, pieces, shapes):
+        """
+        Brightness of sources of given shapes.
+
+        Parameters
+        ----------
+        pieces : list of `~vaephot.deblend.groups.Piece`
+            Pieces.
+        shapes : `~vaephot.models.encoder.Gaussian`
+            Shapes of all sources, positions in the image.
+
+        Returns
+        -------
+        `numpy.ndarray`, (n, n_bands)
+            Their fluxes over the flux error of an isolated point source.
+        """
+        flux = np.zeros((len(shapes.mean), self.n_bands))
+        for places, run in self.runs(pieces):
+            batch = self.batch(run, places, self._pixels(run), shapes)
+            flat = batch.prior.mean.flatten(0, 1)
+            images = batch.renderer.templates(
+                self.decoder.from_parameters(flat), flat[:, :2], len(run))
+            columns = images.unflatten(0, (len(run), places)).transpose(1, 2)
+            columns = columns.flatten(3) * batch.active[:, None, :, None]
+            system = linear_system(columns, batch.data.flatten(2),
+                                   (batch.good / batch.variance).flatten(2))
+            found = solve_fluxes(system)[0].transpose(1, 2).cpu().numpy()
+            for piece, values in zip(run, found, strict=True):
+                flux[list(piece.core)] = values[:len(piece.core)]
+        xy = shapes.mean[:, :2].numpy()
+        return flux / (self.sky_rms(xy) * self._point_error)
+
+    def sky_rms(self, xy):
+        """
+        Noise of a pixel of the sky.
+
+        Parameters
+        ----------
+        xy : `numpy.ndarray`, (n, 2)
+            Positions in the image.
+
+        Returns
+        -------
+        `numpy.ndarray`, (n, n_bands)
+        """
+        if self.variance.shape[-1] == 1:
+            rms = np.sqrt(self.variance[:, 0, 0])
+            return np.broadcast_to(rms, (len(xy), self.n_bands))
+        ny, nx = self.variance.shape[1:]
+        ix, iy = (np.clip(np.rint(c).astype(int), 0, n - 1)
+                  for c, n in zip(xy.T, (nx, ny), strict=True))
+        return np.sqrt(self.variance[:, iy, ix].T)
+
+    def encode(self, sources, snr, radius):
+        """
+        Start values and prior of sources from the encoder.
+
+        Parameters
+        ----------
+        sources : `~vaephot.deblend.groups.SourceList`
+            Sources.
+        snr : `numpy.ndarray`, (n, n_bands)
+            Point-source signal-to-noise ratios.
+        radius : `numpy.ndarray`, (n,)
+            Radius of each one's share of its segment, in pixels.
+
+        Returns
+        -------
+        posterior, prior : `~vaephot.models.encoder.Gaussian`
+            Positions in the image.
+        """
+        factors = bin_factors(radius, self.fwhm.min())
+        observation = self.observation
+        reference = np.argmax(snr / self.fwhm, axis=1)
+        step = self.batch_size or ENCODER_BATCH
+        parts = []
+        for start in range(0, len(sources), step):
+            which = np.arange(start, min(start + step, len(sources)))
+            stamps = cut_stamps(
+                observation.data, self.variance, observation.mask,
+                sources.x, sources.y, factors,
+                self.vae.config.stamp_size, which=which)
+            parts.append(pool_posterior(
+                self.vae, stamps, self.fwhm, snr[which],
+                sources.position_sigma[which], factors[which],
+                device=self.device, reference=reference[which]))
+        return tuple(Gaussian(*[torch.cat(column) for column in
+                                zip(*side, strict=True)])
+                     for side in zip(*parts, strict=True))
+
+    @staticmethod
+    def force_points(gaussian, is_point):
+        """
+        Make galaxies into point sources by their prior.
+
+        Parameters
+        ----------
+        gaussian : `~vaephot.models.encoder.Gaussian`
+            Prior or start of all sources.
+        is_point : `numpy.ndarray` of bool, (n,)
+            Which of them.
+
+        Returns
+        -------
+        `~vaephot.models.encoder.Gaussian`
+        """
+        rows = torch.as_tensor(np.asarray(is_point, bool))
+        mean, precision = gaussian.mean.clone(), gaussian.precision.clone()
+        mean[rows, 2:] = 0
+        mean[rows, 2] = POINT_LOG_SIZE
+        precision[rows, 2:] = POINT_PRECISION
+        return Gaussian(mean, precision)
+
+    # ---------------------------------------------------------------- fit
+    def fit(self, sources, pieces, start, prior, snr, *, foreign=None,
+            progress=None):
+        """
+        Fit all pieces once.
+
+        Parameters
+        ----------
+        sources : `~vaephot.deblend.groups.SourceList`
+            Sources.
+        pieces : list of `~vaephot.deblend.groups.Piece`
+            Pieces to fit.
+        start, prior : `~vaephot.models.encoder.Gaussian`
+            Of all sources, positions in the image.
+        snr : `numpy.ndarray`, (n, n_bands)
+            Brightness that the prior goes by; kept in the result.
+        foreign : callable, optional
+            Light of sources of other pieces on the stamp of a piece.
+        progress : callable, optional
+            Called with the number of sources measured.
+
+        Returns
+        -------
+        SceneFit
+            Rows of sources in no core of these pieces are zero.
+        """
+        n, n_par = start.mean.shape
+        fit = _empty_fit(n, self.n_bands, n_par, snr)
+        for places, run in self.runs(pieces):
+            batch = self.batch(run, places, self._pixels(run, foreign), prior)
+            first = self._gather(run, places, start).mean
+            with torch.no_grad():
+                done = fit_groups(batch, first, self.decoder, self.settings)
+            self._store(fit, run, done)
+            if progress is not None:
+                progress(sum(len(piece.core) for piece in run))
+        latent = fit.parameters[:, 5:] - prior.mean[:, 5:].numpy()
+        return replace(fit, prior_distance=(latent ** 2).sum(1))
+
+    def _store(self, fit, run, done):
+        """Copy what belongs to the cores into the arrays."""
+        parameters = done.parameters.cpu().double().numpy()
+        flux = done.flux.cpu().double().numpy()
+        covariance = done.covariance.cpu().double().numpy()
+        places, n_par = parameters.shape[1:]
+        n_linear = places + done.background.shape[-1]
+        for i, piece in enumerate(run):
+            for k, source in enumerate(piece.core):
+                own = np.concatenate([
+                    np.arange(self.n_bands) * n_linear + k,
+                    self.n_bands * n_linear + k * n_par + np.arange(n_par)])
+                block = covariance[i][np.ix_(own, own)]
+                fit.parameters[source] = parameters[i, k]
+                fit.parameters[source, :2] += piece.ix, piece.iy
+                fit.flux[source] = flux[i, k]
+                fit.covariance[source] = block
+                fit.flux_err[source] = np.sqrt(np.maximum(
+                    np.diag(block)[:self.n_bands], 0))
+                fit.converged[source] = bool(done.converged[i])
+                fit.cropped[source] = piece.cropped
+
+    def divide(self, sources, segm):
+        """
+        Group sources and cut the groups into pieces.
+
+        Parameters
+        ----------
+        sources : `~vaephot.deblend.groups.SourceList`
+            Sources.
+        segm : `~photutils.segmentation.SegmentationImage`
+            Parents.
+
+        Returns
+        -------
+        list of `~vaephot.deblend.groups.Piece`
+        """
+        fwhm = float(self.fwhm.min())
+        groups = group_sources(sources, segm.data, fwhm)
+        boxes = segment_boxes(segm.data, segm.labels, segm.slices)
+        return make_pieces(sources, groups, boxes, fwhm)

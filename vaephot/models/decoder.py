@@ -1,0 +1,200 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+The decoder: from a latent to a unit-flux, positive, PSF-free galaxy.
+
+A galaxy is a sum of concentric elliptical Gaussians whose weights add up
+to one, so that its flux is one and nothing is negative, whatever the
+network says. Its half-light radius is the explicit size, to the last
+digit, because the widths are divided by the half-light radius of the sum.
+The network chooses the weights, which make the radial profile, and how
+much of the explicit shear each Gaussian takes, so that a round bulge may
+sit in an inclined disk. The Fourier transform is analytic: nothing is
+resampled and nothing aliases.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+__all__ = ['Decoder', 'Mixture', 'half_light_radius']
+
+# largest factor by which a Gaussian may exceed the explicit shear
+MAX_SHEAR_FACTOR = 1.5
+N_BISECTIONS = 30
+
+
+class Mixture(NamedTuple):
+    """
+    Concentric Gaussians of a batch of sources, each ``(..., j)``.
+
+    The covariance matrix of a Gaussian, in square pixels, is
+    ``[[mean + plus, cross], [cross, mean - plus]]``.
+    """
+
+    weight: torch.Tensor
+    mean: torch.Tensor
+    plus: torch.Tensor
+    cross: torch.Tensor
+
+
+def half_light_radius(weight, sigma):
+    """
+    Half-light radius of round concentric Gaussians.
+
+    Parameters
+    ----------
+    weight : `torch.Tensor`, (..., j)
+        Flux of each, adding up to one.
+    sigma : `torch.Tensor`, (j,)
+        Their widths.
+
+    Returns
+    -------
+    `torch.Tensor`, (...)
+        Radius of half the flux, in the unit of ``sigma``; differentiable
+        with respect to ``weight``.
+    """
+    inverse = 0.5 / sigma ** 2
+    fixed = weight.detach()
+    low = torch.full_like(fixed[..., :1], float(sigma.min()) ** 2)
+    high = torch.full_like(low, 4 * float(sigma.max()) ** 2)
+    for _ in range(N_BISECTIONS):
+        middle = torch.sqrt(low * high)
+        outside = (fixed * torch.exp(-middle * inverse)).sum(-1, True)
+        low = torch.where(outside > 0.5, middle, low)
+        high = torch.where(outside > 0.5, high, middle)
+    squared = torch.sqrt(low * high)
+    # one Newton step carries the derivative with respect to the weights
+    outside = weight * torch.exp(-squared * inverse)
+    slope = (outside * inverse).sum(-1).detach()
+    squared = squared[..., 0] + (outside.sum(-1) - 0.5) / slope
+    return torch.sqrt(squared)
+
+
+class Decoder(nn.Module):
+    """
+    Turn size, shear and latent into a sum of Gaussians.
+
+    Parameters
+    ----------
+    config : `~vaephot.models.config.ModelConfig`
+        Sizes of the network.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        n_out = 2 * config.n_components
+        self.network = nn.Sequential(
+            nn.Linear(config.n_latent, config.decoder_width), nn.SiLU(),
+            nn.Linear(config.decoder_width, config.decoder_width), nn.SiLU(),
+            nn.Linear(config.decoder_width, n_out))
+        log_sigma = torch.linspace(0, 1, config.n_components,
+                                   dtype=torch.float64)
+        span = torch.log(torch.tensor(config.sigma_max / config.sigma_min,
+                                      dtype=torch.float64))
+        self.register_buffer('sigma',
+                             config.sigma_min * torch.exp(span * log_sigma))
+        self._start_at_exponential()
+
+    def _start_at_exponential(self):
+        """Set the last layer so that z = 0 resembles an exponential."""
+        last = self.network[-1]
+        with torch.no_grad():
+            last.weight.mul_(0.3)
+            # weights of an exponential disk peak near its half-light radius
+            distance = torch.log(self.sigma / 0.8)
+            last.bias[:self.config.n_components] = -0.9 * distance ** 2
+            last.bias[self.config.n_components:] = 0.7
+
+    def profile(self, latent):
+        """
+        Radial profile and shear response of a latent.
+
+        Parameters
+        ----------
+        latent : `torch.Tensor`, (..., n_latent)
+            Latent.
+
+        Returns
+        -------
+        weight, sigma, shear_factor : `torch.Tensor`, (..., j)
+            Flux and width (half-light radius of the sum = 1) of each
+            Gaussian, and the factor on the explicit shear.
+        """
+        out = self.network(latent.to(self.network[0].weight.dtype))
+        logits, response = out.to(latent.dtype).chunk(2, dim=-1)
+        weight = torch.softmax(logits, dim=-1)
+        grid = self.sigma.to(latent.dtype)
+        sigma = grid / half_light_radius(weight, grid)[..., None]
+        return weight, sigma, MAX_SHEAR_FACTOR * torch.sigmoid(response)
+
+    def forward(self, log_size, eta, latent):
+        """
+        Gaussians of a batch of sources.
+
+        Parameters
+        ----------
+        log_size : `torch.Tensor`, (...)
+            Natural logarithm of the half-light radius in pixels.
+        eta : `torch.Tensor`, (..., 2)
+            Conformal shear (Bernstein & Jarvis 2002, eq. 2.8): its
+            length is minus the logarithm of the axis ratio of a Gaussian
+            with shear factor 1, its direction twice the position angle.
+        latent : `torch.Tensor`, (..., n_latent)
+            Latent.
+
+        Returns
+        -------
+        Mixture
+            Each entry ``(..., j)``.
+        """
+        weight, sigma, factor = self.profile(latent)
+        variance = (torch.exp(log_size)[..., None] * sigma) ** 2
+        # the small constant keeps the derivative finite at zero shear
+        length = factor * torch.sqrt((eta ** 2).sum(-1, True) + 1e-12)
+        elongation = variance * factor * torch.sinh(length) / length
+        return Mixture(weight, variance * torch.cosh(length),
+                       elongation * eta[..., :1], elongation * eta[..., 1:])
+
+    def from_parameters(self, parameters):
+        """
+        Gaussians of sources given by their parameter vectors.
+
+        Parameters
+        ----------
+        parameters : `torch.Tensor`, (..., n_parameters)
+            Parameters in the order of
+            `~vaephot.models.config.PARAMETER_NAMES`, then the latent.
+
+        Returns
+        -------
+        Mixture
+        """
+        return self(parameters[..., 2], parameters[..., 3:5],
+                    parameters[..., 5:])
+
+    def jacobian(self, parameters):
+        """
+        Gaussians and their derivatives.
+
+        Parameters
+        ----------
+        parameters : `torch.Tensor`, (n, n_parameters)
+            Parameters of the sources.
+
+        Returns
+        -------
+        mixture : Mixture
+            Each entry ``(n, j)``.
+        derivative : Mixture
+            Each entry ``(n, j, n_parameters - 2)``: with respect to
+            size, shear and latent.
+        """
+        def stacked(shape):
+            out = self(shape[0], shape[1:3], shape[3:])
+            return (torch.stack(out),) * 2
+        forward = torch.func.jacfwd(stacked, has_aux=True)
+        derivative, value = torch.func.vmap(forward)(parameters[:, 2:])
+        return Mixture(*value.unbind(1)), Mixture(*derivative.unbind(1))

@@ -1,0 +1,146 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+The encoder: what one band's stamp says about the source at its centre.
+
+It returns not a posterior but the evidence of that band alone: for each
+parameter a value and a precision. Evidence of several bands adds up, and
+the prior is one more term, so one network serves any number of bands and
+another band can only sharpen the answer.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vaephot.models.normalization import N_CHANNELS
+
+__all__ = ['Encoder', 'Evidence', 'Gaussian', 'combine']
+
+# range of the logarithm of a precision: 1-sigma from 150 to 1e-5
+LOG_PRECISION_RANGE = (-10.0, 23.0)
+
+
+class Gaussian(NamedTuple):
+    """Independent normal distributions: ``mean`` and ``precision``."""
+
+    mean: torch.Tensor
+    precision: torch.Tensor
+
+
+class Evidence(NamedTuple):
+    """Gaussian factor of a likelihood: ``mean`` and ``precision``."""
+
+    mean: torch.Tensor
+    precision: torch.Tensor
+
+
+def combine(prior, evidence, axis=None):
+    """
+    Multiply a prior by the evidence.
+
+    Parameters
+    ----------
+    prior : Gaussian
+        Prior, each entry ``(n, n_parameters)``.
+    evidence : Evidence
+        Evidence, each entry ``(n, n_parameters)``, or with one axis more
+        for the bands.
+    axis : int, optional
+        Axis of the bands; `None` for a single band.
+
+    Returns
+    -------
+    Gaussian
+        The posterior, each entry ``(n, n_parameters)``.
+    """
+    precision = evidence.precision
+    weighted = precision * evidence.mean
+    if axis is not None:
+        precision, weighted = precision.sum(axis), weighted.sum(axis)
+    total = prior.precision + precision
+    return Gaussian((prior.precision * prior.mean + weighted) / total, total)
+
+
+class _Stage(nn.Module):
+    """Halve the stamp, then one residual convolution."""
+
+    def __init__(self, n_in, n_out, kernel):
+        super().__init__()
+        self.down = nn.Conv2d(n_in, n_out, kernel, stride=2,
+                              padding=kernel // 2)
+        self.norm = nn.GroupNorm(4, n_out)
+        self.same = nn.Conv2d(n_out, n_out, 3, padding=1)
+
+    def forward(self, x):
+        x = functional.silu(self.norm(self.down(x)))
+        return x + functional.silu(self.same(x))
+
+
+class Encoder(nn.Module):
+    """
+    Turn stamps of one band into evidence on the parameters.
+
+    Parameters
+    ----------
+    config : `~vaephot.models.config.ModelConfig`
+        Sizes of the network.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        channels = (N_CHANNELS, *config.encoder_channels)
+        kernels = (5, *[3] * len(config.encoder_channels))
+        self.stages = nn.Sequential(*[
+            _Stage(n_in, n_out, kernel) for n_in, n_out, kernel
+            in zip(channels[:-1], channels[1:], kernels, strict=False)])
+        side = config.stamp_size // 2 ** len(config.encoder_channels)
+        self.head = nn.Sequential(
+            nn.Linear(channels[-1] * side ** 2 + 2, config.head_width),
+            nn.SiLU(), nn.Linear(config.head_width, config.head_width),
+            nn.SiLU(), nn.Linear(config.head_width, 2 * config.n_parameters))
+        with torch.no_grad():  # begin unsure
+            self.head[-1].bias[config.n_parameters:] -= 4
+
+    def forward(self, inputs, log_fwhm, log_snr):
+        """
+        Evidence of stamps.
+
+        Parameters
+        ----------
+        inputs : `torch.Tensor`, (n, N_CHANNELS, size, size)
+            What `~vaephot.models.normalization.encoder_inputs` returned.
+        log_fwhm, log_snr : `torch.Tensor`, (n,)
+            Natural logarithm of the PSF's FWHM in pixels and of the
+            point-source signal-to-noise ratio.
+
+        Returns
+        -------
+        Evidence
+            Each entry ``(n, n_parameters)``. Positions are relative to
+            the central pixel ``size // 2``; the logarithm of the size is
+            in pixels.
+
+        Raises
+        ------
+        ValueError
+            If the stamps have not the size of the configuration.
+        """
+        expected = (N_CHANNELS,) + (self.config.stamp_size,) * 2
+        if tuple(inputs.shape[1:]) != expected:
+            msg = (f'encoder inputs have shape {tuple(inputs.shape)}; '
+                   f'expected (n, {", ".join(map(str, expected))})')
+            raise ValueError(msg)
+        features = self.stages(inputs).flatten(1)
+        numbers = torch.stack([log_fwhm, 0.3 * log_snr], 1)
+        out = self.head(torch.cat([features, numbers.to(features)], 1))
+        mean, raw = out.chunk(2, dim=1)
+        # sizes are learned in units of the PSF
+        shift = torch.zeros_like(mean)
+        shift[:, 2] = log_fwhm
+        low, high = LOG_PRECISION_RANGE
+        # precisions are learned relative to the signal-to-noise ratio
+        raw = (raw + 2 * log_snr[:, None]).clamp(low, high)
+        return Evidence(mean + shift, torch.exp(raw))

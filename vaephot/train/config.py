@@ -1,0 +1,125 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Settings of a training run."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+
+from vaephot.models.config import ModelConfig
+
+__all__ = ['STAGES', 'TrainingConfig']
+
+STAGES = ('isolated', 'blended')
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """
+    Everything a training run depends on, besides its data.
+
+    Parameters
+    ----------
+    model : `~vaephot.models.config.ModelConfig`
+        Sizes of the networks.
+    n_steps : dict
+        Steps of each stage: ``'isolated'`` trains VAE I, ``'blended'``
+        VAE II.
+    batch_size, n_psfs : int
+        Stamps of a step and the number of PSFs they are shared among.
+    learning_rate : float
+        Peak rate; it rises over the first 3 % of the steps and falls to
+        a hundredth along a cosine.
+    template_error : float
+        Share of the model that the likelihood forgives, so that the
+        brightest galaxies do not drown the others.
+    supervised_share : float
+        Share of a stage's steps over which the known positions, sizes
+        and shears help.
+    max_gradient : float
+        Norm to which gradients are cut.
+    n_validation : int
+        Stamps of the held-out set.
+    seed : int
+        Seed of everything random.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    n_steps: dict = field(default_factory=lambda: {'isolated': 3000,
+                                                   'blended': 6000})
+    batch_size: int = 256
+    n_psfs: int = 8
+    learning_rate: float = 1e-3
+    template_error: float = 0.02
+    supervised_share: float = 0.3
+    max_gradient: float = 20.0
+    n_validation: int = 2048
+    seed: int = 1
+
+    def __post_init__(self):
+        if self.batch_size % self.n_psfs:
+            msg = (f'batch_size is {self.batch_size}; it must be a multiple '
+                   f'of n_psfs, {self.n_psfs}')
+            raise ValueError(msg)
+        if sorted(self.n_steps) != sorted(STAGES):
+            msg = (f'n_steps has the keys {sorted(self.n_steps)}; it must '
+                   f'have {sorted(STAGES)}')
+            raise ValueError(msg)
+        if self.learning_rate <= 0:
+            msg = f'learning_rate is {self.learning_rate}; it must be > 0'
+            raise ValueError(msg)
+
+    def to_dict(self):
+        """
+        Return the settings as plain numbers, lists and dictionaries.
+
+        Returns
+        -------
+        dict
+        """
+        return {**asdict(self), 'model': self.model.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values):
+        """
+        Make settings from what `to_dict` returned.
+
+        Parameters
+        ----------
+        values : dict
+            Names and values; those left out keep their defaults.
+
+        Returns
+        -------
+        TrainingConfig
+
+        Raises
+        ------
+        ValueError
+            If a name is not a setting.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            msg = (f'unknown training settings {unknown}; known are '
+                   f'{sorted(known)}')
+            raise ValueError(msg)
+        values = dict(values)
+        if 'model' in values:
+            values['model'] = ModelConfig.from_dict(values['model'])
+        return cls(**values)
+
+    @classmethod
+    def read(cls, path):
+        """
+        Read settings from a JSON file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; settings left out keep their defaults.
+
+        Returns
+        -------
+        TrainingConfig
+        """
+        with open(path, encoding='utf-8') as file:
+            return cls.from_dict(json.load(file))

@@ -1,0 +1,295 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Train the two autoencoders, in pieces if need be.
+
+A run is a folder. It holds the settings, the last checkpoint of each
+stage, the curves and, at the end, the weights. Calling `train` again goes
+on where it stopped: the same seed and store give the same weights, however
+often it was interrupted.
+"""
+
+import copy
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from vaephot.exceptions import TrainingError
+from vaephot.models.losses import supervised_loss
+from vaephot.models.vae import VAE
+from vaephot.train.checkpoints import read_checkpoint, write_checkpoint
+from vaephot.train.config import STAGES
+from vaephot.train.dataset import BlendSampler
+from vaephot.train.metrics import validation_metrics
+from vaephot.train.store import read_store, store_hash
+
+__all__ = ['Trainer', 'train']
+
+log = logging.getLogger(__name__)
+
+# a reconstruction this many nats above that of the truth counts as failed:
+# beyond it the loss grows as a logarithm
+FAILED_NATS = 300.0
+KL_WARMUP_SHARE = 0.15
+RATE_WARMUP_SHARE = 0.03
+FINAL_RATE = 0.01
+VALIDATION_BATCH = 256
+
+
+def _rate_factor(step, n_steps):
+    """Rise linearly, then fall along a cosine."""
+    warmup = max(1, RATE_WARMUP_SHARE * n_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    phase = (step - warmup) / max(1, n_steps - warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1, phase)))
+    return FINAL_RATE + (1 - FINAL_RATE) * cosine
+
+
+class Trainer:
+    """
+    One stage of a training run.
+
+    Parameters
+    ----------
+    vae : `~vaephot.models.vae.VAE`
+        Networks, trained in place.
+    stage : {'isolated', 'blended'}
+        In ``'blended'`` decoder and prior stay as they are.
+    config : `~vaephot.train.config.TrainingConfig`
+        Settings.
+    sampler : `~vaephot.train.dataset.BlendSampler`
+        Training stamps.
+    validation : list of `~vaephot.train.dataset.TrainingBatch`
+        Held-out stamps.
+    """
+
+    def __init__(self, vae, stage, config, sampler, validation):
+        self.vae = vae
+        self.stage = stage
+        self.config = config
+        self.sampler = sampler
+        self.validation = validation
+        self.n_steps = config.n_steps[stage]
+        self.step = 0
+        self.curves = []
+        self.generator = torch.Generator().manual_seed(
+            config.seed + STAGES.index(stage))
+        frozen = stage == 'blended'
+        for part in (vae.decoder, vae.prior):
+            part.requires_grad_(not frozen)
+        trained = [p for p in vae.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate)
+
+    @property
+    def finished(self):
+        """Whether all steps are done."""
+        return self.step >= self.n_steps
+
+    def _loss(self, batch):
+        """Mean loss of a batch, and its parts for the curves."""
+        reconstruction, kl, posterior = self.vae.elbo_terms(
+            batch.stamps, batch.target, batch.weight, batch.renderer,
+            batch.n_psfs, self.generator)
+        excess = reconstruction - batch.floor
+        failed = FAILED_NATS * torch.log1p(excess.clamp(min=0) / FAILED_NATS)
+        excess = torch.where(excess > 0, failed, excess)
+        progress = self.step / self.n_steps
+        beta = min(1.0, 0.1 + 0.9 * progress / KL_WARMUP_SHARE)
+        loss = (excess + beta * kl.sum(1)).mean()
+        help_ = 1 - progress / self.config.supervised_share
+        if help_ > 0:
+            scale = torch.tensor([0.1, 0.1, 0.15, 0.1, 0.1])
+            known = supervised_loss(posterior, batch.truth, scale)
+            loss = loss + help_ * (known * batch.is_galaxy).mean()
+        return loss, {'reconstruction': float(excess.detach().mean()),
+                      'kl': float(kl.detach().sum(1).mean())}
+
+    def advance(self):
+        """
+        Take one step.
+
+        Returns
+        -------
+        dict
+            Loss, reconstruction and divergence in nats.
+
+        Raises
+        ------
+        TrainingError
+            If the loss is not finite.
+        """
+        for group in self.optimizer.param_groups:
+            group['lr'] = (self.config.learning_rate
+                           * _rate_factor(self.step, self.n_steps))
+        batch = self.sampler.draw(self.config.batch_size, self.config.n_psfs)
+        loss, parts = self._loss(batch)
+        if not torch.isfinite(loss):
+            msg = (f'loss is {float(loss)} at step {self.step} of stage '
+                   f'{self.stage!r}; lower learning_rate and resume from '
+                   f'the last checkpoint')
+            raise TrainingError(msg, step=self.step, stage=self.stage)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.vae.parameters(),
+                                       self.config.max_gradient)
+        self.optimizer.step()
+        self.step += 1
+        return {'loss': float(loss.detach()), **parts}
+
+    def validate(self):
+        """
+        Score the held-out stamps.
+
+        Returns
+        -------
+        dict
+            See `~vaephot.train.metrics.validation_metrics`.
+        """
+        return validation_metrics(self.vae, self.validation)
+
+    def state(self):
+        """
+        All that is needed to go on.
+
+        Returns
+        -------
+        dict
+            Plain tensors, numbers, lists and dictionaries.
+        """
+        return {'stage': self.stage, 'step': self.step,
+                'vae': self.vae.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'curves': self.curves,
+                'generator': self.generator.get_state(),
+                'sampler': self.sampler.rng.bit_generator.state}
+
+    def restore(self, state):
+        """
+        Go back to a saved state.
+
+        Parameters
+        ----------
+        state : dict
+            What `state` returned.
+        """
+        self.step = state['step']
+        self.vae.load_state_dict(state['vae'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.curves = list(state['curves'])
+        self.generator.set_state(state['generator'])
+        self.sampler.rng.bit_generator.state = state['sampler']
+
+
+def _make_trainer(vae, stage, config, store):
+    """Trainer of a stage with its streams of stamps."""
+    size = config.model.stamp_size
+    options = {'blended': stage == 'blended',
+               'template_error': config.template_error}
+    number = STAGES.index(stage)
+    sampler = BlendSampler(read_store(store, 'train'), size,
+                           [config.seed, number, 0], **options)
+    held_out = BlendSampler(read_store(store, 'validation'), size,
+                            [config.seed, number, 1], **options)
+    n_batches = max(1, config.n_validation // VALIDATION_BATCH)
+    n_stamps = min(config.n_validation, VALIDATION_BATCH)
+    validation = [held_out.draw(n_stamps, config.n_psfs)
+                  for _ in range(n_batches)]
+    return Trainer(vae, stage, config, sampler, validation)
+
+
+def _run_stage(trainer, path, deadline, validate_every, checkpoint_every):
+    """Train until the stage or the time is over; return when done."""
+    saved = time.monotonic()
+    sums, count = {}, 0
+    while not trainer.finished and time.monotonic() < deadline:
+        for name, value in trainer.advance().items():
+            sums[name] = sums.get(name, 0) + value
+        count += 1
+        if trainer.step % validate_every == 0 or trainer.finished:
+            row = {'step': trainer.step,
+                   **{name: total / count for name, total in sums.items()},
+                   **trainer.validate()}
+            trainer.curves.append(row)
+            log.info('%s %s', trainer.stage, ' '.join(
+                f'{name} {value:.4g}' for name, value in row.items()))
+            sums, count = {}, 0
+        if time.monotonic() - saved > checkpoint_every:
+            write_checkpoint(path, trainer.state())
+            saved = time.monotonic()
+    write_checkpoint(path, trainer.state())
+
+
+def _check_settings(path, config, store):
+    """Write the settings of a new run, or check those of an old one."""
+    record = {'config': config.to_dict(), 'store': store_hash(store)}
+    file = path / 'run.json'
+    if file.exists():
+        before = json.loads(file.read_text(encoding='utf-8'))
+        if before != json.loads(json.dumps(record)):
+            msg = (f'{file} was made with other settings or another store; '
+                   f'resume with the same ones or choose an empty folder')
+            raise TrainingError(msg, path=path)
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(record, indent=1), encoding='utf-8')
+
+
+def train(store, path, config, *, max_seconds=math.inf, validate_every=200,
+          checkpoint_every=120.0):
+    """
+    Train both autoencoders, or go on with a run.
+
+    Parameters
+    ----------
+    store : str or path-like
+        Store of simulated galaxies.
+    path : str or path-like
+        Folder of the run.
+    config : `~vaephot.train.config.TrainingConfig`
+        Settings; those of a run cannot change.
+    max_seconds : float, optional
+        Stop after this time; call again to go on.
+    validate_every : int, optional
+        Steps between two looks at the held-out stamps.
+    checkpoint_every : float, optional
+        Seconds between two checkpoints.
+
+    Returns
+    -------
+    vaes : dict
+        `~vaephot.models.vae.VAE` of each stage, as far as it came.
+    finished : bool
+        Whether both stages are complete.
+    curves : dict
+        Rows of each stage: step, training and validation figures.
+
+    Raises
+    ------
+    TrainingError
+        If the folder belongs to another run or the loss diverges.
+    """
+    path = Path(path)
+    _check_settings(path, config, store)
+    deadline = time.monotonic() + max_seconds
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        vae = VAE(config.model)
+    vaes, curves = {}, {}
+    for stage in STAGES:
+        trainer = _make_trainer(vae, stage, config, store)
+        checkpoint = path / f'{stage}.pt'
+        if checkpoint.exists():
+            trainer.restore(read_checkpoint(checkpoint))
+        _run_stage(trainer, checkpoint, deadline, validate_every,
+                   checkpoint_every)
+        vaes[stage], curves[stage] = vae, trainer.curves
+        (path / 'curves.json').write_text(json.dumps(curves, indent=1),
+                                          encoding='utf-8')
+        if not trainer.finished:
+            return vaes, False, curves
+        vae = copy.deepcopy(vae)
+    return vaes, True, curves
