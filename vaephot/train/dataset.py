@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from vaephot.models.decoder import Mixture
-from vaephot.models.render import Renderer, make_transfer, padded_size
+from vaephot.models.render import (Renderer, Transfer, make_transfer,
+                                   padded_size)
 from vaephot.models.vae import StampBatch
 
 __all__ = ['BlendSettings', 'BlendSampler', 'TrainingBatch']
 
-# frequencies kept in training renders, in units of the pixels' Nyquist
-REACH = 2
+# most frequencies kept in training renders, in units of the pixels' Nyquist
+MAX_REACH = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,17 @@ class _Scene(NamedTuple):
     is_galaxy: torch.Tensor
 
 
+def _transfer(shard, n_grid):
+    """Transfer function of a shard, no further than training needs."""
+    options = {'dtype': torch.float32}
+    transfer = make_transfer([shard.psf], shard.oversampling, n_grid,
+                             **options)
+    if transfer.oversampling > MAX_REACH:
+        transfer = make_transfer([shard.psf], shard.oversampling, n_grid,
+                                 reach=MAX_REACH, **options)
+    return transfer
+
+
 def _windows(images, start_x, start_y, size):
     """Cut ``size`` windows out of images, zero beyond their edges."""
     side = images.shape[-1]
@@ -145,9 +157,7 @@ class BlendSampler:
         self.template_error = template_error
         self.rng = np.random.default_rng(seed)
         n_grid = padded_size(size)
-        self._transfers = [
-            make_transfer([s.psf], s.oversampling, n_grid, reach=REACH,
-                          dtype=torch.float32) for s in self.shards]
+        self._transfers = [_transfer(shard, n_grid) for shard in self.shards]
 
     def draw(self, n_stamps, n_psfs):
         """
@@ -164,18 +174,26 @@ class BlendSampler:
         -------
         TrainingBatch
         """
-        chosen = self.rng.choice(len(self.shards), n_psfs,
-                                 replace=n_psfs > len(self.shards))
+        chosen = self._choose(n_psfs)
         parts = [self._draw_run(self.shards[i], self._transfers[i],
                                 n_stamps // n_psfs) for i in chosen]
         stamps, *arrays = zip(*parts, strict=True)
         values = torch.cat([self._transfers[i].values for i in chosen])
-        transfer = type(self._transfers[0])(values=values,
-                                            oversampling=REACH)
+        transfer = Transfer(
+            values=values,
+            oversampling=self._transfers[chosen[0]].oversampling)
         return TrainingBatch(
             StampBatch(*[torch.cat(s) for s in zip(*stamps, strict=True)]),
             *[torch.cat(a) for a in arrays],
             renderer=Renderer(self.size, [transfer]), n_psfs=n_psfs)
+
+    def _choose(self, n_psfs):
+        """Shards whose PSFs reach equally far in frequency."""
+        first = self.rng.integers(len(self.shards))
+        reach = self._transfers[first].oversampling
+        alike = [i for i, transfer in enumerate(self._transfers)
+                 if transfer.oversampling == reach]
+        return self.rng.choice(alike, n_psfs, replace=n_psfs > len(alike))
 
     def _uniform(self, limits, shape):
         """Uniform numbers as a float32 tensor."""
