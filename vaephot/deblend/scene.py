@@ -31,8 +31,6 @@ ENCODER_BATCH = 256
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
-# light of other pieces, in units of the noise, that asks for another round
-FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
 
 

@@ -1,0 +1,184 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""From fitted parameters to what the table says of a source."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+__all__ = ['Goodness', 'Shapes', 'blendedness', 'describe', 'goodness',
+           'shapes_of']
+
+# sources whose reduced chi-square exceeds 1 by this many of its 1-sigma
+# errors, and by this much in itself, are poorly fitted
+POOR_SIGMA = 5.0
+POOR_EXCESS = 0.3
+# latents farther than this many 1-sigma from the prior are unlike training
+DOMAIN_SIGMA = 4.0
+
+
+class Shapes(NamedTuple):
+    """
+    Intrinsic shapes, each ``(n,)``.
+
+    ``half_light_radius`` in pixels, ``axis_ratio`` of the flux-weighted
+    isophotes, ``orientation`` in radians from the x towards the y axis.
+    """
+
+    half_light_radius: np.ndarray
+    axis_ratio: np.ndarray
+    orientation: np.ndarray
+
+
+class Goodness(NamedTuple):
+    """Reduced chi-square and its number of pixels, each ``(n,)``."""
+
+    reduced_chi2: np.ndarray
+    n_pixels: np.ndarray
+
+
+def shapes_of(parameters, decoder):
+    """
+    Intrinsic shapes of sources.
+
+    Parameters
+    ----------
+    parameters : `numpy.ndarray`, (n, n_parameters)
+        Fitted parameters.
+    decoder : `~vaephot.models.decoder.Decoder`
+        Decoder of the fit.
+
+    Returns
+    -------
+    Shapes
+    """
+    values = torch.as_tensor(parameters, dtype=decoder.sigma.dtype,
+                             device=decoder.sigma.device)
+    weight, _, factor = decoder.profile(values[:, 5:])
+    mean = (weight * factor).sum(-1).cpu().double().numpy()
+    eta1, eta2 = parameters[:, 3], parameters[:, 4]
+    return Shapes(np.exp(parameters[:, 2]),
+                  np.exp(-mean * np.hypot(eta1, eta2)),
+                  0.5 * np.arctan2(eta2, eta1))
+
+
+def _box(bbox):
+    """Index of a box in a ``(n_bands, ny, nx)`` array."""
+    return np.s_[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax]
+
+
+def blendedness(solution):
+    """
+    Share of a source's light that falls where others shine.
+
+    ``1 - sum(m^2) / sum(m * sum of all models)``, with ``m`` the model of
+    the source, over its box.
+
+    Parameters
+    ----------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n, n_bands)
+        0 for a source alone.
+    """
+    rows = []
+    for bbox, model in zip(solution.boxes, solution.models, strict=True):
+        model = model.astype(float)
+        own = (model ** 2).sum((1, 2))
+        both = (model * solution.model_image[_box(bbox)]).sum((1, 2))
+        rows.append(1 - own / np.where(both == 0, 1, both) if own.any()
+                    else np.zeros(len(own)))
+    return np.array(rows).reshape(len(rows), -1)
+
+
+def goodness(solution, observation):
+    """
+    Reduced chi-square of sources over their boxes, all bands.
+
+    Parameters
+    ----------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+    observation : `~vaephot.deblend.inputs.Observation`
+        Data and noise; the Poisson noise of the model is added where the
+        gain is known.
+
+    Returns
+    -------
+    Goodness
+        NaN and 0 where no pixel is good.
+    """
+    model = solution.model_image
+    variance = observation.variance
+    if observation.gain is not None:
+        gain = np.asarray(observation.gain)[:, None, None]
+        variance = variance + np.maximum(model, 0) / gain
+    square = (observation.data - model) ** 2 / variance
+    square = np.where(observation.mask, 0, square)
+    good = ~observation.mask
+    total, count = [], []
+    for bbox in solution.boxes:
+        total.append(square[_box(bbox)].sum())
+        count.append(good[_box(bbox)].sum())
+    count = np.array(count, int)
+    reduced = np.full(len(count), np.nan)
+    np.divide(total, count, out=reduced, where=count > 0)
+    return Goodness(reduced, count)
+
+
+def _flag_masked(solution, observation, radius):
+    """Sources with bad pixels within a radius of their centres."""
+    bad = observation.mask.any(0)
+    ny, nx = bad.shape
+    flags = np.zeros(len(radius), bool)
+    for i, (x, y, r) in enumerate(zip(*solution.fit.parameters[:, :2].T,
+                                      radius, strict=True)):
+        x0, x1 = int(max(x - r, 0)), int(min(x + r + 1, nx))
+        y0, y1 = int(max(y - r, 0)), int(min(y + r + 1, ny))
+        flags[i] = bad[y0:y1, x0:x1].any()
+    return flags
+
+
+def describe(solution, observation, fitter):
+    """
+    Conditions of sources that a flag should tell.
+
+    Parameters
+    ----------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+    observation : `~vaephot.deblend.inputs.Observation`
+        Data and noise.
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        What fitted them.
+
+    Returns
+    -------
+    dict
+        Name of a flag to a boolean array ``(n,)``.
+    """
+    fit = solution.fit
+    x, y = fit.parameters[:, :2].T
+    ny, nx = observation.data.shape[1:]
+    radius = np.exp(fit.parameters[:, 2]) + fitter.fwhm.min()
+    quality = goodness(solution, observation)
+    excess = quality.reduced_chi2 - 1
+    limit = POOR_SIGMA * np.sqrt(2 / np.maximum(quality.n_pixels, 1))
+    everywhere = np.ones(len(x), bool)
+    n_latent = fit.parameters.shape[1] - 5
+    far = fit.prior_distance > n_latent + DOMAIN_SIGMA * np.sqrt(2 * n_latent)
+    return {
+        'edge': ((x < radius - 0.5) | (y < radius - 0.5)
+                 | (x > nx - 0.5 - radius) | (y > ny - 0.5 - radius)),
+        'masked_pixels': _flag_masked(solution, observation, radius),
+        'psf_estimated': everywhere & observation.psf_estimated,
+        'error_estimated': everywhere & observation.error_estimated,
+        'not_converged': ~fit.converged,
+        'poor_fit': (excess > limit) & (excess > POOR_EXCESS),
+        'out_of_domain': far & ~solution.is_point,
+        'larger_than_stamp': fit.cropped | solution.truncated,
+        'no_data': ~np.isfinite(fit.flux).any(1),
+    }

@@ -1,0 +1,286 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""From positions to fitted sources and their images."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from vaephot.deblend.images import FrameModel, draw_sources
+from vaephot.deblend.scene import MAX_ROUNDS, SceneFit
+from vaephot.models.encoder import Gaussian
+
+__all__ = ['Solution', 'accepted', 'solve', 'solve_again']
+
+# light of other pieces, in units of the noise, that asks for another round
+FOREIGN_SIGMA = 0.1
+# detections below this signal-to-noise ratio are no sources of their own
+MIN_SNR = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """
+    Fitted sources with their images.
+
+    Parameters
+    ----------
+    sources : `~vaephot.deblend.groups.SourceList`
+        Where they were found.
+    is_point : `numpy.ndarray` of bool, (n,)
+        Which were fitted as point sources.
+    fit : `~vaephot.deblend.scene.SceneFit`
+        What was found.
+    prior : `~vaephot.models.encoder.Gaussian`
+        Prior of all sources, positions in the image.
+    pieces : list of `~vaephot.deblend.groups.Piece`
+        What was fitted together.
+    boxes, models, truncated
+        As `~vaephot.deblend.images.draw_sources` returns them.
+    model_image : `numpy.ndarray`, (n_bands, ny, nx)
+        Sum of all models.
+    """
+
+    sources: object
+    is_point: np.ndarray
+    fit: SceneFit
+    prior: Gaussian
+    pieces: list
+    boxes: list
+    models: list
+    truncated: np.ndarray
+    model_image: np.ndarray
+
+
+def _radii(sources, segm):
+    """Radius of each source's share of its segment, in pixels."""
+    areas = np.zeros(int(segm.max_label) + 1)
+    areas[segm.labels] = segm.areas
+    parent = np.asarray(sources.parent)
+    count = np.bincount(parent, minlength=len(areas))
+    share = areas[parent] / np.maximum(count[parent], 1)
+    return np.sqrt(share / np.pi)
+
+
+def _drawn(fitter, fit):
+    """Models of all sources and their sum."""
+    shape = fitter.observation.data.shape
+    boxes, models, truncated = draw_sources(fitter, fit.parameters, fit.flux,
+                                            shape[1:])
+    frame = FrameModel(shape)
+    for bbox, model in zip(boxes, models, strict=True):
+        frame.add(bbox, model)
+    return {'boxes': boxes, 'models': models, 'truncated': truncated,
+            'model_image': frame.image}
+
+
+def _overlap(piece, bbox, shape):
+    """Slices of a piece's stamp and of a model where both are."""
+    ny, nx = shape
+    x0, x1 = max(piece.ix, bbox.ixmin, 0), min(piece.ix + piece.size,
+                                               bbox.ixmax, nx)
+    y0, y1 = max(piece.iy, bbox.iymin, 0), min(piece.iy + piece.size,
+                                               bbox.iymax, ny)
+    if x0 >= x1 or y0 >= y1:
+        return None
+    stamp = np.s_[:, y0 - piece.iy:y1 - piece.iy,
+                  x0 - piece.ix:x1 - piece.ix]
+    own = np.s_[:, y0 - bbox.iymin:y1 - bbox.iymin,
+                x0 - bbox.ixmin:x1 - bbox.ixmin]
+    return stamp, own
+
+
+class _ForeignLight:
+    """Light that sources of other pieces throw on the stamp of a piece."""
+
+    def __init__(self, fitter, drawn):
+        self.fitter = fitter
+        self.drawn = drawn
+
+    def __call__(self, piece):
+        """Foreign light on the stamp, (n_bands, size, size)."""
+        drawn = self.drawn
+        n_bands, ny, nx = drawn['model_image'].shape
+        out = np.zeros((n_bands, piece.size, piece.size))
+        frame = _Frame(0, nx, 0, ny)
+        both = _overlap(piece, frame, (ny, nx))
+        if both is None:
+            return out
+        stamp, own = both
+        out[stamp] = drawn['model_image'][own]
+        for member in piece.members:
+            both = _overlap(piece, drawn['boxes'][member], (ny, nx))
+            if both is not None:
+                stamp, own = both
+                out[stamp] -= drawn['models'][member][own]
+        return out
+
+    def matters(self, piece):
+        """Whether the foreign light could change the fit."""
+        xy = np.array([[piece.ix + piece.size / 2,
+                        piece.iy + piece.size / 2]])
+        noise = self.fitter.sky_rms(xy)[0]
+        light = np.abs(self(piece)).max((1, 2))
+        return bool((light > FOREIGN_SIGMA * noise).any())
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Box of the whole image."""
+
+    ixmin: int
+    ixmax: int
+    iymin: int
+    iymax: int
+
+
+def _merge(old, new, rows):
+    """Arrays of one fit with some rows from another."""
+    values = {}
+    for name in SceneFit.__dataclass_fields__:
+        before = getattr(old, name).copy()
+        before[rows] = getattr(new, name)[rows]
+        values[name] = before
+    return SceneFit(**values)
+
+
+def _start(fitter, sources, pieces, segm, is_point):
+    """Start, prior and brightness of all sources from the encoder."""
+    radius = _radii(sources, segm)
+    shapes = fitter.default_shapes(sources)
+    for _ in range(2):
+        snr = fitter.linear_snr(pieces, shapes)
+        posterior, prior = fitter.encode(sources, snr, radius)
+        shapes, prior = (fitter.force_points(g, is_point)
+                         for g in (posterior, prior))
+    return shapes, prior, snr
+
+
+def _rounds(fitter, sources, pieces, fit, prior, progress):
+    """Draw, and refit what other pieces shine on."""
+    drawn = _drawn(fitter, fit)
+    if not fitter.settings.max_steps or len(pieces) < 2:
+        return fit, drawn
+    for _ in range(MAX_ROUNDS - 1):
+        foreign = _ForeignLight(fitter, drawn)
+        again = [piece for piece in pieces if foreign.matters(piece)]
+        if not again:
+            break
+        start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
+        new = fitter.fit(sources, again, start, prior, fit.snr,
+                         foreign=foreign)
+        rows = sorted(i for piece in again for i in piece.core)
+        moved = np.abs(new.flux[rows] - fit.flux[rows])
+        fit = _merge(fit, new, rows)
+        drawn = _drawn(fitter, fit)
+        if (moved < 0.05 * fit.flux_err[rows]).all():
+            break
+    return fit, drawn
+
+
+def solve(fitter, segm, sources, is_point, *, progress=None):
+    """
+    Fit sources from scratch.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation, networks and settings.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    sources : `~vaephot.deblend.groups.SourceList`
+        Positions.
+    is_point : `numpy.ndarray` of bool, (n,)
+        Sources that are to be fitted as point sources.
+    progress : callable, optional
+        Called with the number of sources just measured.
+
+    Returns
+    -------
+    Solution
+    """
+    pieces = fitter.divide(sources, segm)
+    start, prior, snr = _start(fitter, sources, pieces, segm, is_point)
+    fit = fitter.fit(sources, pieces, start, prior, snr, progress=progress)
+    fit, drawn = _rounds(fitter, sources, pieces, fit, prior, progress)
+    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
+                    pieces=pieces, **drawn)
+
+
+def accepted(solution, contrast, noise):
+    """
+    Which sources stand on their own.
+
+    Parameters
+    ----------
+    solution : Solution
+        Fitted candidates.
+    contrast : float
+        Least share of its parent's flux, in the signal-to-noise weighted
+        sum of the bands.
+    noise : `numpy.ndarray`, (n, n_bands)
+        Noise of a pixel of the sky at each.
+
+    Returns
+    -------
+    `numpy.ndarray` of bool, (n,)
+        The brightest of each parent is always accepted.
+    """
+    fit, parent = solution.fit, solution.sources.parent
+    bright = (fit.flux / noise).sum(1)
+    positive = np.maximum(bright, 0)
+    total = np.bincount(parent, positive, int(parent.max(initial=0)) + 1)
+    share = positive / np.maximum(total[parent], 1e-300)
+    error = np.maximum(fit.flux_err, 1e-300)
+    snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
+    keep = (share >= contrast) & (snr >= MIN_SNR)
+    order = np.lexsort((-bright, parent))
+    first = np.ones(len(order), bool)
+    first[1:] = parent[order][1:] != parent[order][:-1]
+    keep[order[first]] = True
+    return keep
+
+
+def _rows(sources, keep):
+    """Some of the sources."""
+    return replace(sources, x=sources.x[keep], y=sources.y[keep],
+                   parent=sources.parent[keep],
+                   position_sigma=sources.position_sigma[keep])
+
+
+def solve_again(fitter, segm, solution, keep, *, progress=None):
+    """
+    Fit again without some of the sources.
+
+    Parameters
+    ----------
+    fitter, segm, progress
+        As for `solve`.
+    solution : Solution
+        What was fitted before.
+    keep : `numpy.ndarray` of bool, (n,)
+        Sources that stay.
+
+    Returns
+    -------
+    Solution
+        Groups that lost nobody are taken over as they are.
+    """
+    sources = _rows(solution.sources, keep)
+    rows = torch.as_tensor(np.flatnonzero(keep))
+    prior = Gaussian(*[p[rows] for p in solution.prior])
+    old = solution.fit
+    fit = SceneFit(**{name: getattr(old, name)[keep]
+                      for name in SceneFit.__dataclass_fields__})
+    pieces = fitter.divide(sources, segm)
+    number = np.cumsum(keep) - 1
+    before = {(tuple(number[list(p.core)]), p.size) for p in solution.pieces
+              if keep[list(p.members)].all()}
+    changed = [p for p in pieces if (p.core, p.size) not in before]
+    start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
+    new = fitter.fit(sources, changed, start, prior, fit.snr,
+                     progress=progress)
+    fit = _merge(fit, new, [i for p in changed for i in p.core])
+    fit, drawn = _rounds(fitter, sources, pieces, fit, prior, progress)
+    return Solution(sources=sources, is_point=solution.is_point[keep],
+                    fit=fit, prior=prior, pieces=pieces, **drawn)
