@@ -1,0 +1,98 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import numpy as np
+import pytest
+import torch
+
+from vaephot.models.encoder import Gaussian
+from vaephot.models.render import Renderer, make_transfer, padded_size
+from vaephot.models.vae import StampBatch, sample_posterior
+
+
+def _stamps(n=4, size=16, seed=4):
+    rng = np.random.default_rng(seed)
+    images = torch.as_tensor(rng.normal(0, 1, (n, size, size)),
+                             dtype=torch.float32)
+    return StampBatch(images, torch.ones(n, 1, 1), torch.ones_like(images),
+                      torch.zeros(n, 2), torch.ones(n, 1, 2),
+                      torch.ones(n, 1), torch.full((n,), 1.0),
+                      torch.full((n,), 3.0))
+
+
+@pytest.fixture
+def renderer(gaussian_psf):
+    """Return a renderer of two groups with different PSFs."""
+    psfs = [gaussian_psf(sigma) for sigma in (1.2, 1.8)]
+    transfer = make_transfer(psfs, 1, padded_size(16), dtype=torch.float32)
+    return Renderer(16, [transfer])
+
+
+def test_draws_have_mean_and_scatter_of_the_posterior():
+    n = 40_000
+    mean = torch.tensor([[1.0, -3.0]]).expand(n, 2)
+    precision = torch.tensor([[4.0, 0.25]]).expand(n, 2)
+    draws = sample_posterior(Gaussian(mean, precision),
+                             torch.Generator().manual_seed(1))
+    sigma = np.array([0.5, 2.0])
+    np.testing.assert_allclose(draws.mean(0), [1, -3],
+                               atol=5 * sigma.max() / np.sqrt(n))
+    np.testing.assert_allclose(draws.std(0), sigma, rtol=0.02)
+
+
+def test_equal_seeds_give_equal_draws():
+    posterior = Gaussian(torch.zeros(3, 2), torch.ones(3, 2))
+    a, b, c = (sample_posterior(posterior, torch.Generator().manual_seed(s))
+               for s in (7, 7, 8))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_gradients_flow_through_the_draw():
+    mean = torch.zeros(2, 3, requires_grad=True)
+    precision = torch.ones(2, 3, requires_grad=True)
+    draw = sample_posterior(Gaussian(mean, precision),
+                            torch.Generator().manual_seed(1))
+    draw.sum().backward()
+    assert (mean.grad == 1).all()
+    torch.testing.assert_close(precision.grad, -0.5 * draw.detach())
+
+
+def test_posterior_is_sharper_than_the_prior(vae, config):
+    posterior, prior = vae.posterior(_stamps())
+    assert posterior.mean.shape == (4, config.n_parameters)
+    assert (posterior.precision > prior.precision).all()
+
+
+def test_told_neighbour_is_seen(vae):
+    stamps = _stamps()
+    without = stamps._replace(present=torch.zeros(4, 1))
+    assert not torch.equal(vae.evidence(stamps).mean,
+                           vae.evidence(without).mean)
+
+
+def test_elbo_terms_equal_a_hand_written_sum(vae, renderer):
+    stamps = _stamps()
+    rng = np.random.default_rng(3)
+    target, weight = (torch.as_tensor(rng.uniform(0.5, 2, (4, 16, 16)),
+                                      dtype=torch.float32) for _ in range(2))
+    found, kl, posterior = vae.elbo_terms(
+        stamps, target, weight, renderer, 2,
+        torch.Generator().manual_seed(5))
+    _, prior = vae.posterior(stamps)
+    noise = torch.randn(posterior.mean.shape,
+                        generator=torch.Generator().manual_seed(5))
+    sample = posterior.mean + noise * posterior.precision ** -0.5
+    for i in range(4):
+        one = Renderer(16, [type(renderer.transfers[0])(
+            values=renderer.transfers[0].values[i // 2:i // 2 + 1],
+            oversampling=1)])
+        mixture = vae.decoder.from_parameters(sample[i:i + 1])
+        template = one.templates(mixture, sample[i:i + 1, :2] + 8)[0, 0]
+        w, t, d = (a.double().numpy() for a in (weight[i], template,
+                                                target[i]))
+        flux = (w * t * d).sum() / (w * t * t).sum()
+        expected = 0.5 * (w * (d - flux * t) ** 2).sum()
+        assert float(found[i]) == pytest.approx(expected, rel=1e-4)
+    normal = [torch.distributions.Normal(g.mean, g.precision ** -0.5)
+              for g in (posterior, prior)]
+    torch.testing.assert_close(
+        kl, torch.distributions.kl_divergence(*normal), rtol=1e-3, atol=1e-4)
