@@ -2,6 +2,7 @@
 """Write and read the state of a training run."""
 
 import os
+import pickle
 from pathlib import Path
 
 import torch
@@ -48,7 +49,8 @@ def read_checkpoint(path):
     """
     try:
         return torch.load(path, weights_only=True, map_location='cpu')
-    except (RuntimeError, EOFError, OSError, ValueError) as err:
+    except (RuntimeError, EOFError, OSError, ValueError,
+            pickle.UnpicklingError) as err:
         msg = (f'{path} cannot be read as a checkpoint ({err}); remove it '
                f'to train this stage from its start')
         raise TrainingError(msg, path=path) from err
