@@ -17,10 +17,13 @@ import numpy as np
 from vaephot.exceptions import CatalogError
 from vaephot.simulate.galaxies import INDEX_STEP, Galaxy
 
-__all__ = ['BANDS', 'draw_colors', 'draw_galaxy', 'draw_magnitudes']
+__all__ = ['COLOR_BANDS', 'REFERENCE_BAND', 'draw_colors', 'draw_galaxy',
+           'draw_magnitudes', 'draw_star_colors']
 
-# Bands that colours are given in, the first being the reference.
-BANDS = ('VIS', 'Y', 'J', 'H')
+# Band that magnitudes and sizes refer to, and bands of the colours:
+# Rubin's ugrizy in small letters, Euclid's NISP in capitals.
+REFERENCE_BAND = 'VIS'
+COLOR_BANDS = ('u', 'g', 'r', 'i', 'z', 'y', 'Y', 'J', 'H')
 
 # Median half-light radius of disks: 0.30 arcsec at VIS 24.5, slope and
 # scatter in dex (COSMOS, Leauthaud et al. 2007).
@@ -50,19 +53,32 @@ BULGE_SIZE_RATIO = 0.593
 BULGE_SIZE_SCATTER = 0.17
 BULGE_LIMITS_ARCSEC = (0.03, 2.0)
 
-# cosmoDC2: median colours VIS-Y, VIS-J, VIS-H at these VIS magnitudes.
-COLOR_MAGS = (21.0, 23.0, 24.5, 25.5, 26.5)
-COLOR_MEDIANS = ((0.227, 0.262, 0.529, 0.663, 0.580),
-                 (0.246, 0.308, 0.622, 0.759, 0.738),
-                 (0.198, 0.265, 0.706, 0.843, 0.817))
-# Covariance of the three colours, galaxies of VIS 24-26.
-COLOR_COVARIANCE = ((0.161, 0.195, 0.221),
-                    (0.195, 0.258, 0.300),
-                    (0.221, 0.300, 0.355))
-# How much redder bulges are than disks in these colours, and scatter,
-# taken as one common deviate.
-BULGE_COLOR_EXCESS = (0.196, 0.286, 0.364)
-BULGE_COLOR_SCATTER = (0.353, 0.533, 0.652)
+# cosmoDC2: median colours VIS - band at these VIS magnitudes, in the
+# order of COLOR_BANDS.
+COLOR_MAGS = (20.5, 23.0, 24.5, 25.5, 26.5)
+COLOR_MEDIANS = (
+    (-1.63, -0.54, -0.14, 0.07, 0.16, 0.21, 0.23, 0.25, 0.20),
+    (-1.66, -0.60, -0.15, 0.08, 0.18, 0.23, 0.26, 0.31, 0.27),
+    (-1.59, -0.71, -0.23, 0.08, 0.29, 0.42, 0.53, 0.62, 0.71),
+    (-1.02, -0.83, -0.35, 0.03, 0.40, 0.60, 0.66, 0.76, 0.84),
+    (-1.01, -0.67, -0.32, 0.02, 0.35, 0.48, 0.58, 0.74, 0.82))
+# The three largest principal components of the colours about these
+# medians, scaled to their dispersion, and the rms of what remains.
+COLOR_COMPONENTS = (
+    (-0.90, -0.56, -0.21, 0.05, 0.16, 0.24, 0.29, 0.37, 0.45),
+    (-0.43, -0.11, 0.04, 0.05, -0.07, -0.19, -0.27, -0.36, -0.41),
+    (-0.14, 0.22, 0.15, -0.03, -0.13, -0.11, -0.05, 0.07, 0.14))
+COLOR_REST = (0.04, 0.09, 0.08, 0.08, 0.07, 0.10, 0.09, 0.04, 0.07)
+# How much redder bulges are than disks in these colours, and the
+# scatter, nearly all of it in one component.
+BULGE_COLOR_EXCESS = (-0.95, -0.43, -0.14, 0.02, 0.12, 0.15, 0.20, 0.29,
+                      0.36)
+BULGE_COLOR_SCATTER = (-0.76, -0.38, -0.14, 0.02, 0.14, 0.23, 0.33, 0.50,
+                       0.61)
+# Stars: colours VIS - band of a blue and a red one (approximate main
+# sequence, F to early M); a star lies anywhere between.
+STAR_COLORS = ((-1.2, -0.5, -0.1, 0.05, 0.1, 0.1, 0.0, -0.1, -0.3),
+               (-3.5, -1.9, -0.6, 0.2, 0.5, 0.7, 0.8, 0.9, 0.9))
 
 # Number counts: log10 N rises by this many dex per magnitude.
 COUNT_SLOPE = 0.33
@@ -133,7 +149,19 @@ def draw_galaxy(rng, mag):
     return Galaxy(**shape)
 
 
-def draw_colors(rng, mag, bulge_fraction):
+def _band_columns(bands):
+    """Index of each band among the colours; -1 for the reference."""
+    unknown = [b for b in bands if b not in (REFERENCE_BAND, *COLOR_BANDS)]
+    if unknown:
+        msg = (f'the mock catalogue has no band {unknown}; it has '
+               f'{REFERENCE_BAND}, {", ".join(COLOR_BANDS)}.')
+        raise CatalogError(msg, bands=unknown)
+    # the reference band is the zero that is appended to the colours
+    return [COLOR_BANDS.index(b) if b != REFERENCE_BAND else -1
+            for b in bands]
+
+
+def draw_colors(rng, mag, bulge_fraction, bands):
     """
     Draw the magnitudes of a galaxy and its bulge fraction in all bands.
 
@@ -145,23 +173,55 @@ def draw_colors(rng, mag, bulge_fraction):
         AB magnitude in VIS.
     bulge_fraction : float
         Share of the bulge in VIS.
+    bands : sequence of str
+        Bands to return, of VIS, Y, J, H and u, g, r, i, z, y.
 
     Returns
     -------
-    mags : ndarray (4,)
-        AB magnitudes in VIS, Y, J, H.
-    bulge_fractions : ndarray (4,)
+    mags : ndarray (n_bands,)
+        AB magnitudes.
+    bulge_fractions : ndarray (n_bands,)
         Share of the bulge in each band.
+
+    Raises
+    ------
+    CatalogError
+        If a band is unknown.
     """
-    median = [np.interp(mag, COLOR_MAGS, row) for row in COLOR_MEDIANS]
-    color = rng.multivariate_normal(median, COLOR_COVARIANCE,
-                                    method='cholesky')
-    mags = mag - np.concatenate(([0.0], color))
-    excess = (np.array(BULGE_COLOR_EXCESS)
+    columns = _band_columns(bands)
+    median = [np.interp(mag, COLOR_MAGS, col)
+              for col in zip(*COLOR_MEDIANS, strict=True)]
+    color = (median + rng.normal(size=3) @ np.array(COLOR_COMPONENTS)
+             + rng.normal(size=len(median)) * COLOR_REST)
+    excess = (BULGE_COLOR_EXCESS
               + rng.normal() * np.array(BULGE_COLOR_SCATTER))
-    redder = 10 ** (0.4 * np.concatenate(([0.0], excess)))
-    bulge = bulge_fraction * redder
+    mags = mag - np.append(color, 0.0)[columns]
+    bulge = bulge_fraction * 10 ** (0.4 * np.append(excess, 0.0)[columns])
     return mags, bulge / (bulge + 1 - bulge_fraction)
+
+
+def draw_star_colors(rng, mag, bands):
+    """
+    Draw the magnitudes of a star in all bands.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness.
+    mag : float
+        AB magnitude in VIS.
+    bands : sequence of str
+        Bands to return, as for `draw_colors`.
+
+    Returns
+    -------
+    ndarray (n_bands,)
+        AB magnitudes.
+    """
+    columns = _band_columns(bands)
+    blue, red = np.array(STAR_COLORS)
+    color = blue + rng.random() * (red - blue)
+    return mag - np.append(color, 0.0)[columns]
 
 
 def draw_magnitudes(rng, n_galaxies, *, mag_limits, slope=COUNT_SLOPE):

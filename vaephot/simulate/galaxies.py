@@ -6,7 +6,7 @@ A `Galaxy` is a plain description in arcseconds; `galaxy_profile` turns
 it into a GalSim object of unit flux.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -75,6 +75,30 @@ class Galaxy:
             return self.disk_radius
         return half_light_radius(self.bulge_fraction, self.bulge_radius,
                                  self.disk_radius)
+
+    @property
+    def major_radius(self):
+        """Largest half-light radius along a major axis, arcsec."""
+        radii = [self.disk_radius / np.sqrt(self.disk_axis_ratio)]
+        if self.sersic_index is None and self.bulge_fraction > 0:
+            radii.append(self.bulge_radius / np.sqrt(self.bulge_axis_ratio))
+        return max(radii)
+
+    def scaled(self, factor):
+        """
+        Return the galaxy enlarged by a factor.
+
+        Parameters
+        ----------
+        factor : float
+            Ratio of the new radii to the old ones.
+
+        Returns
+        -------
+        `Galaxy`
+        """
+        return replace(self, disk_radius=self.disk_radius * factor,
+                       bulge_radius=self.bulge_radius * factor)
 
     @property
     def conformal_shear(self):

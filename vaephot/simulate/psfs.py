@@ -14,8 +14,8 @@ import numpy as np
 from vaephot.exceptions import PSFError
 from vaephot.simulate._galsim import drawing_accuracy, load_galsim
 
-__all__ = ['PSF_KINDS', 'SampledPSF', 'draw_psf', 'optical_profile',
-           'sample_psf']
+__all__ = ['PSF_KINDS', 'SampledPSF', 'draw_psf', 'sample_psf',
+           'telescope_profile']
 
 # Samples per pixel of the PSF that is given away, and of the one that
 # galaxies are drawn with.
@@ -36,6 +36,11 @@ STRUT_ANGLE_DEG = 16.8
 # each low-order aberration, in waves.
 BAND_WAVES = (0.82, 1.0, 1.18)
 ABERRATION_RMS = 0.015
+
+# FWHM of an obscured Airy pattern over lambda / D, and range of the
+# share of the Gaussian blur in the squared width.
+AIRY_FWHM = 0.98
+BLUR_RANGE = (0.15, 0.7)
 
 # Share of each kind of PSF among random ones, and of the space ones
 # that are sampled as coarsely as Euclid's VIS.
@@ -84,17 +89,17 @@ class SampledPSF:
     profile: object = field(repr=False)
 
 
-def optical_profile(fwhm, *, jitter=0.3, aberrations=None, n_waves=3,
-                    strut_angle=STRUT_ANGLE_DEG):
+def telescope_profile(lam_over_diam, blur, *, aberrations=None, n_waves=3,
+                      strut_angle=STRUT_ANGLE_DEG):
     """
-    Make the broad-band PSF of a Euclid-like telescope before the pixel.
+    Make the PSF of a Euclid-like space telescope before the pixel.
 
     Parameters
     ----------
-    fwhm : float
-        Full width at half maximum in arcsec, approximate.
-    jitter : float, optional
-        Share of the squared width in a Gaussian (detector, jitter).
+    lam_over_diam : float
+        Central wavelength over mirror diameter, in arcsec.
+    blur : float
+        FWHM in arcsec of a Gaussian for detector and jitter.
     aberrations : sequence of float or None, optional
         Zernike coefficients in waves as GalSim counts them. `None` is
         a perfect mirror.
@@ -109,18 +114,14 @@ def optical_profile(fwhm, *, jitter=0.3, aberrations=None, n_waves=3,
         Unit flux, lengths in arcsec.
     """
     galsim = load_galsim()
-    core = fwhm * np.sqrt(1 - jitter)
-    parts = []
-    for wave in BAND_WAVES if n_waves > 1 else (1.0,):
-        # an obscured mirror has a FWHM of about 0.98 lambda / D
-        parts.append(galsim.OpticalPSF(
-            lam_over_diam=core / 0.98 * wave, obscuration=OBSCURATION,
-            nstruts=N_STRUTS, strut_thick=STRUT_WIDTH,
-            strut_angle=strut_angle * galsim.degrees,
-            aberrations=aberrations, pad_factor=2.0,
-            gsparams=drawing_accuracy()) / (3 if n_waves > 1 else 1))
-    blur = galsim.Gaussian(fwhm=fwhm * np.sqrt(jitter))
-    return galsim.Convolve(galsim.Add(parts), blur)
+    waves = BAND_WAVES if n_waves > 1 else (1.0,)
+    parts = [galsim.OpticalPSF(
+        lam_over_diam=lam_over_diam * wave, obscuration=OBSCURATION,
+        nstruts=N_STRUTS, strut_thick=STRUT_WIDTH,
+        strut_angle=strut_angle * galsim.degrees,
+        aberrations=aberrations, pad_factor=2.0,
+        gsparams=drawing_accuracy()) / len(waves) for wave in waves]
+    return galsim.Convolve(galsim.Add(parts), galsim.Gaussian(fwhm=blur))
 
 
 def sample_psf(profile, pixel_scale, n_pixels, *, gsparams=None):
@@ -211,8 +212,10 @@ def draw_psf(rng):
     else:
         aberrations = np.zeros(12)
         aberrations[4:] = rng.normal(0, ABERRATION_RMS, 8)
-        profile = optical_profile(
-            fwhm, jitter=rng.uniform(0.15, 0.7), aberrations=aberrations,
+        blurred = rng.uniform(*BLUR_RANGE)
+        profile = telescope_profile(
+            fwhm * np.sqrt(1 - blurred) / AIRY_FWHM,
+            fwhm * np.sqrt(blurred), aberrations=aberrations,
             n_waves=3 if kind == 'space' else 1,
             strut_angle=rng.uniform(0, 120))
     g1, g2 = np.clip(rng.normal(0, SHEAR_RMS, 2), -0.1, 0.1)
