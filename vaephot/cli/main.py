@@ -21,6 +21,8 @@ __all__ = ['SUBCOMMANDS', 'main', 'make_parser']
 
 # modules of vaephot.cli, in the order of the help text
 SUBCOMMANDS = (
+    'deblend',
+    'train',
     'weights',
 )
 
