@@ -1,0 +1,72 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from vaephot.cli.main import main
+from vaephot.train.config import TrainingConfig
+from vaephot.weights import load_weights
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+@pytest.fixture
+def config(tmp_path):
+    values = json.loads((CONFIGS / 'smoke.json').read_text())
+    values['n_steps'] = {'isolated': 2, 'blended': 2}
+    path = tmp_path / 'config.json'
+    path.write_text(json.dumps(values))
+    return str(path)
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.json')),
+                         ids=lambda path: path.name)
+def test_the_example_settings_are_valid(path):
+    assert TrainingConfig.read(path).seed == 1
+
+
+def test_a_run_is_resumed_and_its_weights_are_released(
+        config, tiny_store, tmp_path, capsys):
+    run, out = tmp_path / 'run', tmp_path / 'mine.safetensors'
+    argv = ['train', config, '--store', str(tiny_store), '-o', str(run),
+            '--validate-every', '1', '--weights-out', str(out)]
+    assert main([*argv, '--max-minutes', '1e-9']) == 0
+    assert 'to go on' in capsys.readouterr().out
+    assert not out.exists()
+    assert main(argv) == 0
+    text = capsys.readouterr().out
+    assert 'isolated step 1 loss' in text
+    assert 'blended: step 2' in text
+    record = load_weights(out).record
+    assert record.sha256 in text
+    assert record.training['curves']['blended']['step'] == [1, 2]
+    assert logging.getLogger('vaephot.train').handlers == []
+    pytest.importorskip('matplotlib')
+    assert (run / 'curves.png').stat().st_size > 1000
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('{', 'config.json'), ('{"steps": 3}', 'unknown training settings'),
+    ('{"batch_size": 3}', 'n_psfs')])
+def test_bad_settings_fail_in_one_line(tmp_path, tiny_store, capsys, text,
+                                       message):
+    path = tmp_path / 'config.json'
+    path.write_text(text)
+    assert main(['train', str(path), '--store', str(tiny_store), '-o',
+                 str(tmp_path / 'run')]) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count('\n') == 1
+
+
+def test_bad_paths_fail_before_the_work(config, tiny_store, tmp_path, capsys):
+    store = ['--store', str(tiny_store), '-o', str(tmp_path / 'run')]
+    assert main(['train', 'absent.json', *store]) == 1
+    assert main(['train', config, *store, '--weights-out', 'a.pt']) == 2
+    assert main(['train', config, *store, '--max-minutes', '-1']) == 2
+    assert main(['train', config, '--store', str(tmp_path), '-o',
+                 str(tmp_path / 'run')]) == 1
+    assert 'Traceback' not in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()

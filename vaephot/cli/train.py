@@ -1,0 +1,173 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The subcommand ``vaephot train``."""
+
+import argparse
+import logging
+import math
+import sys
+from pathlib import Path
+
+from vaephot.cli._options import UsageError
+from vaephot.cli._output import (
+    add_overwrite_option,
+    atomic_write,
+    check_outputs,
+)
+
+__all__ = ['add_parser', 'run']
+
+WEIGHTS_SUFFIX = '.safetensors'
+
+
+def add_parser(subparsers):
+    """
+    Add the parser of the subcommand.
+
+    Parameters
+    ----------
+    subparsers : argparse._SubParsersAction
+        Where to add it.
+    """
+    parser = subparsers.add_parser(
+        'train', help='train the networks, or go on with a run',
+        description='Train both autoencoders on a store of simulated '
+        'galaxies. An interrupted run goes on when the same command is '
+        'given again.')
+    parser.add_argument('config', metavar='CONFIG.json',
+                        help='settings of the run; those left out keep '
+                        'their defaults')
+    parser.add_argument('--store', metavar='DIR', required=True,
+                        help='store of galaxies, made by vaephot simulate')
+    parser.add_argument('-o', '--output', metavar='RUN_DIR', required=True,
+                        help='folder of the run; made if absent')
+    parser.add_argument('--max-minutes', type=_minutes, default=math.inf,
+                        metavar='M', help='stop after this time')
+    parser.add_argument('--validate-every', type=_steps, default=200,
+                        metavar='N', help='steps between two lines of '
+                        'figures (default: %(default)s)')
+    parser.add_argument('--weights-out', metavar='FILE',
+                        help='weights of the finished run, '
+                        f'NAME{WEIGHTS_SUFFIX}')
+    add_overwrite_option(parser)
+
+
+def _minutes(text):
+    value = float(text)
+    if not value > 0:
+        msg = f'{text!r} is no positive number'
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _steps(text):
+    value = int(text)
+    if value < 1:
+        msg = f'{text!r} is no positive whole number'
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def run(args):
+    """
+    Run the subcommand.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The parsed arguments.
+
+    Returns
+    -------
+    int
+        0 if all went well, also if the time was over first.
+    """
+    config = _read_config(args.config)
+    _check_weights_path(args)
+    from vaephot.train.loop import train
+
+    with _Lines():
+        vaes, finished, curves = train(
+            args.store, args.output, config,
+            max_seconds=60 * args.max_minutes,
+            validate_every=args.validate_every)
+    _write_figure(Path(args.output) / 'curves.png', curves)
+    if not finished:
+        print('the time is over before the run is finished; give the same '
+              'command again to go on')
+        return 0
+    _report(curves)
+    if args.weights_out is not None:
+        from vaephot.train.release import release_weights
+
+        record = release_weights(args.weights_out, vaes, config, curves,
+                                 args.store, overwrite=args.overwrite)
+        print(f'weights {record.name!r}, SHA-256 {record.sha256}: '
+              f'{args.weights_out}')
+    return 0
+
+
+def _read_config(path):
+    """Settings, with the file in the message of an error."""
+    from vaephot.exceptions import TrainingError
+    from vaephot.train.config import TrainingConfig
+
+    if not Path(path).is_file():
+        msg = f'there is no file {path}.'
+        raise FileNotFoundError(msg)
+    try:
+        return TrainingConfig.read(path)
+    except (ValueError, TypeError) as err:
+        msg = f'{path}: {err}'
+        raise TrainingError(msg, path=path) from err
+
+
+def _check_weights_path(args):
+    """Refuse a bad name before the hours of training."""
+    if args.weights_out is None:
+        return
+    path = Path(args.weights_out)
+    if path.suffix != WEIGHTS_SUFFIX:
+        msg = (f'--weights-out is {path}; its name must end in '
+               f'{WEIGHTS_SUFFIX}.')
+        raise UsageError(msg, path=path)
+    check_outputs(path, path.with_suffix('.json'), overwrite=args.overwrite)
+
+
+class _Lines:
+    """Print what the training loop logs, as it comes."""
+
+    def __enter__(self):
+        self.logger = logging.getLogger('vaephot.train')
+        self.before = self.logger.level
+        self.handler = logging.StreamHandler(sys.stdout)
+        self.handler.setFormatter(logging.Formatter('%(asctime)s '
+                                                    '%(message)s',
+                                                    '%H:%M:%S'))
+        self.logger.addHandler(self.handler)
+        self.logger.setLevel(logging.INFO)
+
+    def __exit__(self, *error):
+        self.logger.removeHandler(self.handler)
+        self.logger.setLevel(self.before)
+
+
+def _write_figure(path, curves):
+    """Draw the curves where matplotlib is installed."""
+    from vaephot.utils._optional_deps import has_package
+
+    if not has_package('matplotlib'):
+        print('no curves.png: matplotlib is not installed '
+              '(pip install "vaephot[plot]")', file=sys.stderr)
+        return
+    from vaephot.train.curves import plot_curves
+
+    with atomic_write(path, overwrite=True) as temporary:
+        plot_curves(curves).savefig(temporary, dpi=100)
+
+
+def _report(curves):
+    """Print the last figures of each stage."""
+    for stage, rows in curves.items():
+        figures = ', '.join(f'{name} {value:.4g}'
+                            for name, value in rows[-1].items())
+        print(f'{stage}: {figures}')
