@@ -162,7 +162,7 @@ def _span(sources, members, boxes, margin):
     x, y = sources.x[members], sources.y[members]
     limits = [x.min(), x.max() + 1, y.min(), y.max() + 1]
     for label in np.unique(sources.parent[members]):
-        if label > 0:
+        if int(label) in boxes:
             box = boxes[int(label)]
             limits = [min(limits[0], box[0]), max(limits[1], box[1]),
                       min(limits[2], box[2]), max(limits[3], box[3])]
@@ -181,6 +181,11 @@ def _place(span, centre):
     return ix, iy, size, not fits
 
 
+def _middle(values):
+    """Middle of the range of some numbers."""
+    return (values.min() + values.max()) / 2
+
+
 def _neighbours(sources, core, others, reach):
     """The others that lie nearest to a core, as many as fit."""
     if not len(others):
@@ -193,14 +198,14 @@ def _neighbours(sources, core, others, reach):
     return np.sort(others[order])
 
 
-def _cut(sources, members, span_of):
+def _cut(sources, members, margin):
     """Cut a group until each part is small enough."""
-    span = span_of(members)
+    span = _span(sources, members, {}, margin)
     large = max(span[1] - span[0], span[3] - span[2]) > STAMP_SIZES[-1]
-    if len(members) <= MAX_CORE or (len(members) == 1 and large):
+    if len(members) == 1 or (len(members) <= MAX_CORE and not large):
         return [members]
     return [part for half in _halves(sources, members)
-            for part in _cut(sources, half, span_of)]
+            for part in _cut(sources, half, margin)]
 
 
 def make_pieces(sources, groups, boxes, fwhm):
@@ -230,17 +235,14 @@ def make_pieces(sources, groups, boxes, fwhm):
         whole = (len(members) <= MAX_SOURCES
                  and max(span[1] - span[0], span[3] - span[2])
                  <= STAMP_SIZES[-1])
-        parts = [members] if whole else _cut(
-            sources, members,
-            lambda m: _span(sources, m, {}, margin)
-            if len(m) > 1 else _span(sources, m, boxes, margin))
+        parts = [members] if whole else _cut(sources, members, margin)
         for core in parts:
             halo = _neighbours(sources, core, np.setdiff1d(members, core),
                                3 * margin)
             both = np.concatenate([core, halo])
-            box = span if whole else _span(
-                sources, both, {}, margin)
-            centre = (sources.x[core].mean(), sources.y[core].mean())
+            box = span if len(parts) == 1 else _span(sources, both, {},
+                                                     margin)
+            centre = _middle(sources.x[core]), _middle(sources.y[core])
             ix, iy, size, cropped = _place(box, centre)
             pieces.append(Piece(core=tuple(core.tolist()),
                                 halo=tuple(halo.tolist()), ix=ix, iy=iy,

@@ -21,7 +21,8 @@ __all__ = ['Decoder', 'Mixture', 'half_light_radius']
 
 # largest factor by which a Gaussian may exceed the explicit shear
 MAX_SHEAR_FACTOR = 1.5
-N_BISECTIONS = 30
+N_BISECTIONS = 12
+N_NEWTON = 2
 
 
 class Mixture(NamedTuple):
@@ -65,11 +66,17 @@ def half_light_radius(weight, sigma):
         low = torch.where(outside > 0.5, middle, low)
         high = torch.where(outside > 0.5, high, middle)
     squared = torch.sqrt(low * high)
-    # one Newton step carries the derivative with respect to the weights
+    for _ in range(N_NEWTON):
+        squared = _newton(squared, fixed, inverse)
+    # the last step carries the derivative with respect to the weights
+    return torch.sqrt(_newton(squared.detach(), weight, inverse)[..., 0])
+
+
+def _newton(squared, weight, inverse):
+    """Newton step towards the squared radius of half the flux."""
     outside = weight * torch.exp(-squared * inverse)
-    slope = (outside * inverse).sum(-1).detach()
-    squared = squared[..., 0] + (outside.sum(-1) - 0.5) / slope
-    return torch.sqrt(squared)
+    slope = (outside * inverse).sum(-1, True).detach()
+    return squared + (outside.sum(-1, True) - 0.5) / slope
 
 
 class Decoder(nn.Module):

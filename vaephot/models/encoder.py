@@ -18,8 +18,8 @@ from vaephot.models.normalization import N_CHANNELS
 
 __all__ = ['Encoder', 'Evidence', 'Gaussian', 'combine']
 
-# range of the logarithm of a precision: 1-sigma from 150 to 1e-5
-LOG_PRECISION_RANGE = (-10.0, 23.0)
+# least logarithm of a precision: evidence this weak is as good as none
+MIN_LOG_PRECISION = -5.0
 
 
 class Gaussian(NamedTuple):
@@ -101,8 +101,6 @@ class Encoder(nn.Module):
             nn.Linear(channels[-1] * side ** 2 + 2, config.head_width),
             nn.SiLU(), nn.Linear(config.head_width, config.head_width),
             nn.SiLU(), nn.Linear(config.head_width, 2 * config.n_parameters))
-        with torch.no_grad():  # begin unsure
-            self.head[-1].bias[config.n_parameters:] -= 4
 
     def forward(self, inputs, log_fwhm, log_snr):
         """
@@ -140,7 +138,8 @@ class Encoder(nn.Module):
         # sizes are learned in units of the PSF
         shift = torch.zeros_like(mean)
         shift[:, 2] = log_fwhm
-        low, high = LOG_PRECISION_RANGE
-        # precisions are learned relative to the signal-to-noise ratio
-        raw = (raw + 2 * log_snr[:, None]).clamp(low, high)
+        # precisions are learned relative to the signal-to-noise ratio; the
+        # soft limit leaves a gradient below it
+        low = MIN_LOG_PRECISION
+        raw = low + functional.softplus(raw + log_snr[:, None] - low)
         return Evidence(mean + shift, torch.exp(raw))

@@ -2,9 +2,13 @@
 """The evidence lower bound with the flux projected out."""
 
 import torch
+from torch.nn import functional
 
 __all__ = ['kl_divergence', 'projected_flux', 'reconstruction_loss',
            'supervised_loss']
+
+# accuracy of positions [px], logarithmic sizes and shears worth fighting for
+KNOWN_SCALE = 0.1
 
 
 def kl_divergence(posterior, prior):
@@ -64,26 +68,33 @@ def reconstruction_loss(data, template, weight):
     return 0.5 * (total - flux ** 2 * precision)
 
 
-def supervised_loss(posterior, truth, scale):
+def supervised_loss(evidence, truth):
     """
-    Distance of the posterior mean from known parameters.
+    Distance of the encoder's evidence from known parameters.
 
-    Used only while training warms up.
+    Used while training warms up. The means are drawn to the truth with
+    the same force for bright and faint sources; the widths are fitted to
+    the errors that the means still make.
 
     Parameters
     ----------
-    posterior : `~vaephot.models.encoder.Gaussian`
-        Posterior; its first five parameters count.
+    evidence : `~vaephot.models.encoder.Evidence`
+        Evidence; its first five parameters count.
     truth : `torch.Tensor`, (n, 5)
         True position, logarithmic size and shear.
-    scale : `torch.Tensor`, (n, 5)
-        Accuracy that may be expected of each.
 
     Returns
     -------
     `torch.Tensor`, (n,)
-        Huber loss in units of the scale, summed over the parameters.
+        Huber loss of the means in units of `KNOWN_SCALE` plus minus the
+        log-likelihood of the widths, summed over the parameters.
     """
-    distance = (posterior.mean[:, :truth.shape[1]] - truth) / scale
-    return torch.nn.functional.huber_loss(
-        distance, torch.zeros_like(distance), reduction='none').sum(1)
+    known = truth.shape[1]
+    error = evidence.mean[:, :known] - truth
+    pull = functional.huber_loss(error / KNOWN_SCALE, torch.zeros_like(error),
+                                 reduction='none')
+    precision = evidence.precision[:, :known]
+    # a Student-like tail: single failures must not widen all the rest
+    width = (2 * torch.log1p(precision * error.detach() ** 2 / 4)
+             - 0.5 * torch.log(precision))
+    return (pull + width).sum(1)

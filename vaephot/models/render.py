@@ -115,7 +115,7 @@ def make_transfer(images, oversampling, n_grid, *, reach=None, device='cpu',
     Transfer
     """
     values = torch.stack([
-        _half_plane(torch.as_tensor(image, dtype=torch.float64),
+        _half_plane(torch.tensor(image, dtype=torch.float64),
                     oversampling * n_grid) for image in images])
     if reach is None:
         reach = _reach(values, n_grid, oversampling)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vaephot.models.decoder import Decoder
-from vaephot.models.encoder import Encoder, Gaussian, combine
+from vaephot.models.encoder import Encoder, combine
 from vaephot.models.losses import kl_divergence, reconstruction_loss
 from vaephot.models.normalization import encoder_inputs
 from vaephot.models.prior import Prior
@@ -110,10 +110,11 @@ class VAE(nn.Module):
         Returns
         -------
         posterior, prior : `~vaephot.models.encoder.Gaussian`
+        evidence : `~vaephot.models.encoder.Evidence`
         """
         prior = self.prior(stamps.target, stamps.log_fwhm, stamps.log_snr)
-        posterior = combine(prior, self.evidence(stamps))
-        return Gaussian(*posterior), prior
+        evidence = self.evidence(stamps)
+        return combine(prior, evidence), prior, evidence
 
     def elbo_terms(self, stamps, target, weight, renderer, groups,
                    generator=None):
@@ -138,12 +139,12 @@ class VAE(nn.Module):
         -------
         reconstruction, kl : `torch.Tensor`, (n,) and (n, n_parameters)
             Nats.
-        posterior : `~vaephot.models.encoder.Gaussian`
+        evidence : `~vaephot.models.encoder.Evidence`
         """
-        posterior, prior = self.posterior(stamps)
+        posterior, prior, evidence = self.posterior(stamps)
         sample = sample_posterior(posterior, generator)
         mixture = self.decoder.from_parameters(sample)
         xy = sample[:, :2] + renderer.size // 2
         template = renderer.templates(mixture, xy, groups)[:, 0]
         reconstruction = reconstruction_loss(target, template, weight)
-        return reconstruction, kl_divergence(posterior, prior), posterior
+        return reconstruction, kl_divergence(posterior, prior), evidence

@@ -47,9 +47,9 @@ class TrainingConfig:
                                                    'blended': 6000})
     batch_size: int = 256
     n_psfs: int = 8
-    learning_rate: float = 1e-3
-    template_error: float = 0.02
-    supervised_share: float = 0.3
+    learning_rate: float = 1.5e-3
+    template_error: float = 0.05
+    supervised_share: float = 0.4
     max_gradient: float = 20.0
     n_validation: int = 2048
     seed: int = 1

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # a reconstruction this many nats above that of the truth counts as failed:
 # beyond it the loss grows as a logarithm
 FAILED_NATS = 300.0
-KL_WARMUP_SHARE = 0.15
+ELBO_WARMUP_SHARE = 0.15
 RATE_WARMUP_SHARE = 0.03
 FINAL_RATE = 0.01
 VALIDATION_BATCH = 256
@@ -91,19 +91,19 @@ class Trainer:
 
     def _loss(self, batch):
         """Mean loss of a batch, and its parts for the curves."""
-        reconstruction, kl, posterior = self.vae.elbo_terms(
+        reconstruction, kl, evidence = self.vae.elbo_terms(
             batch.stamps, batch.target, batch.weight, batch.renderer,
             batch.n_psfs, self.generator)
         excess = reconstruction - batch.floor
         failed = FAILED_NATS * torch.log1p(excess.clamp(min=0) / FAILED_NATS)
         excess = torch.where(excess > 0, failed, excess)
         progress = self.step / self.n_steps
-        beta = min(1.0, 0.1 + 0.9 * progress / KL_WARMUP_SHARE)
-        loss = (excess + beta * kl.sum(1)).mean()
+        beta = min(1.0, 0.1 + 0.9 * progress / ELBO_WARMUP_SHARE)
+        share = min(1.0, max(0.0, progress / ELBO_WARMUP_SHARE - 0.3))
+        loss = share * (excess + beta * kl.sum(1)).mean()
         help_ = 1 - progress / self.config.supervised_share
         if help_ > 0:
-            scale = torch.tensor([0.1, 0.1, 0.15, 0.1, 0.1])
-            known = supervised_loss(posterior, batch.truth, scale)
+            known = supervised_loss(evidence, batch.truth)
             loss = loss + help_ * (known * batch.is_galaxy).mean()
         return loss, {'reconstruction': float(excess.detach().mean()),
                       'kl': float(kl.detach().sum(1).mean())}

@@ -38,7 +38,7 @@ def validation_metrics(vae, batches):
                                      'position', 'pull')}
     with torch.no_grad():
         for batch in batches:
-            posterior, prior = vae.posterior(batch.stamps)
+            posterior, prior, _ = vae.posterior(batch.stamps)
             mixture = vae.decoder.from_parameters(posterior.mean)
             xy = posterior.mean[:, :2] + batch.renderer.size // 2
             template = batch.renderer.templates(mixture, xy,
