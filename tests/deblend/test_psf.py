@@ -201,7 +201,7 @@ def test_a_function_may_return_anything_and_is_cached():
         calls.append((x, y, band))
         if x < 20:
             return 2.0 + 0.01 * y
-        return ImagePSF(gaussian((31, 31), 15, 15, 6.0), oversampling=2)
+        return CircularGaussianPSF(fwhm=3.0)
 
     (made,) = make_band_psfs(psf, ['g'], SHAPE)
     assert made.varies
@@ -211,6 +211,23 @@ def test_a_function_may_return_anything_and_is_cached():
         check(made.sample(10.2, 50.4)[0])
     assert calls[1:] == [(10.0, 50.0, 'g')]
     assert_allclose(measure_fwhm(*made.sample(10, 50)), 2.5, rtol=0.01)
+
+
+def test_the_oversampling_of_a_function_is_one():
+    (made,) = make_band_psfs(lambda x, y, band: 0.5 + x / 10, ['g'], SHAPE)
+    for x in (15, 20, 79):
+        image, oversampling = made.sample(x, 30)
+        check(image)
+        assert oversampling == 1
+        assert_allclose(measure_fwhm(image), 0.5 + x / 10, rtol=0.35)
+
+    def psf(x, y, band):
+        return ImagePSF(gaussian((31, 31), 15, 15, 6.0),
+                        oversampling=2 if x < 50 else 3)
+
+    (made,) = make_band_psfs(psf, ['g'], SHAPE)
+    with pytest.raises(PSFError, match='3 at'):
+        made.sample(70, 30)
 
 
 def test_the_cache_is_bounded(monkeypatch):

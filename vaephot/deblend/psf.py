@@ -116,7 +116,7 @@ class BandPSF:
             Read-only image of shape (P, P) and sum 1, with P odd and the
             centre of the PSF at pixel ``P // 2`` of both axes.
         oversampling : int
-            Samples per pixel along each axis.
+            Samples per pixel along each axis, the same everywhere.
         """
         key = (0.0, 0.0)
         if self.varies:
@@ -164,7 +164,7 @@ def make_band_psfs(psf, bands, shape):
           its position, at least 4 samples per FWHM;
         * a number: the FWHM in pixels of a circular Gaussian;
         * a callable ``psf(x, y, band)`` that returns one of these, called
-          at whole pixels.
+          at whole pixels. What it returns must have one oversampling.
     bands : sequence of str
         Names of the bands.
     shape : tuple of int
@@ -219,35 +219,57 @@ def _make_sampler(thing, band):
     if isinstance(thing, GriddedPSFModel):
         return _gridded_sampler(thing, band), len(thing.data) > 1
     if callable(thing) and not isinstance(thing, Model):
-        def sampler(x, y):
-            given = thing(x, y, band)
-            if callable(given) and not isinstance(given, Model):
-                msg = (f'the psf function of band {band!r} returned '
-                       f'{type(given).__name__}; it must return an array, '
-                       'a model or a FWHM.')
-                raise PSFError(msg, psf=given, band=band)
-            return _make_sampler(given, band)[0](x, y)
-
-        return sampler, True
+        return _function_sampler(thing, band), True
     image, oversampling = _render(thing, band)
     return (lambda x, y: (image, oversampling)), False
 
 
-def _render(thing, band):
-    """Image and oversampling of a PSF that does not vary."""
+def _function_sampler(function, band):
+    """Sampler of ``psf(x, y, band)``; its first call sets the sampling."""
+    first = []
+
+    def sampler(x, y):
+        thing = function(x, y, band)
+        if callable(thing) and not isinstance(thing, Model):
+            msg = (f'the psf function of band {band!r} returned '
+                   f'{type(thing).__name__}; it must return an array, a '
+                   'model or a FWHM.')
+            raise PSFError(msg, psf=thing, band=band)
+        if isinstance(thing, GriddedPSFModel):
+            image, oversampling = _gridded_sampler(thing, band)(x, y)
+        else:
+            image, oversampling = _render(thing, band, *first)
+        if first and oversampling != first[0]:
+            msg = (f'the psf function of band {band!r} returned samples '
+                   f'with an oversampling of {oversampling} at ({x}, {y}) '
+                   f'but {first[0]} in the middle of the image; it must be '
+                   'the same everywhere.')
+            raise PSFError(msg, oversampling=oversampling, band=band)
+        first[:] = [oversampling]
+        return image, oversampling
+
+    return sampler
+
+
+def _render(thing, band, oversampling=None):
+    """
+    Image and oversampling of a PSF that does not vary.
+
+    ``oversampling`` is that of numbers and models; `None`: by their width.
+    """
     if isinstance(thing, ImagePSF):
         return _from_samples(thing.data, thing.origin,
                              thing.oversampling, band)
     if isinstance(thing, Model):
-        return _from_model(thing, band)
+        return _from_model(thing, band, oversampling)
     if isinstance(thing, NDData):
         thing = thing.data
     if isinstance(thing, u.Quantity):
         thing = _pixels(thing, band)
     if isinstance(thing, Real) and not isinstance(thing, bool):
-        return _from_fwhm(float(thing), band)
+        return _from_fwhm(float(thing), band, oversampling)
     if isinstance(thing, np.ndarray) and thing.ndim == 0:
-        return _from_fwhm(float(thing), band)
+        return _from_fwhm(float(thing), band, oversampling)
     if isinstance(thing, (np.ndarray, list, tuple)):
         return _from_array(thing, band)
     msg = (f'psf of band {band!r} is of type {type(thing).__name__}; give a '
@@ -299,13 +321,13 @@ def _check_size(shape, oversampling, band):
         raise PSFError(msg, shape=shape, band=band)
 
 
-def _from_fwhm(fwhm, band):
+def _from_fwhm(fwhm, band, oversampling=None):
     """Circular Gaussian, pixel included."""
     if not (np.isfinite(fwhm) and fwhm > 0):
         msg = (f'psf of band {band!r} is a FWHM of {fwhm} pixels; it must '
                'be positive and finite.')
         raise PSFError(msg, fwhm=fwhm, band=band)
-    oversampling = _model_oversampling(fwhm)
+    oversampling = oversampling or _model_oversampling(fwhm)
     sigma = fwhm / GAUSSIAN_FWHM * oversampling
     half = max(1, int(np.ceil(5.5 * sigma)))
     _check_size((2 * half + 1,) * 2, (oversampling,) * 2, band)
@@ -464,7 +486,7 @@ def _linear_weights(grid, value):
                      for row in np.eye(len(grid))])
 
 
-def _from_model(model, band):
+def _from_model(model, band, oversampling=None):
     """Image of a 2D model, relative to its position parameters."""
     if model.n_inputs != 2 or model.n_outputs != 1 or len(model) != 1:
         msg = (f'psf of band {band!r} is a {type(model).__name__} with '
@@ -477,7 +499,7 @@ def _from_model(model, band):
         return np.asarray(model(x + x0, y + y0), dtype=float)
 
     widths = 2 * _half_maximum_radii(evaluate, band)
-    oversampling = _model_oversampling(widths.min())
+    oversampling = oversampling or _model_oversampling(widths.min())
     half = int(np.ceil(2 * widths.max() * oversampling))
     # a square that holds all but the last step's share of the light
     limit = min(MAX_PSF_PIXELS * oversampling // 2 - 1,
