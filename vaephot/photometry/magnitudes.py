@@ -1,0 +1,97 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""AB magnitudes of fluxes, and their errors."""
+
+import astropy.units as u
+import numpy as np
+
+__all__ = ['ab_magnitude', 'ab_magnitude_error', 'zeropoint_of_unit']
+
+# Pogson 1856: five magnitudes are a factor of 100
+POGSON = 2.5
+# magnitudes per unit of relative flux, d mag / d ln f
+MAG_PER_LN = POGSON / np.log(10)
+
+
+def zeropoint_of_unit(unit):
+    """
+    AB magnitude of a source whose flux is 1 in a unit.
+
+    Parameters
+    ----------
+    unit : `~astropy.units.UnitBase` or None
+        Unit of the fluxes.
+
+    Returns
+    -------
+    float or None
+        `None` if the unit is no flux per frequency, or there is none.
+
+    References
+    ----------
+    Oke & Gunn 1983, ApJ 266, 713, the AB system; the zero point is the
+    one of `astropy.units.ABmag`.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from vaephot.photometry import zeropoint_of_unit
+    >>> round(zeropoint_of_unit(u.uJy), 6)
+    23.9
+    """
+    try:
+        return float((1 * unit).to_value(u.ABmag))
+    except (u.UnitConversionError, TypeError):
+        return None
+
+
+def ab_magnitude(flux, zeropoint):
+    """
+    Magnitude of a flux.
+
+    Parameters
+    ----------
+    flux : array-like
+        Fluxes, in data units.
+    zeropoint : array-like
+        Magnitude of a flux of 1.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``zeropoint - 2.5 log10(flux)``; NaN where the flux is not
+        positive.
+
+    Examples
+    --------
+    >>> from vaephot.photometry import ab_magnitude
+    >>> ab_magnitude([100.0, -1.0], 23.9)
+    array([18.9,  nan])
+    """
+    flux = np.asarray(flux, float)
+    positive = np.where(flux > 0, flux, np.nan)
+    return zeropoint - POGSON * np.log10(positive)
+
+
+def ab_magnitude_error(flux, flux_err):
+    """
+    Error of a magnitude, to first order.
+
+    Parameters
+    ----------
+    flux, flux_err : array-like
+        Fluxes and their 1-sigma errors, in the same unit.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``1.0857 flux_err / flux``; NaN where the flux is not positive.
+
+    Examples
+    --------
+    >>> from vaephot.photometry import ab_magnitude_error
+    >>> ab_magnitude_error(100.0, 10.0).round(4)
+    np.float64(0.1086)
+    """
+    flux = np.asarray(flux, float)
+    positive = np.where(flux > 0, flux, np.nan)
+    return MAG_PER_LN * np.asarray(flux_err, float) / positive
