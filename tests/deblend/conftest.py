@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from vaephot.deblend.groups import SourceList
+from vaephot.deblend.refine import FitSettings
+from vaephot.deblend.scene import SceneFitter
 from vaephot.models.bundle import fit_decoder
 from vaephot.models.config import ModelConfig
+from vaephot.models.render import Renderer, make_transfer, padded_size
 from vaephot.models.vae import VAE
 
 
@@ -76,4 +80,43 @@ def make_observation():
             bands=tuple(f'band{i + 1}' for i in range(n_bands)), unit=None,
             zeropoint=None, wcs=None, is_2d=n_bands == 1,
             error_estimated=False, psf_estimated=False)
+    return make
+
+
+@pytest.fixture(scope='session')
+def make_fitter(tiny_vae, tiny_decoder):
+    """Return a function that makes the fitter of an observation."""
+    def make(observation, **options):
+        settings = {'max_steps': 30, 'tolerance': 1e-6}
+        batch_size = options.pop('batch_size', None)
+        return SceneFitter(observation, tiny_vae, tiny_decoder,
+                           FitSettings(**{**settings, **options}),
+                           batch_size=batch_size)
+    return make
+
+
+@pytest.fixture(scope='session')
+def draw_frame(tiny_decoder):
+    """Return a function that draws sources on a frame, (band, y, x)."""
+    def draw(parameters, flux, psfs, shape):
+        values = torch.as_tensor(np.asarray(parameters, float))
+        size = max(shape)
+        # one stamp of the whole frame for each source, with its own PSF
+        renderer = Renderer(size, [make_transfer(
+            [psf.sample(*p)[0] for p in values[:, :2].numpy()],
+            psf.oversampling, padded_size(size)) for psf in psfs])
+        images = renderer.templates(tiny_decoder.from_parameters(values),
+                                    values[:, :2], len(values)).numpy()
+        frame = np.einsum('kb,kbyx->byx', np.asarray(flux, float), images)
+        return frame[:, :shape[0], :shape[1]]
+    return draw
+
+
+@pytest.fixture(scope='session')
+def make_sources():
+    """Return a function that makes a list of sources."""
+    def make(places, parents, sigma=0.5):
+        x, y = np.array(places, float).reshape(-1, 2).T.copy()
+        return SourceList(x=x, y=y, parent=np.array(parents, int),
+                          position_sigma=np.full(len(x), sigma))
     return make
