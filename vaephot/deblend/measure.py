@@ -91,7 +91,7 @@ def blendedness(solution):
         both = (model * solution.model_image[_box(bbox)]).sum((1, 2))
         rows.append(1 - own / np.where(both == 0, 1, both) if own.any()
                     else np.zeros(len(own)))
-    return np.array(rows).reshape(len(rows), -1)
+    return np.array(rows).reshape(-1, len(solution.model_image))
 
 
 def goodness(solution, observation):

@@ -384,6 +384,8 @@ class SceneFitter:
         posterior, prior : `~vaephot.models.encoder.Gaussian`
             Positions in the image.
         """
+        if not len(sources):
+            return self.default_shapes(sources), self.default_shapes(sources)
         factors = bin_factors(radius, self.fwhm.min())
         observation = self.observation
         reference = np.argmax(snr / self.fwhm, axis=1)
