@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaephot.models.encoder import Gaussian
+from vaephot.models.encoder import Evidence, Gaussian
 from vaephot.models.losses import (
     kl_divergence,
     projected_flux,
@@ -81,7 +81,7 @@ def _supervised(error, precision, latent=0.0):
     full = torch.ones_like(mean)
     full[0, 3] = precision
     truth = torch.zeros(1, 5, dtype=torch.float64)
-    return float(supervised_loss(Gaussian(mean, full), truth))
+    return float(supervised_loss(Evidence(mean, full), truth))
 
 
 def test_supervised_loss_is_least_at_the_truth_and_symmetric():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaephot.models.encoder import Gaussian
+from vaephot.models.encoder import Gaussian, combine
 from vaephot.models.render import Renderer, make_transfer, padded_size
 from vaephot.models.vae import StampBatch, sample_posterior
 
@@ -57,9 +57,11 @@ def test_gradients_flow_through_the_draw():
 
 
 def test_posterior_is_sharper_than_the_prior(vae, config):
-    posterior, prior = vae.posterior(_stamps())
+    posterior, prior, evidence = vae.posterior(_stamps())
     assert posterior.mean.shape == (4, config.n_parameters)
     assert (posterior.precision > prior.precision).all()
+    for a, b in zip(posterior, combine(prior, evidence), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_told_neighbour_is_seen(vae):
@@ -74,10 +76,10 @@ def test_elbo_terms_equal_a_hand_written_sum(vae, renderer):
     rng = np.random.default_rng(3)
     target, weight = (torch.as_tensor(rng.uniform(0.5, 2, (4, 16, 16)),
                                       dtype=torch.float32) for _ in range(2))
-    found, kl, posterior = vae.elbo_terms(
+    found, kl, _ = vae.elbo_terms(
         stamps, target, weight, renderer, 2,
         torch.Generator().manual_seed(5))
-    _, prior = vae.posterior(stamps)
+    posterior, prior, _ = vae.posterior(stamps)
     noise = torch.randn(posterior.mean.shape,
                         generator=torch.Generator().manual_seed(5))
     sample = posterior.mean + noise * posterior.precision ** -0.5

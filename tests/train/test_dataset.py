@@ -1,0 +1,208 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import numpy as np
+import pytest
+import torch
+
+from vaephot.train.dataset import BlendSampler, BlendSettings
+from vaephot.train.store import read_store
+
+# nothing but the sources: no bad pixels, no correlation, no background
+CLEAN = {'correlated_share': 0.0, 'masked_share': 0.0, 'background': 0.0,
+         'log10_poisson': (-9.0, -9.0)}
+
+
+@pytest.fixture(scope='session')
+def shards(tiny_store):
+    """Return the training galaxies of the store."""
+    return read_store(tiny_store, 'train')
+
+
+def _draw(shards, n=24, n_psfs=2, *, size=32, seed=3, blended=True,
+          **settings):
+    sampler = BlendSampler(shards, size, seed, blended=blended,
+                           settings=BlendSettings(**settings))
+    return sampler.draw(n, n_psfs)
+
+
+def _tensors(batch):
+    return [*batch.stamps, *batch[1:7]]
+
+
+def test_equal_seeds_give_equal_batches(shards):
+    a, b, c = (_draw(shards, seed=s) for s in (3, 3, 4))
+    assert all(torch.equal(x, y)
+               for x, y in zip(_tensors(a), _tensors(b), strict=True))
+    assert not torch.equal(a.stamps.data, c.stamps.data)
+
+
+def test_stream_goes_on_from_a_saved_state(shards):
+    first, second = (BlendSampler(shards, 32, s) for s in (3, 99))
+    first.draw(8, 2)
+    second.rng.bit_generator.state = first.rng.bit_generator.state
+    assert torch.equal(first.draw(8, 2).stamps.data,
+                       second.draw(8, 2).stamps.data)
+
+
+@pytest.mark.parametrize('size', [31, 32])
+def test_shapes_and_dtypes_are_those_of_the_networks(shards, size):
+    batch = _draw(shards, 12, size=size)
+    assert batch.stamps.data.shape == (12, size, size)
+    assert batch.stamps.neighbours.shape == (12, 4, 2)
+    assert batch.truth.shape == (12, 5)
+    assert all(t.dtype in (torch.float32, torch.bool)
+               for t in _tensors(batch))
+
+
+def test_nothing_is_nan(shards):
+    batch = _draw(shards, 200, masked_share=1.0, correlated_share=1.0)
+    assert all(torch.isfinite(t.float()).all() for t in _tensors(batch))
+    assert (batch.weight >= 0).all()
+    assert (batch.flux > 0).all()
+
+
+def _template(batch, shards, sigma_scale=2 ** 0.5):
+    """Round Gaussians of the store at the true places."""
+    size = batch.target.shape[-1]
+    fwhm = torch.exp(batch.stamps.log_fwhm).numpy()
+    sigma = (fwhm / 2.3548 * sigma_scale)[:, None]
+    grid = np.arange(size) - size // 2
+    column, row = (np.exp(-0.5 * ((grid - batch.truth[:, k:k + 1].numpy())
+                                  / sigma) ** 2) for k in (0, 1))
+    image = row[:, :, None] * column[:, None, :]
+    return image / (2 * np.pi * sigma[..., None] ** 2)
+
+
+def test_target_is_the_galaxy_of_the_truth_at_its_place(shards):
+    batch = _draw(shards, 60, blended=False, star_share=0.0, **CLEAN)
+    expected = _template(batch, shards) * batch.flux.numpy()[:, None, None]
+    residual = batch.target.numpy() - expected
+    assert residual.std() == pytest.approx(1, abs=0.02)
+    # no trace of the galaxies is left, whatever their brightness
+    bright = batch.flux.numpy() > 2000
+    scale = expected[bright].max((1, 2))
+    assert (abs(residual[bright]).max((1, 2)) < 0.02 * scale + 6).all()
+
+
+def test_stars_are_the_psf_at_their_place(shards):
+    batch = _draw(shards, 60, blended=False, star_share=1.0, **CLEAN)
+    assert not batch.is_galaxy.any()
+    expected = _template(batch, shards, 1.0) * batch.flux.numpy()[
+        :, None, None]
+    residual = batch.target.numpy() - expected
+    scale = expected.max((1, 2))
+    assert (abs(residual).max((1, 2)) < 0.02 * scale + 6).all()
+
+
+def test_noise_has_unit_variance_far_from_the_target(shards):
+    batch = _draw(shards, 200, blended=False, **CLEAN)
+    corner = batch.stamps.data[:, :6, :6]
+    assert float(corner.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_correlated_noise_keeps_its_variance(shards):
+    settings = {**CLEAN, 'correlated_share': 1.0}
+    batch = _draw(shards, 200, blended=False, **settings)
+    corner = batch.stamps.data[:, :6, :6]
+    assert float(corner.std()) == pytest.approx(1, abs=0.08)
+    next_ = (corner[..., 1:] * corner[..., :-1]).mean()
+    assert float(next_) > 0.2
+    # and the weights know that sums of such pixels are noisier
+    plain = _draw(shards, 200, blended=False, **CLEAN)
+    assert batch.weight[:, 0, 0].mean() < 0.8 * plain.weight[:, 0, 0].mean()
+
+
+def test_stamp_of_an_isolated_source_is_its_target(shards):
+    batch = _draw(shards, blended=False)
+    assert torch.equal(batch.stamps.data, batch.target)
+    assert batch.stamps.present.abs().max() == 0
+
+
+def test_stamp_is_target_plus_neighbours(shards):
+    settings = {**CLEAN, 'subtracted_share': 0.0, 'missed_share': 0.0,
+                'star_share': 0.0, 'position_error': 0.0}
+    batch = _draw(shards, 60, **settings)
+    rest = (batch.stamps.data - batch.target).numpy()
+    scale = rest.max((1, 2))
+    assert (rest.min((1, 2)) >= -1e-4 * (1 + scale)).all()
+    number = batch.stamps.present.sum(1).numpy()
+    assert set(number) == {0, 1, 2, 3, 4}
+    assert (rest[number == 0] == 0).all()
+    one = number == 1
+    # the light of a single neighbour is centred where the network is told
+    grid = np.arange(32) - 16
+    for image, place in zip(rest[one], batch.stamps.neighbours[one, 0],
+                            strict=True):
+        if abs(place).max() < 8:
+            total = image.sum()
+            x = (image.sum(0) * grid).sum() / total
+            y = (image.sum(1) * grid).sum() / total
+            np.testing.assert_allclose([x, y], place, atol=0.05)
+
+
+def test_neighbours_that_are_gone_are_not_told(shards):
+    whole = _draw(shards, 100, subtracted_share=0.0, missed_share=0.0)
+    gone = _draw(shards, 100, subtracted_share=1.0, missed_share=0.0)
+    missed = _draw(shards, 100, subtracted_share=0.0, missed_share=1.0)
+    assert whole.stamps.present.sum() > 0
+    assert gone.stamps.present.sum() == 0
+    assert missed.stamps.present.sum() == 0
+    light = [float((b.stamps.data - b.target).abs().sum())
+             for b in (whole, gone, missed)]
+    assert light[1] < 0.3 * light[0]
+    assert light[2] > 0.5 * light[0]
+
+
+def test_told_positions_are_near_the_truth(shards):
+    batch = _draw(shards, 400, position_error=0.25)
+    error = batch.stamps.target - batch.truth[:, :2]
+    assert float(error.std()) == pytest.approx(0.25, rel=0.15)
+    assert abs(float(error.mean())) < 0.05
+    assert batch.truth[:, :2].abs().max() <= 1.01
+
+
+def test_told_brightness_is_near_the_truth(shards):
+    batch = _draw(shards, 400)
+    fwhm = batch.stamps.log_fwhm
+    errors = torch.tensor([s.point_error for s in shards])
+    kinds = torch.tensor([s.psf_fwhm for s in shards])
+    which = (fwhm.exp()[:, None] - kinds).abs().argmin(1)
+    truth = torch.log((batch.flux / errors[which]).clamp(min=1))
+    error = batch.stamps.log_snr - truth
+    assert float(error.std()) == pytest.approx(0.15, rel=0.2)
+    assert abs(float(error.mean())) < 0.05
+
+
+def test_bad_pixels_have_no_weight(shards):
+    batch = _draw(shards, 60, masked_share=1.0)
+    bad = batch.stamps.good == 0
+    assert bad.any()
+    assert (batch.weight[bad] == 0).all()
+    assert (batch.weight[~bad] > 0).all()
+
+
+def test_weights_allow_for_poisson_noise_and_template_errors(shards):
+    quiet = _draw(shards, 60, blended=False, **CLEAN)
+    noisy = _draw(shards, 60, blended=False,
+                  **{**CLEAN, 'log10_poisson': (-1.0, -1.0)})
+    assert (noisy.weight <= quiet.weight * 1.0001).all()
+    middle = quiet.weight[:, 16, 16]
+    order = quiet.flux.argsort()
+    assert middle[order[-1]] < middle[order[0]] <= 1
+
+
+def test_floor_is_the_loss_of_the_noise(shards):
+    batch = _draw(shards, 60, blended=False, star_share=0.0, **CLEAN)
+    n_pixels = 32 ** 2
+    # half a chi-square of as many degrees of freedom, bright cores aside
+    faint = batch.flux < 200
+    floor = batch.floor[faint] / n_pixels
+    assert float(floor.mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_renderer_draws_with_the_psfs_of_the_batch(shards):
+    batch = _draw(shards, 8, 2)
+    values = batch.renderer.transfers[0].values
+    assert len(values) == batch.n_psfs == 2
+    assert batch.renderer.size == 32
+    fwhm = batch.stamps.log_fwhm.reshape(2, 4)
+    assert (fwhm == fwhm[:, :1]).all()
