@@ -1,0 +1,192 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import copy
+import json
+import math
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from vaephot.exceptions import TrainingError
+from vaephot.models.config import ModelConfig
+from vaephot.models.vae import VAE
+from vaephot.train import loop
+from vaephot.train.config import STAGES, TrainingConfig
+from vaephot.train.loop import Trainer, train
+
+MODEL = ModelConfig(n_latent=2, n_components=4, decoder_width=8,
+                    prior_width=8, head_width=16, encoder_channels=(4, 8),
+                    stamp_size=16)
+CONFIG = TrainingConfig(model=MODEL, batch_size=8, n_psfs=2, seed=5,
+                        n_steps={'isolated': 6, 'blended': 7},
+                        n_validation=16)
+
+
+@pytest.fixture(autouse=True)
+def _no_lessons(monkeypatch):
+    """Leave out what the decoder is taught before it sees a galaxy."""
+    monkeypatch.setattr(loop, 'teach_sersic', lambda *_: None, raising=False)
+
+
+def _equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(
+        a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def _interrupted(tiny_store, path, monkeypatch, ticks):
+    """Train by calls that last a few ticks of a clock each."""
+    count = 0
+    for calls in range(1, 60):
+        now = iter(range(10 ** 6))
+        clock = SimpleNamespace(monotonic=lambda now=now: next(now))
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, 'time', clock)
+            vaes, finished, curves = train(
+                tiny_store, path, CONFIG, max_seconds=ticks,
+                validate_every=2, checkpoint_every=3)
+        count = calls
+        if finished:
+            break
+    return vaes, curves, count
+
+
+@pytest.mark.parametrize('ticks', [9])
+def test_interrupted_run_equals_an_uninterrupted_one(tiny_store, tmp_path,
+                                                     monkeypatch, ticks):
+    whole, finished, curves = train(tiny_store, tmp_path / 'a', CONFIG,
+                                    validate_every=2)
+    assert finished
+    pieces, resumed, calls = _interrupted(tiny_store, tmp_path / 'b',
+                                          monkeypatch, ticks)
+    assert calls > 2
+    for stage in STAGES:
+        assert _equal(whole[stage], pieces[stage])
+        for row, again in zip(curves[stage], resumed[stage], strict=True):
+            assert row['step'] == again['step']
+            assert row['excess'] == again['excess']
+
+
+def test_finished_run_is_read_not_repeated(tiny_store, tmp_path):
+    first, _, curves = train(tiny_store, tmp_path, CONFIG)
+    again, finished, same = train(tiny_store, tmp_path, CONFIG,
+                                  max_seconds=0)
+    assert finished
+    assert same == curves
+    assert all(_equal(first[stage], again[stage]) for stage in STAGES)
+
+
+def test_no_time_means_no_step(tiny_store, tmp_path):
+    vaes, finished, curves = train(tiny_store, tmp_path, CONFIG,
+                                   max_seconds=0)
+    assert not finished
+    assert list(vaes) == ['isolated']
+    assert curves == {'isolated': []}
+
+
+def test_seed_sets_the_weights(tiny_store, tmp_path):
+    def run(name, seed):
+        config = TrainingConfig.from_dict({**CONFIG.to_dict(), 'seed': seed})
+        return train(tiny_store, tmp_path / name, config)[0]['blended']
+    a, b, c = run('a', 1), run('b', 1), run('c', 2)
+    assert _equal(a, b)
+    assert not _equal(a, c)
+
+
+def test_second_stage_keeps_decoder_and_prior(tiny_store, tmp_path):
+    vaes, _, _ = train(tiny_store, tmp_path, CONFIG)
+    isolated, blended = (vaes[stage] for stage in STAGES)
+    assert _equal(isolated.decoder, blended.decoder)
+    assert _equal(isolated.prior, blended.prior)
+    assert not _equal(isolated.encoder, blended.encoder)
+
+
+def test_first_stage_trains_all_three_networks(tiny_store, tmp_path):
+    short, _, _ = train(tiny_store, tmp_path / 'a', CONFIG, max_seconds=0)
+    done, _, _ = train(tiny_store, tmp_path / 'b', CONFIG)
+    for part in ('encoder', 'decoder', 'prior'):
+        assert not _equal(getattr(short['isolated'], part),
+                          getattr(done['isolated'], part))
+
+
+def test_other_settings_in_the_same_folder_are_refused(tiny_store, tmp_path):
+    train(tiny_store, tmp_path, CONFIG, max_seconds=0)
+    other = TrainingConfig.from_dict({**CONFIG.to_dict(), 'seed': 6})
+    with pytest.raises(TrainingError, match='other settings') as caught:
+        train(tiny_store, tmp_path, other)
+    assert caught.value.path == tmp_path
+
+
+def test_another_store_in_the_same_folder_is_refused(tiny_store, tmp_path):
+    train(tiny_store, tmp_path / 'run', CONFIG, max_seconds=0)
+    store = shutil.copytree(tiny_store, tmp_path / 'store')
+    (store / 'manifest.json').write_text('{"seed": 2}', encoding='utf-8')
+    with pytest.raises(TrainingError, match='another store'):
+        train(store, tmp_path / 'run', CONFIG)
+
+
+def test_curves_are_written_for_every_stage(tiny_store, tmp_path):
+    _, _, curves = train(tiny_store, tmp_path, CONFIG, validate_every=3)
+    written = json.loads((tmp_path / 'curves.json').read_text(
+        encoding='utf-8'))
+    assert written == json.loads(json.dumps(curves))
+    assert [row['step'] for row in curves['isolated']] == [3, 6]
+    assert [row['step'] for row in curves['blended']] == [3, 6, 7]
+    assert {'loss', 'kl', 'excess', 'flux_bias'} <= set(curves['blended'][0])
+
+
+def test_run_folder_records_its_settings(tiny_store, tmp_path):
+    train(tiny_store, tmp_path / 'new' / 'run', CONFIG, max_seconds=0)
+    record = json.loads((tmp_path / 'new' / 'run' / 'run.json').read_text(
+        encoding='utf-8'))
+    assert TrainingConfig.from_dict(record['config']) == CONFIG
+
+
+def _trainer(tiny_store, config=CONFIG, stage='isolated'):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        vae = VAE(config.model)
+    return loop._make_trainer(vae, stage, config, tiny_store)
+
+
+def test_loss_that_is_not_finite_stops_the_run(tiny_store):
+    trainer = _trainer(tiny_store)
+    with torch.no_grad():
+        trainer.vae.encoder.head[-1].bias[0] = math.nan
+    before = trainer.vae.encoder.head[0].weight.clone()
+    with pytest.raises(TrainingError, match='learning_rate') as caught:
+        trainer.advance()
+    assert caught.value.step == 0
+    assert torch.equal(trainer.vae.encoder.head[0].weight, before)
+
+
+def test_training_makes_templates_fit_better(tiny_store):
+    config = TrainingConfig.from_dict({
+        **CONFIG.to_dict(), 'batch_size': 32, 'learning_rate': 5e-3,
+        'n_steps': {'isolated': 60, 'blended': 1}})
+    trainer = _trainer(tiny_store, config)
+    before = trainer.validate()
+    for _ in range(60):
+        trainer.advance()
+    assert trainer.finished
+    after = trainer.validate()
+    assert after['excess'] < before['excess']
+
+
+def test_restored_trainer_takes_the_same_steps(tiny_store):
+    first, second = _trainer(tiny_store), _trainer(tiny_store)
+    first.advance()
+    second.restore(copy.deepcopy(first.state()))
+    assert isinstance(second, Trainer)
+    assert first.advance() == second.advance()
+    assert _equal(first.vae, second.vae)
+
+
+def test_rate_rises_then_falls_to_a_hundredth():
+    rates = [loop._rate_factor(step, 1000) for step in range(1000)]
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1)
+    assert 25 < top < 35
+    assert rates[0] < 0.05
+    assert rates[-1] == pytest.approx(loop.FINAL_RATE, rel=0.01)
+    assert rates[top:] == sorted(rates[top:], reverse=True)
