@@ -28,7 +28,7 @@ def _ring_index(size):
 
 def _half_width(images):
     """Half-width of the centred square with enough light, or None."""
-    n_bands, size, _ = images.shape
+    size = images.shape[-1]
     ring = _ring_index(size)
     enclosed = np.stack([
         np.cumsum(np.bincount(ring, image.ravel(), size // 2 + 1))

@@ -16,8 +16,11 @@ from typing import NamedTuple
 
 import torch
 
-from vaephot.deblend.fluxes import (background_columns, linear_system,
-                                    solve_fluxes)
+from vaephot.deblend.fluxes import (
+    background_columns,
+    linear_system,
+    solve_fluxes,
+)
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['FitSettings', 'GroupBatch', 'GroupFit', 'fit_groups']

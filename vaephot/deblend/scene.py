@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from vaephot.deblend.fluxes import linear_system, solve_fluxes
-from vaephot.deblend.groups import (group_sources, make_pieces,
-                                    segment_boxes)
+from vaephot.deblend.groups import group_sources, make_pieces, segment_boxes
 from vaephot.deblend.refine import GroupBatch, fit_groups
 from vaephot.deblend.start import bin_factors, cut_stamps, pool_posterior
 from vaephot.models.encoder import Gaussian

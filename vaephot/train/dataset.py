@@ -14,8 +14,12 @@ import numpy as np
 import torch
 
 from vaephot.models.decoder import Mixture
-from vaephot.models.render import (Renderer, Transfer, make_transfer,
-                                   padded_size)
+from vaephot.models.render import (
+    Renderer,
+    Transfer,
+    make_transfer,
+    padded_size,
+)
 from vaephot.models.vae import StampBatch
 
 __all__ = ['BlendSettings', 'BlendSampler', 'TrainingBatch']

@@ -3,8 +3,11 @@
 
 import torch
 
-from vaephot.models.losses import (kl_divergence, projected_flux,
-                                   reconstruction_loss)
+from vaephot.models.losses import (
+    kl_divergence,
+    projected_flux,
+    reconstruction_loss,
+)
 
 __all__ = ['validation_metrics']
 
