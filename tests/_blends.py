@@ -1,0 +1,146 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""A result made of Gaussians, for the tests of results and figures."""
+
+import astropy.units as u
+import numpy as np
+from astropy.wcs import WCS
+from photutils.aperture import BoundingBox
+from photutils.segmentation import SegmentationImage
+
+from vaephot.deblend.assign import assign_pixels, build_segmentation
+from vaephot.deblend.share import share_data
+from vaephot.photometry import Measurements, make_table
+from vaephot.results import DeblendedSource, DeblendResult
+
+SHAPE = (70, 90)
+NOISE = 0.05
+# x, y, sigma, axis ratio, position angle [deg], flux in three bands, parent
+GALAXIES = (
+    (30.2, 30.7, 3.0, 0.6, 30, (300, 420, 500), 4),
+    (40.5, 35.1, 2.2, 0.9, 0, (120, 90, 70), 4),
+    (27.4, 42.0, 2.5, 0.5, -40, (60, 130, 180), 4),
+    (70.3, 20.6, 2.8, 0.8, 80, (150, 150, 150), 9),
+    (12.0, 60.0, 2.0, 1.0, 0, (8, 8, 8), 0),
+)
+
+
+def gaussian(x, y, sigma, ratio, angle, bbox):
+    iy, ix = np.mgrid[bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax]
+    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    major = (c * (ix - x) + s * (iy - y)) / sigma
+    minor = (c * (iy - y) - s * (ix - x)) / sigma / ratio
+    return np.exp(-(major ** 2 + minor ** 2) / 2) / (
+        2 * np.pi * sigma ** 2 * ratio)
+
+
+def make_wcs():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
+    wcs.wcs.crval = 150.1, 2.2
+    wcs.wcs.crpix = 45, 35
+    wcs.wcs.cdelt = -0.1 / 3600, 0.1 / 3600
+    return wcs
+
+
+def window(box):
+    return slice(box.iymin, box.iymax), slice(box.ixmin, box.ixmax)
+
+
+def _models(n_bands):
+    boxes, models = [], []
+    for x, y, sigma, ratio, angle, flux, _ in GALAXIES:
+        half = int(5 * sigma)
+        cx, cy = round(x), round(y)
+        boxes.append(BoundingBox(
+            max(cx - half, 0), min(cx + half + 1, SHAPE[1]),
+            max(cy - half, 0), min(cy + half + 1, SHAPE[0])))
+        shape = gaussian(x, y, sigma, ratio, angle, boxes[-1])
+        models.append((np.array(flux[:n_bands])[:, None, None]
+                       * shape).astype(np.float32))
+    return boxes, models
+
+
+def _parents(total):
+    """Two parents above three sigma, around the galaxies of each."""
+    bright = total[0] > 3 * NOISE
+    segm = np.zeros(SHAPE, np.int32)
+    segm[:55, :55][bright[:55, :55]] = 4
+    segm[:55, 55:][bright[:55, 55:]] = 9
+    return segm
+
+
+def _table(m, bands, unit, wcs, is_2d):
+    return make_table(
+        m, bands=bands, unit=unit, zeropoint=np.full(len(bands), 23.9),
+        wcs=wcs, is_2d=is_2d,
+        meta={'version': '0.1', 'settings': {'n_pixels': 5, 'finder': None},
+              'bands': list(bands)})
+
+
+def make_result(n_bands=3, *, unit=u.uJy, wcs=None, is_2d=False,
+                mask_some=False, seed=5):
+    """Result as a perfect deblender would give it."""
+    rng = np.random.default_rng(seed)
+    boxes, models = _models(n_bands)
+    total = np.zeros((n_bands, *SHAPE))
+    for box, model in zip(boxes, models, strict=True):
+        total[:, *window(box)] += model
+    data = total + rng.normal(0, NOISE, total.shape)
+    mask = np.zeros(data.shape, bool)
+    if mask_some:
+        mask[:, 30, 25:33] = True
+        data[mask] = 0
+    parents = _parents(total)
+    parent_of = np.array([row[-1] for row in GALAXIES])
+    images = share_data(data, mask, list(zip(boxes, models, strict=True)),
+                        parents, parent_of)
+    segm = SegmentationImage(parents)
+    own = segm.slices[segm.get_index(4)]
+    frames = np.zeros((3, *SHAPE))
+    for k in range(3):
+        frames[k][window(boxes[k])] = models[k].sum(0)
+    made = build_segmentation(segm, {4: (assign_pixels(
+        frames[:, *own], parents[own] == 4, 5), 3)})
+    labels = np.array([*made.child_labels[4], *made.child_labels[9],
+                       made.next_label])
+    order = np.argsort(labels)
+    m = _measure(models, data, labels, parent_of,
+                 made.segmentation_image, n_bands, rng)
+    bands = ('VIS', 'Y', 'H')[:n_bands]
+
+    def shaped(array):
+        return array[0] if is_2d else array
+    n = len(labels)
+    sources = [DeblendedSource(
+        label=int(labels[k]), parent_label=int(parent_of[k]), bbox=boxes[k],
+        model=shaped(models[k]), image=shaped(images[k]),
+        x_centroid=float(m.x[k]), y_centroid=float(m.y[k]),
+        flux=shaped(m.flux[k]), flux_err=shaped(m.flux_err[k]),
+        parameters={'x': float(m.x[k]), 'log_size': 0.1 + k,
+                    'latent': rng.normal(size=4)},
+        covariance=None if k == n - 1 else rng.normal(size=(6, 6)))
+        for k in range(n)]
+    return DeblendResult(
+        table=_table(m, bands, unit, wcs, is_2d)[order],
+        segmentation_image=made.segmentation_image,
+        sources=[sources[i] for i in order], data=data, bands=bands,
+        error=np.full(data.shape, NOISE), mask=mask, unit=unit, wcs=wcs,
+        is_2d=is_2d)
+
+
+def _measure(models, data, labels, parent_of, segm, n_bands, rng):
+    n = len(labels)
+    areas = dict(zip(segm.labels.tolist(), segm.areas, strict=True))
+    rows = np.array([row[:5] for row in GALAXIES], float)
+    flux = np.array([row[5][:n_bands] for row in GALAXIES], float)
+    blendedness = rng.random((n, n_bands))
+    blendedness[2] = np.nan
+    return Measurements(
+        label=labels, parent_label=parent_of, x=rows[:, 0], y=rows[:, 1],
+        x_err=rng.random(n), y_err=rng.random(n),
+        n_blended=np.bincount(parent_of)[parent_of],
+        area=np.array([areas.get(int(k), 0) for k in labels]),
+        half_light_radius=1.1774 * rows[:, 2], axis_ratio=rows[:, 3],
+        orientation=np.deg2rad(rows[:, 4]), flux=flux,
+        flux_err=rng.random(flux.shape), blendedness=blendedness,
+        reduced_chi2=rng.random(n), flags=np.arange(n))
