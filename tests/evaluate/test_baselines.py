@@ -100,3 +100,23 @@ def test_without_sep_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'sep', None)
     with pytest.raises(MissingDependencyError, match=r'vaephot\[evaluate\]'):
         sep_photometry(np.zeros((8, 8)), 1.0, bands=('r',))
+
+
+@pytest.mark.usefixtures('_needs_sep')
+def test_neighbours_are_replaced_by_the_light_opposite_of_them():
+    y, x = np.mgrid[:80, :80]
+
+    def source(x0, y0, flux):
+        radius2 = (x - x0) ** 2 + (y - y0) ** 2
+        return flux * np.exp(-radius2 / 8) / (8 * np.pi)
+
+    noise = np.random.default_rng(1).normal(0, 1, (80, 80))
+    alone = source(40, 40, 1000.0) + noise
+    fluxes = []
+    for image in (alone, alone + source(49, 40, 3000.0)):
+        table, _ = sep_photometry(image, 1.0, bands=('r',),
+                                  settings=CAUTIOUS)
+        nearest = np.argmin(np.hypot(table['x_centroid'] - 40,
+                                     table['y_centroid'] - 40))
+        fluxes.append(table['flux_r'][nearest])
+    assert fluxes[1] == pytest.approx(fluxes[0], rel=0.12)

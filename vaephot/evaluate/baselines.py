@@ -90,9 +90,9 @@ def sep_photometry(data, error, *, bands, gain=None, mask=None,
     """
     Detect, deblend and measure as SExtractor does.
 
-    Neighbours' pixels inside an aperture are left out, and the rest of
-    the aperture is scaled up for them (SExtractor's ``MASK_TYPE`` is then
-    ``BLANK`` with a correction of the area; its ``CORRECT`` mirrors).
+    Pixels of other sources inside an aperture take the value opposite of
+    the centre, or 0 if that belongs to another source too: SExtractor's
+    ``MASK_TYPE CORRECT``.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def sep_photometry(data, error, *, bands, gain=None, mask=None,
         frames[detection_band], settings.threshold,
         err=noise[detection_band], mask=mask, minarea=settings.n_pixels,
         deblend_nthresh=settings.n_levels, deblend_cont=settings.contrast,
-        segmentation_map=True)
+        filter_type='conv', segmentation_map=True)
     aperture = _KronAperture(sep, sources, segm, mask, settings)
     radius = aperture.measure_radius(frames[detection_band])
     table = QTable({'label': np.arange(1, len(sources) + 1),
@@ -178,9 +178,41 @@ class _KronAperture:
 
     def sum(self, image, noise, radius, gain):
         """Flux and its error in each aperture."""
-        if not len(radius):
-            return np.zeros(0), np.zeros(0)
+        rows = [self._sum_one(k, image, noise, radius[k], gain)
+                for k in range(len(radius))]
+        return np.reshape(rows, (-1, 2)).T.copy()
+
+    def _sum_one(self, k, image, noise, radius, gain):
+        """Flux and error of one source, its neighbours mirrored away."""
+        (x, y), (a, b, theta) = ([column[k] for column in columns]
+                                 for columns in (self.xy, self.ellipse))
+        half = int(np.ceil(a * radius)) + 2
+        middle = round(x), round(y)
+        x0, y0 = (max(0, m - half) for m in middle)
+        box = np.s_[y0:middle[1] + half + 1, x0:middle[0] + half + 1]
+        stamp = self._without_neighbours(k, image, box, middle)
+        mask = self.common['mask']
         flux, flux_err, _ = self.sep.sum_ellipse(
-            image, *self.xy, *self.ellipse, radius, err=noise, gain=gain,
-            subpix=SUBPIXELS, **self.common)
-        return flux, flux_err
+            stamp, [x - x0], [y - y0], [a], [b], [theta], [radius],
+            err=np.ascontiguousarray(noise[box]), gain=gain,
+            mask=None if mask is None else np.ascontiguousarray(mask[box]),
+            subpix=SUBPIXELS)
+        return flux[0], flux_err[0]
+
+    def _without_neighbours(self, k, image, box, middle):
+        """Cutout with the pixels of other sources replaced."""
+        segm = self.common['segmap']
+        stamp = image[box].copy()
+        other = (segm[box] != 0) & (segm[box] != k + 1)
+        rows, columns = np.nonzero(other)
+        mirrored = (2 * middle[1] - (rows + box[0].start),
+                    2 * middle[0] - (columns + box[1].start))
+        inside = np.ones(len(rows), bool)
+        for index, size in zip(mirrored, image.shape, strict=True):
+            inside &= (index >= 0) & (index < size)
+        values = np.zeros(len(rows))
+        mirror = tuple(index[inside] for index in mirrored)
+        free = (segm[mirror] == 0) | (segm[mirror] == k + 1)
+        values[inside] = np.where(free, image[mirror], 0)
+        stamp[rows, columns] = values
+        return stamp
