@@ -136,3 +136,30 @@ def test_options_reach_the_call(calls, image, tmp_path):
     assert (call['psf'], call['error'].tolist()) == (2.5, [1])
     assert call['zeropoint'].tolist() == [23.9]
     assert call['noise_correlation'] == 1.2
+
+
+@pytest.mark.filterwarnings('ignore::vaephot.exceptions.VaephotWarning')
+@pytest.mark.parametrize('suffix', ['ecsv', 'fits'])
+def test_two_galaxies_are_measured_from_files(make_untrained, tmp_path,
+                                              suffix):
+    weights = make_untrained(tmp_path / 'w.safetensors')
+    y, x = np.mgrid[:60, :80]
+    data = np.random.default_rng(3).normal(0, 1, (60, 80))
+    for x0 in (35, 44):
+        data += 60 * np.exp(-((x - x0) ** 2 + (y - 30) ** 2) / 8)
+    image = tmp_path / 'image.fits'
+    fits.writeto(image, data, fits.Header({
+        'BUNIT': 'uJy', 'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN',
+        'CDELT1': -3e-5, 'CDELT2': 3e-5, 'CRVAL1': 10.0, 'CRVAL2': 5.0}))
+    names = [str(tmp_path / name) for name in
+             (f'c.{suffix}', 'm.fits', 's.fits', 'p.png')]
+    assert main(['deblend', str(image), '--error', '1', '--psf', '4',
+                 '--bands', 'r', '-o', names[0], '--models', names[1],
+                 '--segmentation-out', names[2], '--plot', names[3],
+                 '--weights', str(weights), '--quiet', '--no-refine',
+                 '--device', 'cpu']) == 0
+    table = QTable.read(names[0])
+    assert {'label', 'flux_r', 'mag_r', 'flags'} <= set(table.colnames)
+    assert str(table['flux_r'].unit) == 'uJy'
+    assert fits.getdata(names[2]).max() == table['label'].max()
+    assert fits.getheader(names[2])['CTYPE1'] == 'RA---TAN'

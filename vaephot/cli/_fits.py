@@ -249,6 +249,12 @@ def _names_of(text, extension, bands, prefix):
     wanted = [prefix + band for band in bands]
     if all(name.upper() in known for name in wanted):
         return [f'{path}[{name}]' for name in wanted]
+    if prefix and len(known) > 1:
+        # its first image may well be the data themselves
+        msg = (f'{path} has several images but not {", ".join(wanted)}; it '
+               f'has {", ".join(sorted(known))}. Name the extension, as in '
+               f'{path.name}[EXT].')
+        raise InputFileError(msg, path=path)
     return None
 
 

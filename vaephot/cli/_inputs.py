@@ -180,7 +180,7 @@ def _read_error(images, factors, args):
     if values is not None:
         values = np.array(_per_band(values, n_bands, '--error')) * factors
         return values if unit is None else values * unit
-    errors = read_band_images(given, bands=args.bands, prefix='RMS_')
+    errors = read_band_images(given, bands=args.bands, prefix='ERROR_')
     errors = _per_band(errors, n_bands, '--error')
     planes = []
     for error, image, factor in zip(errors, images, factors, strict=True):

@@ -15,6 +15,7 @@ from vaephot.cli._output import (
 __all__ = ['add_parser', 'run', 'write_catalog']
 
 CATALOG_SUFFIXES = ('.ecsv', '.fits', '.fit')
+MAX_KEYWORD = 8  # longer ones are not in the FITS standard
 FITS_SUFFIXES = ('.fits', '.fit')
 PLOT_SUFFIXES = ('.png', '.pdf', '.svg', '.jpg')
 
@@ -173,13 +174,19 @@ def _check_suffixes(args):
 def _make_deblender(args):
     """Deblender with the settings of the command line."""
     from vaephot.deblend.deblender import VAEDeblender
+    from vaephot.exceptions import VaephotError
 
-    return VAEDeblender(
-        args.n_pixels, contrast=args.contrast, n_levels=args.n_levels,
-        mode=args.mode, connectivity=args.connectivity,
-        weights=args.weights, refine=not args.no_refine,
-        local_background=args.local_background, device=args.device,
-        batch_size=args.batch_size, progress_bar=not args.quiet)
+    try:
+        return VAEDeblender(
+            args.n_pixels, contrast=args.contrast, n_levels=args.n_levels,
+            mode=args.mode, connectivity=args.connectivity,
+            weights=args.weights, refine=not args.no_refine,
+            local_background=args.local_background, device=args.device,
+            batch_size=args.batch_size, progress_bar=not args.quiet)
+    except VaephotError:
+        raise
+    except (TypeError, ValueError) as err:  # a setting out of range
+        raise UsageError(str(err)) from err
 
 
 def write_catalog(table, path):
@@ -191,12 +198,27 @@ def write_catalog(table, path):
     table : `~astropy.table.QTable`
         The catalogue.
     path : path-like
-        ``.ecsv`` or ``.fits``; replaced if it exists.
+        ``.ecsv`` or ``.fits``; replaced if it exists. In FITS, AB
+        magnitudes have the unit mag.
     """
     if Path(path).suffix.lower() == '.ecsv':
         table.write(path, format='ascii.ecsv', overwrite=True)
         return
-    table.write(path, format='fits', overwrite=True)
+    _for_fits(table).write(path, format='fits', overwrite=True)
+
+
+def _for_fits(table):
+    """Copy with AB magnitudes in mag, and keywords that FITS can hold."""
+    from astropy import units as u
+
+    table = table.copy()
+    for name in table.colnames:
+        unit = getattr(table[name], 'unit', None)
+        if isinstance(unit, u.function.FunctionUnitBase):
+            table[name] = u.Quantity(table[name].value, u.mag)
+    table.meta = {key if len(key) <= MAX_KEYWORD else f'HIERARCH {key}':
+                  value for key, value in table.meta.items()}
+    return table
 
 
 def _write_segmentation(result, wcs, path):
