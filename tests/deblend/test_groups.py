@@ -61,10 +61,10 @@ def test_near_footprints_make_one_group_and_far_ones_do_not():
 
 
 def test_wider_psf_joins_more():
-    segm = _segm((40, 60), [(5, 15, 5, 15), (22, 32, 5, 15)])
-    sources = _sources([(10, 10), (27, 10)], [1, 2])
+    segm = _segm((40, 60), [(5, 15, 5, 15), (28, 38, 5, 15)])
+    sources = _sources([(10, 10), (33, 10)], [1, 2])
     assert len(group_sources(sources, segm.data, 3.0)) == 2
-    assert len(group_sources(sources, segm.data, 8.0)) == 1
+    assert len(group_sources(sources, segm.data, 10.0)) == 1
 
 
 def test_sources_outside_all_segments_are_grouped_by_place():

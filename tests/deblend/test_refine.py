@@ -94,14 +94,27 @@ def test_fit_is_never_worse_than_its_start(renderer, draw, tiny_decoder):
     data = draw(truth, np.repeat(FLUX[None], n, 0)).numpy()
     batch = _batch(renderer, data + rng.normal(0, 1, data.shape), truth,
                    precision=np.array([4.0] * 2 + [5.0] * 3 + [1.0] * 2))
-    start = _moved(truth, scale=1.5)
+    # so far away that some steps overshoot
+    start = _moved(truth, scale=3)
+    start[..., 5:] = 2.0
     last = np.full(n, np.inf)
-    for n_steps in (0, 1, 3, 8):
+    for n_steps in range(8):
         fit = fit_groups(batch, start, tiny_decoder,
                          FitSettings(max_steps=n_steps))
         cost = _cost(fit, batch).numpy()
         assert (cost <= last + 1e-9).all()
         last = cost
+
+
+def test_steps_that_make_it_worse_are_not_taken(renderer, draw, tiny_decoder,
+                                                monkeypatch):
+    batch = _batch(renderer, draw(PAIR[None], FLUX[None]), PAIR[None])
+    start = _moved(PAIR[None])
+    monkeypatch.setattr('vaephot.deblend.refine._step',
+                        lambda _, vector, *__: -0.3 * vector.sign().reshape(
+                            len(vector), 2, -1))
+    fit = fit_groups(batch, start, tiny_decoder, FitSettings())
+    assert torch.equal(fit.parameters, start)
 
 
 def test_start_is_left_unchanged(renderer, draw, tiny_decoder):

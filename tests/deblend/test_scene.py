@@ -95,6 +95,12 @@ def test_errors_are_the_diagonal_of_the_covariance(scene, make_fitter):
     assert abs(moved).max() < 5
 
 
+def test_errors_follow_the_noise_of_their_own_band(scene, make_fitter):
+    observation, sources = scene(1.0, rms=(1.0, 8.0))
+    fit = _fit(make_fitter(observation), sources)
+    assert (fit.flux_err[:, 1] > 2 * fit.flux_err[:, 0]).all()
+
+
 @pytest.mark.parametrize('batch_size', [1, 2])
 def test_batch_size_does_not_change_the_result(scene, make_fitter,
                                                batch_size):
