@@ -22,6 +22,7 @@ __all__ = ['SUBCOMMANDS', 'main', 'make_parser']
 # modules of vaephot.cli, in the order of the help text
 SUBCOMMANDS = (
     'deblend',
+    'demo',
     'train',
     'weights',
 )
