@@ -9,7 +9,7 @@ __all__ = ['draw_demo']
 
 # brightness that saturates the colours, in units of the noise of the sky,
 # and the level below which they are linear
-WHITE_SIGMA, LINEAR_SIGMA = 100.0, 3.0
+WHITE_SIGMA, LINEAR_SIGMA = 40.0, 1.5
 RESIDUAL_SIGMA = 5.0
 COLOURS = ('tab:blue', 'tab:orange')
 # shown range of df/f
@@ -29,7 +29,8 @@ def _balance(table, bands):
 def _colour_image(data, noise, balance):
     """Red, green, blue from the last, a middle and the first band."""
     picks = [-1, len(data) // 2, 0]
-    planes = np.stack([data[k] / balance[k] / noise[0] for k in picks],
+    noisiest = max(noise[k] / balance[k] for k in picks)
+    planes = np.stack([data[k] / balance[k] / noisiest for k in picks],
                       axis=-1)
     bright = np.maximum(planes.mean(-1), 1e-6)
     stretched = (np.arcsinh(bright / LINEAR_SIGMA)
