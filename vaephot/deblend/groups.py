@@ -21,8 +21,10 @@ STAMP_SIZES = (32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 256)
 # sources of a piece, its neighbours included, and without them
 MAX_SOURCES = 10
 MAX_CORE = 5
-# pixels around a segment in which its sources still matter, in FWHM
-FOOTPRINT_FWHM = 0.75
+# distance from a segment at which its light still matters, in FWHM and at
+# least in pixels
+FOOTPRINT_FWHM = 1.5
+MIN_FOOTPRINT = 4.0
 # sky around a piece, in FWHM and at least in pixels
 MARGIN_FWHM = 2.0
 MIN_MARGIN = 8
@@ -140,7 +142,7 @@ def group_sources(sources, segm_data, fwhm):
     """
     if not len(sources):
         return []
-    reach = max(1.5, FOOTPRINT_FWHM * fwhm)
+    reach = max(MIN_FOOTPRINT, FOOTPRINT_FWHM * fwhm)
     numbers = _group_numbers(sources, segm_data, reach)
     order = np.argsort(numbers, kind='stable')
     cuts = np.flatnonzero(np.diff(numbers[order])) + 1

@@ -156,8 +156,13 @@ def _start(fitter, sources, pieces, segm, is_point):
     return shapes, prior, snr
 
 
-def _rounds(fitter, sources, pieces, fit, prior, progress):
-    """Draw, and refit what other pieces shine on."""
+def _rounds(fitter, sources, pieces, fit, start, prior):
+    """
+    Draw, and refit what other pieces shine on.
+
+    The first of these fits begins at the start again, because that of the
+    first round may have run after the foreign light.
+    """
     drawn = _drawn(fitter, fit)
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
@@ -166,13 +171,13 @@ def _rounds(fitter, sources, pieces, fit, prior, progress):
         again = [piece for piece in pieces if foreign.matters(piece)]
         if not again:
             break
-        start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
         new = fitter.fit(sources, again, start, prior, fit.snr,
                          foreign=foreign)
         rows = sorted(i for piece in again for i in piece.core)
         moved = np.abs(new.flux[rows] - fit.flux[rows])
         fit = _merge(fit, new, rows)
         drawn = _drawn(fitter, fit)
+        start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
         if (moved < 0.05 * fit.flux_err[rows]).all():
             break
     return fit, drawn
@@ -202,7 +207,7 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
     pieces = fitter.divide(sources, segm)
     start, prior, snr = _start(fitter, sources, pieces, segm, is_point)
     fit = fitter.fit(sources, pieces, start, prior, snr, progress=progress)
-    fit, drawn = _rounds(fitter, sources, pieces, fit, prior, progress)
+    fit, drawn = _rounds(fitter, sources, pieces, fit, start, prior)
     return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
                     pieces=pieces, **drawn)
 
@@ -281,6 +286,6 @@ def solve_again(fitter, segm, solution, keep, *, progress=None):
     new = fitter.fit(sources, changed, start, prior, fit.snr,
                      progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
-    fit, drawn = _rounds(fitter, sources, pieces, fit, prior, progress)
+    fit, drawn = _rounds(fitter, sources, pieces, fit, start, prior)
     return Solution(sources=sources, is_point=solution.is_point[keep],
                     fit=fit, prior=prior, pieces=pieces, **drawn)

@@ -1,0 +1,233 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""From fitted sources to labels, shares of the data, table and result."""
+
+import warnings
+from datetime import UTC, datetime
+
+import numpy as np
+
+from vaephot import __version__
+from vaephot.deblend.assign import assign_pixels, build_segmentation
+from vaephot.deblend.measure import blendedness, describe, goodness, shapes_of
+from vaephot.deblend.share import pad_to_bbox, required_bboxes, share_data
+from vaephot.exceptions import DeblendWarning
+from vaephot.flags import encode_flags
+from vaephot.models.config import PARAMETER_NAMES
+from vaephot.photometry.catalog import Measurements, make_table
+from vaephot.results import DeblendedSource, DeblendResult
+
+__all__ = ['assemble_result', 'assign_labels']
+
+# flags that ask for a warning, one per call
+SERIOUS = ('no_data', 'not_converged')
+# labels that a warning names at most
+MAX_NAMED = 10
+
+
+def _dominance(solution, members, slices, sky_rms):
+    """Models over the noise, summed over bands, on a parent's cutout."""
+    rows, columns = slices
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    out = np.zeros((len(members), *shape))
+    for image, k in zip(out, members, strict=True):
+        bbox, model = solution.boxes[k], solution.models[k]
+        stack = np.einsum('byx,b->yx', model, 1 / sky_rms[k])
+        y0, y1 = max(rows.start, bbox.iymin), min(rows.stop, bbox.iymax)
+        x0, x1 = max(columns.start, bbox.ixmin), min(columns.stop, bbox.ixmax)
+        if y0 < y1 and x0 < x1:
+            image[y0 - rows.start:y1 - rows.start,
+                  x0 - columns.start:x1 - columns.start] = stack[
+                      y0 - bbox.iymin:y1 - bbox.iymin,
+                      x0 - bbox.ixmin:x1 - bbox.ixmin]
+    return out
+
+
+def assign_labels(deblender, segm, solution, sky_rms):
+    """
+    Give pixels and labels to the fitted sources.
+
+    Parameters
+    ----------
+    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+        Settings of the children.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+    sky_rms : `numpy.ndarray`, (n, n_bands)
+        Noise of a pixel of the sky at each.
+
+    Returns
+    -------
+    segmentation_image : `~photutils.segmentation.SegmentationImage`
+        Children, with the maps from and to their parents.
+    labels : `numpy.ndarray` of int, (n,)
+        Label of each source. Sources without pixels have labels above
+        those of the segmentation.
+    """
+    parent = solution.sources.parent
+    owners, members_of = {}, {}
+    for label in np.unique(parent[parent > 0]):
+        members = np.flatnonzero(parent == label)
+        members_of[int(label)] = members
+        if len(members) > 1:
+            slices = segm.slices[segm.get_index(label)]
+            strength = _dominance(solution, members, slices, sky_rms)
+            owners[int(label)] = (assign_pixels(
+                strength, segm.data[slices] == label, deblender.n_pixels,
+                connectivity=deblender.connectivity), len(members))
+    made = build_segmentation(segm, owners, relabel=deblender.relabel)
+    labels = np.zeros(len(parent), int)
+    for label, members in members_of.items():
+        labels[members] = made.child_labels[label]
+    loose = np.flatnonzero(labels == 0)
+    labels[loose] = made.next_label + np.arange(len(loose))
+    return made.segmentation_image, labels
+
+
+def _areas(segm, labels):
+    """Pixels that each label owns."""
+    areas = np.zeros(max(int(segm.max_label), labels.max(initial=0)) + 1, int)
+    areas[segm.labels] = segm.areas
+    return areas[labels]
+
+
+def _pack_flags(conditions, n):
+    """One integer per source from boolean arrays by name."""
+    flags = np.zeros(n, int)
+    for name, rows in conditions.items():
+        flags[rows] |= encode_flags(name)
+    return flags
+
+
+def _warn(conditions, labels):
+    """One warning per serious condition, naming the labels."""
+    for name in SERIOUS:
+        bad = labels[conditions[name]]
+        if len(bad):
+            named = ', '.join(map(str, bad[:MAX_NAMED]))
+            more = '' if len(bad) <= MAX_NAMED else ', ...'
+            warnings.warn(
+                f'{len(bad)} of {len(labels)} sources are flagged '
+                f'{name!r} (labels {named}{more}).', DeblendWarning,
+                stacklevel=4)
+
+
+def _measurements(observation, solution, fitter, labels, areas, conditions):
+    """Numbers of the table, in the order of the sources."""
+    fit, parent = solution.fit, solution.sources.parent
+    n_bands = len(observation.bands)
+    errors = np.sqrt(np.maximum(np.diagonal(
+        fit.covariance, axis1=1, axis2=2), 0))
+    count = np.bincount(parent, minlength=1)
+    shapes = shapes_of(fit.parameters, fitter.decoder)
+    return Measurements(
+        label=labels, parent_label=parent, x=fit.parameters[:, 0],
+        y=fit.parameters[:, 1], x_err=errors[:, n_bands],
+        y_err=errors[:, n_bands + 1],
+        n_blended=np.where(parent > 0, count[parent], 1), area=areas,
+        half_light_radius=shapes.half_light_radius,
+        axis_ratio=shapes.axis_ratio, orientation=shapes.orientation,
+        flux=fit.flux, flux_err=fit.flux_err,
+        blendedness=blendedness(solution),
+        reduced_chi2=goodness(solution, observation).reduced_chi2,
+        flags=_pack_flags(conditions, len(labels)))
+
+
+def _parameters(row):
+    """Fitted parameters of a source by name."""
+    named = dict(zip(PARAMETER_NAMES, row[:5].tolist(), strict=True))
+    length = float(np.hypot(row[3], row[4]))
+    shear = np.tanh(length / 2) / length if length > 0 else 0.5
+    return {**named, 'size': float(np.exp(row[2])),
+            'g1': float(shear * row[3]), 'g2': float(shear * row[4]),
+            'latent': row[5:].copy()}
+
+
+def _sources(observation, segm, solution, labels):
+    """Deblended sources with their models and shares of the data."""
+    parent = solution.sources.parent
+    xy = solution.fit.parameters[:, :2]
+    boxes = required_bboxes(solution.boxes, segm.data, parent, xy)
+    models = [pad_to_bbox(model, old, new) for model, old, new
+              in zip(solution.models, solution.boxes, boxes, strict=True)]
+    images = share_data(observation.data, observation.mask,
+                        list(zip(boxes, models, strict=True)), segm.data,
+                        parent, centroids=xy)
+    fit, n_bands = solution.fit, len(observation.bands)
+
+    def shaped(array):
+        return array[0] if observation.is_2d else array
+    return [DeblendedSource(
+        label=int(labels[k]), parent_label=int(parent[k]), bbox=boxes[k],
+        model=shaped(models[k]), image=shaped(images[k]),
+        x_centroid=float(xy[k, 0]), y_centroid=float(xy[k, 1]),
+        flux=shaped(fit.flux[k]), flux_err=shaped(fit.flux_err[k]),
+        parameters=_parameters(fit.parameters[k]),
+        covariance=fit.covariance[k][n_bands:, n_bands:])
+        for k in range(len(parent))]
+
+
+def _record_of_call(deblender, record):
+    """What made the result: version, weights, settings, date."""
+    names = ('n_pixels', 'contrast', 'n_levels', 'mode', 'connectivity',
+             'refine', 'local_background', 'relabel')
+    return {'version': __version__, 'weights': record.name,
+            'weights_sha256': record.sha256, 'device': deblender.device,
+            **{name: getattr(deblender, name) for name in names},
+            'date': datetime.now(UTC).isoformat(timespec='seconds')}
+
+
+def _blank(solution, rows):
+    """Fluxes of sources without data are unknown, not zero."""
+    for name in ('flux', 'flux_err'):
+        getattr(solution.fit, name)[rows] = np.nan
+
+
+def assemble_result(deblender, observation, segm, chosen, fitter, solution,
+                    *, record):
+    """
+    Put the result of a call together.
+
+    Parameters
+    ----------
+    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+        Settings.
+    observation : `~vaephot.deblend.inputs.Observation`
+        Images.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    chosen : `~vaephot.deblend.candidates.Chosen`
+        Sources that were asked for.
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        What fitted them.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        What came out.
+    record : `~vaephot.weights.records.WeightsRecord`
+        The weights.
+
+    Returns
+    -------
+    `~vaephot.results.DeblendResult`
+    """
+    sky_rms = fitter.sky_rms(solution.fit.parameters[:, :2])
+    children, labels = assign_labels(deblender, segm, solution, sky_rms)
+    areas = _areas(children, labels)
+    conditions = describe(solution, observation, fitter)
+    conditions['no_pixels'] = (areas == 0) & (solution.sources.parent > 0)
+    conditions['forced'] = solution.sources.parent == 0
+    sources = _sources(observation, segm, solution, labels)
+    measured = _measurements(observation, solution, fitter, labels, areas,
+                             conditions)
+    _warn(conditions, labels)
+    order = np.arange(len(labels)) if chosen.given else np.argsort(labels)
+    table = make_table(
+        measured, bands=observation.bands, unit=observation.unit,
+        zeropoint=observation.zeropoint, wcs=observation.wcs,
+        is_2d=observation.is_2d, meta=_record_of_call(deblender, record))
+    return DeblendResult(
+        table=table[order], segmentation_image=children,
+        sources=[sources[i] for i in order], data=observation.data,
+        model_image=solution.model_image, mask=observation.mask,
+        bands=observation.bands, unit=observation.unit, wcs=observation.wcs,
+        is_2d=observation.is_2d)

@@ -1,0 +1,282 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The deblender: configured once, called on images."""
+
+import numpy as np
+from photutils.segmentation import SegmentationImage
+from tqdm.auto import tqdm
+
+from vaephot.deblend.assemble import assemble_result, assign_labels
+from vaephot.deblend.candidates import choose_sources
+from vaephot.deblend.detect import detect
+from vaephot.deblend.inputs import prepare_observation
+from vaephot.deblend.peaks import validate_labels, validate_settings
+from vaephot.deblend.pipeline import accepted, solve, solve_again
+from vaephot.deblend.refine import FitSettings
+from vaephot.deblend.scene import SceneFitter
+from vaephot.exceptions import ShapeMismatchError
+from vaephot.models.bundle import build_vaes, fit_decoder
+from vaephot.utils._device import resolve_device
+from vaephot.weights import load_weights
+
+__all__ = ['VAEDeblender']
+
+BACKGROUNDS = (None, 'constant', 'plane')
+# how often candidates that turned out to be none are dropped
+MAX_REJECTIONS = 3
+
+
+class VAEDeblender:
+    """
+    Separate overlapping sources and measure their fluxes.
+
+    A deblender is configured once and may be called on any number of
+    images, from several threads at once: a call changes nothing in it.
+
+    Parameters
+    ----------
+    n_pixels : int, optional
+        Least number of pixels of a child, and of a detection where no
+        segmentation is given.
+    contrast : float, optional
+        Least share of its parent's flux that a child's model must hold;
+        1 never splits, 0 keeps every significant child. The default is
+        that of photutils.
+    n_levels : int, optional
+        Thresholds of the search for peaks.
+    mode : {'exponential', 'linear', 'sinh'}, optional
+        Spacing of the thresholds, as in photutils.
+    connectivity : {8, 4}, optional
+        Whether pixels that touch by a corner are neighbours.
+    weights : str or path-like or None, optional
+        Name of registered weights or path of a weights file; `None`: the
+        set ``'default'``.
+    finder : callable or None, optional
+        Replaces the peak search; called as ``finder(image, mask=mask)``
+        as photutils' finders are. `None`: the multi-threshold search.
+    refine : bool, optional
+        `True`: joint fit after the network (best accuracy); `False`: the
+        network's shapes and linear fluxes only (fastest).
+    local_background : {None, 'constant', 'plane'}, optional
+        Free background of each fit group and band; `None`: the data are
+        background-subtracted.
+    relabel : bool, optional
+        Whether the children's segmentation is labelled consecutively.
+    device : str or `torch.device` or None, optional
+        Torch device; `None` picks CUDA, then MPS, then the CPU.
+    batch_size : int or None, optional
+        Stamps computed at once; `None`: as many as fit the memory.
+    progress_bar : bool, optional
+        Whether to show a progress bar.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting has the wrong type or value.
+    WeightsError
+        If the weights are unknown or damaged.
+
+    References
+    ----------
+    Arcelin et al. 2021, MNRAS 500, 531, for two autoencoders that share a
+    decoder; Golub & Pereyra 1973, SIAM J. Numer. Anal. 10, 413, for fits
+    with linear parameters projected out.
+
+    Examples
+    --------
+    >>> from vaephot import VAEDeblender
+    >>> deblend = VAEDeblender(n_pixels=5)  # doctest: +SKIP
+    >>> result = deblend(data, segm, error=rms)  # doctest: +SKIP
+    >>> result.table  # doctest: +SKIP
+    """
+
+    def __init__(self, n_pixels=5, *, contrast=0.001, n_levels=32,
+                 mode='exponential', connectivity=8, weights=None,
+                 finder=None, refine=True, local_background=None,
+                 relabel=True, device=None, batch_size=None,
+                 progress_bar=False):
+        validate_settings(n_pixels, contrast, n_levels, mode, connectivity)
+        _check_background(local_background)
+        _check_batch_size(batch_size)
+        if finder is not None and not callable(finder):
+            msg = (f'finder is of type {type(finder).__name__}; give a '
+                   f'callable as photutils finders are, or None.')
+            raise TypeError(msg)
+        self.n_pixels = n_pixels
+        self.contrast = contrast
+        self.n_levels = n_levels
+        self.mode = mode
+        self.connectivity = connectivity
+        self.finder = finder
+        self.refine = bool(refine)
+        self.local_background = local_background
+        self.relabel = bool(relabel)
+        self.device = str(resolve_device(device))
+        self.batch_size = batch_size
+        self.progress_bar = bool(progress_bar)
+        loaded = load_weights(weights)
+        self._record = loaded.record
+        self._vae = build_vaes(loaded)['blended'].to(self.device)
+        self._decoder = fit_decoder(self._vae, self.device)
+
+    def __repr__(self):
+        names = ('n_pixels', 'contrast', 'n_levels', 'mode', 'connectivity',
+                 'finder', 'refine', 'local_background', 'relabel', 'device',
+                 'batch_size', 'progress_bar')
+        settings = [f'{name}={getattr(self, name)!r}' for name in names]
+        settings.insert(5, f'weights={self._record.name!r}')
+        return f'{type(self).__name__}({", ".join(settings)})'
+
+    def __call__(self, data, segmentation_image=None, *, error=None,
+                 gain=None, noise_correlation=None, mask=None, psf=None,
+                 bands=None, wcs=None, zeropoint=None, positions=None,
+                 labels=None):
+        """
+        Deblend the sources of an image.
+
+        Parameters
+        ----------
+        data : array_like or `~astropy.units.Quantity` or \
+                `~astropy.nddata.NDData` or dict
+            Image ``(ny, nx)`` or ``(n_bands, ny, nx)``,
+            background-subtracted, or ``{band: image}``.
+        segmentation_image : `~photutils.segmentation.SegmentationImage` \
+                or 2D array of int, optional
+            Parents; `None`: sources are detected at 1.5 sigma on a
+            PSF-smoothed stack of the bands.
+        error : array_like or float or sequence of float, optional
+            1-sigma noise, of the shape of ``data`` or one number per
+            band; `None`: estimated from the background, and flagged.
+        gain : float or sequence of float, optional
+            Electrons per unit of ``data``. If given, ``error`` is that of
+            the background, and the Poisson noise of the model is added;
+            `None`: ``error`` is the total.
+        noise_correlation : float or sequence or array_like, optional
+            Noise of a large sum over that of independent pixels, one or
+            one per band, or correlation kernels; `None`: independent.
+        mask : array_like of bool, optional
+            True for bad pixels, ``(ny, nx)`` or per band.
+        psf : optional
+            One per band: effective PSF as 2D array, `ImagePSF` or other
+            photutils or astropy model, FWHM in pixels, or a callable
+            ``psf(x, y, band)``; `None`: estimated, and flagged.
+        bands : sequence of str, optional
+            Names of the bands; `None`: ``band1``, ``band2``, ...
+        wcs : optional
+            World coordinate system; adds sky positions.
+        zeropoint : float or sequence of float, optional
+            AB magnitude of one unit of ``data``, one or one per band.
+        positions : `~astropy.table.Table` or array_like (n, 2), optional
+            The sources' positions; nothing is searched for then. A table
+            may have columns ``fixed`` and ``point_source``.
+        labels : int or sequence of int, optional
+            Parents to deblend; the others are measured as single
+            sources. `None`: all.
+
+        Returns
+        -------
+        `~vaephot.results.DeblendResult`
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, shape, unit or value.
+        """
+        observation = prepare_observation(
+            data, error=error, gain=gain, noise_correlation=noise_correlation,
+            mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint)
+        segm = self._parents(observation, segmentation_image)
+        labels = None if labels is None else validate_labels(segm, labels)
+        chosen = choose_sources(self, observation, segm, positions, labels)
+        fitter, solution = self._solve(observation, segm, chosen)
+        return assemble_result(self, observation, segm, chosen, fitter,
+                               solution, record=self._record)
+
+    def segment(self, data, segmentation_image, *, error=None, mask=None,
+                psf=None, labels=None):
+        """
+        Deblend a segmentation, without measuring anything.
+
+        Parameters
+        ----------
+        data, segmentation_image, error, mask, psf, labels
+            As for a call.
+
+        Returns
+        -------
+        `~photutils.segmentation.SegmentationImage`
+            The children, with the maps from and to their parents.
+        """
+        observation = prepare_observation(data, error=error, mask=mask,
+                                          psf=psf)
+        segm = self._parents(observation, segmentation_image)
+        labels = None if labels is None else validate_labels(segm, labels)
+        chosen = choose_sources(self, observation, segm, None, labels)
+        chosen = chosen.only_blends()
+        fitter, solution = self._solve(observation, segm, chosen)
+        xy = solution.fit.parameters[:, :2]
+        return assign_labels(self, segm, solution, fitter.sky_rms(xy))[0]
+
+    def _parents(self, observation, segmentation_image):
+        """Segmentation of the parents, detected if none is given."""
+        shape = observation.data.shape[1:]
+        if segmentation_image is None:
+            found = detect(observation, self.n_pixels)
+            if found is None:
+                return SegmentationImage(np.zeros(shape, np.int32))
+            return found
+        if not isinstance(segmentation_image, SegmentationImage):
+            values = np.asarray(segmentation_image)
+            if values.dtype.kind not in 'iu':
+                msg = (f'segmentation_image has dtype {values.dtype}; give '
+                       f'a SegmentationImage or an array of integers.')
+                raise TypeError(msg)
+            segmentation_image = SegmentationImage(values)
+        if segmentation_image.shape != shape:
+            msg = (f'segmentation_image has shape '
+                   f'{segmentation_image.shape} but the data have {shape}; '
+                   f'they must be the same.')
+            raise ShapeMismatchError(msg, shape=segmentation_image.shape,
+                                     expected=shape)
+        return segmentation_image
+
+    def _solve(self, observation, segm, chosen):
+        """Fit the sources, drop those that are none, fit again."""
+        settings = FitSettings(max_steps=12 if self.refine else 0,
+                               background=self.local_background)
+        fitter = SceneFitter(observation, self._vae, self._decoder, settings,
+                             device=self.device, batch_size=self.batch_size)
+        with tqdm(total=len(chosen.sources), unit='source',
+                  disable=not self.progress_bar, desc='deblend') as bar:
+            solution = solve(fitter, segm, chosen.sources, chosen.is_point,
+                             progress=bar.update)
+        if chosen.given:
+            return fitter, solution
+        for _ in range(MAX_REJECTIONS):
+            xy = solution.fit.parameters[:, :2]
+            keep = accepted(solution, self.contrast, fitter.sky_rms(xy))
+            if keep.all():
+                break
+            solution = solve_again(fitter, segm, solution, keep)
+        return fitter, solution
+
+
+def _check_background(kind):
+    """Raise unless a local background is one that we know."""
+    if kind not in BACKGROUNDS:
+        msg = (f'local_background is {kind!r}; it must be one of '
+               f'{", ".join(map(repr, BACKGROUNDS))}.')
+        raise ValueError(msg)
+
+
+def _check_batch_size(batch_size):
+    """Raise unless a batch size is None or a positive integer."""
+    if batch_size is None:
+        return
+    if isinstance(batch_size, bool) or not isinstance(
+            batch_size, (int, np.integer)):
+        msg = (f'batch_size is of type {type(batch_size).__name__}; give '
+               f'an integer or None.')
+        raise TypeError(msg)
+    if batch_size < 1:
+        msg = f'batch_size is {batch_size}; it must be >= 1 or None.'
+        raise ValueError(msg)
