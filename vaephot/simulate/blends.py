@@ -22,8 +22,12 @@ from tqdm import tqdm
 
 from vaephot.exceptions import CatalogError, StoreError
 from vaephot.simulate.noise import add_noise, saturate
-from vaephot.simulate.scene import (Instrument, draw_galaxy_source,
-                                    draw_source, draw_star_source)
+from vaephot.simulate.scene import (
+    Instrument,
+    draw_galaxy_source,
+    draw_source,
+    draw_star_source,
+)
 from vaephot.simulate.survey import ZEROPOINT
 from vaephot.utils._atomic import atomic_write
 
@@ -299,9 +303,9 @@ def write_blends(path, blends, *, overwrite=False):
         If the file exists and ``overwrite`` is False.
     """
     arrays = {f.name: getattr(blends, f.name) for f in fields(blends)}
-    with atomic_write(path, overwrite=overwrite) as temporary:
-        with open(temporary, 'wb') as file:
-            np.savez(file, **arrays)
+    with (atomic_write(path, overwrite=overwrite) as temporary,
+          open(temporary, 'wb') as file):
+        np.savez(file, **arrays)
 
 
 def read_blends(path):

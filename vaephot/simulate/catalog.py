@@ -197,7 +197,7 @@ def draw_colors(rng, mag, bulge_fraction, bands):
               + rng.normal() * np.array(BULGE_COLOR_SCATTER))
     mags = mag - np.append(color, 0.0)[columns]
     bulge = bulge_fraction * 10 ** (0.4 * np.append(excess, 0.0)[columns])
-    return mags, bulge / (bulge + 1 - bulge_fraction)
+    return mags, bulge / (bulge + (1 - bulge_fraction))
 
 
 def draw_star_colors(rng, mag, bands):

@@ -14,9 +14,13 @@ from tqdm import tqdm
 from vaephot.exceptions import CatalogError
 from vaephot.simulate.catalog import COUNT_SLOPE, draw_magnitudes
 from vaephot.simulate.noise import add_noise, saturate
-from vaephot.simulate.scene import (Instrument, draw_galaxy_source,
-                                    draw_source, draw_star_source,
-                                    source_bbox)
+from vaephot.simulate.scene import (
+    Instrument,
+    draw_galaxy_source,
+    draw_source,
+    draw_star_source,
+    source_bbox,
+)
 from vaephot.simulate.survey import ZEROPOINT
 from vaephot.utils._atomic import atomic_write
 
@@ -110,6 +114,8 @@ class SimulatedField:
         `None` if they were not asked for.
     sky_rms, gain : ndarray (n_bands,)
         Noise of the empty sky, and electrons per microjansky.
+    saturation_levels : ndarray (n_bands,)
+        Largest pixel values, infinite where nothing saturates.
     psf : ndarray (n_bands, P, P)
         Effective PSFs, sum 1, centred on the middle sample.
     oversampling : int
@@ -133,6 +139,7 @@ class SimulatedField:
         repr=False)
     sky_rms: np.ndarray
     gain: np.ndarray
+    saturation_levels: np.ndarray
     psf: np.ndarray
     oversampling: int
     bands: tuple[str, ...]
@@ -258,7 +265,8 @@ def draw_field(config, *, seed, keep_models=True, progress_bar=False):
                        disable=not progress_bar):
         bbox = source_bbox(source, instrument, config.shape)
         model = draw_source(source, instrument, bbox)
-        noiseless[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
+        noiseless[:, bbox.iymin:bbox.iymax,
+                  bbox.ixmin:bbox.ixmax] += model
         if keep_models:
             models.append((bbox, model.astype(np.float32)))
     noisy, error = add_noise(rng, noiseless, survey.sky_rms, survey.gain)
@@ -269,6 +277,7 @@ def draw_field(config, *, seed, keep_models=True, progress_bar=False):
         truth=_truth_table(sources, survey.band_names, wcs),
         models=tuple(models) if keep_models else None,
         sky_rms=survey.sky_rms, gain=survey.gain,
+        saturation_levels=instrument.saturation_levels,
         psf=instrument.psf_images, oversampling=instrument.oversampling,
         bands=survey.band_names, pixel_scale=survey.pixel_scale, wcs=wcs,
         seed=seed)
@@ -281,6 +290,9 @@ def _image_header(simulated, k):
     header['FILTER'] = simulated.bands[k]
     header['SKYRMS'] = (simulated.sky_rms[k], 'noise of the empty sky')
     header['GAIN'] = (simulated.gain[k], 'electrons per uJy')
+    if np.isfinite(simulated.saturation_levels[k]):
+        header['SATURATE'] = (simulated.saturation_levels[k],
+                              'largest pixel value')
     header['SEED'] = (simulated.seed, 'seed of the simulation')
     return header
 
@@ -311,7 +323,8 @@ def field_hdus(simulated, *, with_errors=True):
     Returns
     -------
     `~astropy.io.fits.HDUList`
-        One image per band, ``ERROR_`` and ``MASK_`` of each, ``PSF_``
+        One image per band, ``RMS_`` (photons
+        included) and ``MASK_`` of each, ``PSF_``
         of each with ``OVERSAMP`` samples per pixel, and ``TRUTH``.
     """
     hdus = fits.HDUList([fits.PrimaryHDU()])
@@ -320,7 +333,7 @@ def field_hdus(simulated, *, with_errors=True):
         planes = [(band, simulated.image[k].astype(np.float32))]
         if with_errors:
             planes += [
-                (f'ERROR_{band}', simulated.error[k].astype(np.float32)),
+                (f'RMS_{band}', simulated.error[k].astype(np.float32)),
                 (f'MASK_{band}', simulated.mask[k].astype(np.uint8))]
         for name, data in planes:
             hdus.append(fits.ImageHDU(data, header, name=name))

@@ -71,7 +71,7 @@ class SampledPSF:
     ----------
     image : ndarray (P, P)
         Samples of the pixel-convolved PSF, ``oversampling`` per pixel,
-        sum 1, P odd, centred on the middle sample.
+        sum 1, P odd, centred on the middle sample; read-only.
     oversampling : int
         Samples per pixel.
     pixel_scale : float
@@ -165,7 +165,9 @@ def sample_psf(profile, pixel_scale, n_pixels, *, gsparams=None):
     given = fine.array[::ratio, ::ratio]
     profile = galsim.InterpolatedImage(
         fine, x_interpolant='quintic', flux=1.0, gsparams=gsparams)
-    return SampledPSF(image=given / given.sum(), pixel_scale=pixel_scale,
+    image = given / given.sum()
+    image.setflags(write=False)
+    return SampledPSF(image=image, pixel_scale=pixel_scale,
                       oversampling=OVERSAMPLING, profile=profile,
                       fwhm=fine.calculateFWHM() / pixel_scale)
 

@@ -7,10 +7,12 @@ from functools import cached_property
 import numpy as np
 from photutils.aperture import BoundingBox
 
-from vaephot.simulate._galsim import (SCENE_FOLDING, drawing_accuracy,
-                                      load_galsim)
-from vaephot.simulate.catalog import (draw_colors, draw_galaxy,
-                                      draw_star_colors)
+from vaephot.simulate._galsim import (
+    SCENE_FOLDING,
+    drawing_accuracy,
+    load_galsim,
+)
+from vaephot.simulate.catalog import draw_colors, draw_galaxy, draw_star_colors
 from vaephot.simulate.galaxies import TRUNCATION, Galaxy, galaxy_profile
 from vaephot.simulate.survey import ZEROPOINT, get_survey, survey_psfs
 

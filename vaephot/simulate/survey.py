@@ -6,13 +6,17 @@ All fluxes are in microjansky, so the AB zeropoint is 23.9 everywhere.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from vaephot.exceptions import CatalogError
 from vaephot.simulate._galsim import load_galsim
-from vaephot.simulate.psfs import (MIRROR_DIAMETER_M, sample_psf,
-                                   telescope_profile)
+from vaephot.simulate.psfs import (
+    MIRROR_DIAMETER_M,
+    sample_psf,
+    telescope_profile,
+)
 
 __all__ = ['SURVEYS', 'ZEROPOINT', 'Band', 'Survey', 'get_survey',
            'survey_psfs']
@@ -235,7 +239,12 @@ def survey_psfs(survey, n_pixels, *, gsparams=None):
     tuple of `~vaephot.simulate.psfs.SampledPSF`
         One per band.
     """
-    survey = get_survey(survey)
+    return _cached_psfs(get_survey(survey), n_pixels, gsparams)
+
+
+# diffraction takes about a second per band; sets of PSFs that are kept
+@lru_cache(maxsize=8)
+def _cached_psfs(survey, n_pixels, gsparams):
     return tuple(sample_psf(_band_profile(band), survey.pixel_scale,
                             n_pixels, gsparams=gsparams)
                  for band in survey.bands)

@@ -1,0 +1,117 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vaephot.exceptions import CatalogError, OutputExistsError, StoreError
+from vaephot.simulate.blends import (
+    CASES,
+    draw_blends,
+    read_blends,
+    write_blends,
+)
+
+pytestmark = pytest.mark.galsim
+
+
+@pytest.fixture(scope='module', params=CASES)
+def blends(request):
+    return draw_blends(request.param, 4, seed=11)
+
+
+def pulls(blends):
+    truth = blends.models.sum(axis=1, dtype=float)
+    return ((blends.image - truth) / blends.error)[~blends.mask]
+
+
+def test_models_and_noise_make_the_image(blends):
+    values = pulls(blends)
+    assert values.std() == pytest.approx(1, abs=0.02)
+    assert values.mean() == pytest.approx(0, abs=0.02)
+
+
+def test_the_error_is_that_of_sky_and_photons(blends):
+    truth = blends.models.sum(axis=1, dtype=float)
+    variance = (blends.sky_rms[:, None, None] ** 2
+                + np.maximum(truth, 0) / blends.gain[:, None, None])
+    assert blends.error ** 2 == pytest.approx(variance, rel=1e-5)
+
+
+def test_missing_sources_are_nan_and_draw_nothing(blends):
+    for k, n in enumerate(blends.n_sources):
+        assert np.isfinite(blends.flux[k, :n]).all()
+        assert np.isnan(blends.flux[k, n:]).all()
+        assert np.isnan(blends.x[k, n:]).all()
+        assert (blends.models[k, n:] == 0).all()
+
+
+def test_the_first_source_is_a_galaxy_in_the_middle(blends):
+    middle = (blends.image.shape[-1] - 1) / 2
+    assert not blends.is_star[:, 0].any()
+    assert (abs(blends.x[:, 0] - middle) <= 0.5).all()
+    assert (abs(blends.y[:, 0] - middle) <= 0.5).all()
+
+
+def test_most_of_the_central_flux_is_on_the_stamp(blends):
+    share = blends.models[:, 0].sum(axis=(2, 3)) / blends.flux[:, 0]
+    assert (share > 0.9).all()
+    assert (share < 1.002).all()
+
+
+def test_each_case_has_its_number_of_sources(blends):
+    low, high = CASES[blends.case].n_neighbors
+    more = blends.case in ('bright', 'star')
+    assert (blends.n_sources >= 1 + low + more).all()
+    assert (blends.n_sources <= 1 + high + more).all()
+    assert blends.is_star.any() == (blends.case == 'star')
+
+
+def test_a_blend_depends_on_seed_and_number_alone(blends):
+    fewer = draw_blends(blends.case, 2, seed=11)
+    other = draw_blends(blends.case, 2, seed=12)
+    assert (fewer.image == blends.image[:2]).all()
+    assert (fewer.flux[:, 0] == blends.flux[:2, 0]).all()
+    assert (other.flux[:, 0] != blends.flux[:2, 0]).any()
+
+
+def test_writing_and_reading_gives_the_same_blends(blends, tmp_path):
+    path = tmp_path / 'blends.npz'
+    write_blends(path, blends)
+    again = read_blends(path)
+    for field in dataclasses.fields(blends):
+        one, two = getattr(blends, field.name), getattr(again, field.name)
+        assert type(one) is type(two), field.name
+        np.testing.assert_array_equal(one, two)
+    with pytest.raises(OutputExistsError):
+        write_blends(path, blends)
+    write_blends(path, blends, overwrite=True)
+
+
+def test_stars_of_the_star_case_saturate_only_in_vis():
+    blends = draw_blends('star', 6, seed=3)
+    assert blends.mask[:, 0].any()
+    assert not blends.mask[:, 1:].any()
+    level = blends.image[:, 0][blends.mask[:, 0]]
+    assert np.ptp(level) == 0
+
+
+def test_other_surveys_bring_their_bands():
+    blends = draw_blends('isolated', 2, survey='hsc-wide', seed=1)
+    assert blends.bands == ('i', 'g', 'r', 'z', 'y')
+    assert blends.image.shape == (2, 5, 96, 96)
+    assert blends.pixel_scale == 0.168
+    assert 'seed 1' in repr(blends)
+
+
+def test_an_unknown_case_is_named():
+    with pytest.raises(CatalogError, match='isolated') as info:
+        draw_blends('crowded', 1, seed=1)
+    assert info.value.case == 'crowded'
+
+
+def test_an_archive_without_the_arrays_is_refused(tmp_path):
+    path = tmp_path / 'other.npz'
+    np.savez(path, image=np.zeros(3))
+    with pytest.raises(StoreError, match='models'):
+        read_blends(path)

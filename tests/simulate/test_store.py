@@ -1,0 +1,151 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import json
+
+import numpy as np
+import pytest
+
+from vaephot.exceptions import StoreError
+from vaephot.simulate import store
+from vaephot.simulate.store import (
+    StoreConfig,
+    draw_shard,
+    read_manifest,
+    read_shard,
+    shard_name,
+    split_of,
+    write_store,
+)
+
+pytestmark = pytest.mark.galsim
+
+# a seed whose first two shards have PSFs of the ground, quick to draw
+SETTINGS = {'galaxies_per_shard': 6, 'stamp_size': 48, 'seed': 9}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp('store')
+    write_store(path, n_shards=2, **SETTINGS)
+    return path
+
+
+def contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_a_shard_has_the_stated_arrays(folder):
+    shard = read_shard(folder, 0)
+    assert shard['image'].shape == (6, 48, 48)
+    assert shard['image'].dtype == np.float32
+    assert shard['psf'].shape == (145, 145)
+    assert shard['psf'].sum() == pytest.approx(1, abs=1e-5)
+    assert shard['oversampling'] == 3
+    assert shard['psf_fwhm'] > 1
+    for name in ('x', 'y', 'half_light_radius', 'eta1', 'eta2', 'mag',
+                 'snr_scale', 'parent', 'split'):
+        assert shard[name].shape == (6,), name
+        assert np.isfinite(shard[name]).all()
+
+
+def test_stamps_hold_nearly_all_of_a_unit_flux(folder):
+    flux = read_shard(folder, 1)['image'].sum(axis=(1, 2))
+    assert (flux > 0.97).all()
+    assert (flux < 1.003).all()
+
+
+def test_galaxies_stand_where_the_shard_says(folder):
+    shard = read_shard(folder, 0)
+    assert (abs(shard['x']) <= 0.5).all()
+    y, x = np.indices((48, 48)) - 23.5
+    window = np.exp(-0.5 * (x ** 2 + y ** 2) / 8 ** 2)
+    light = shard['image'] * window
+    flux = light.sum(axis=(1, 2))
+    for name, grid in (('x', x), ('y', y)):
+        centroid = (light * grid).sum(axis=(1, 2)) / flux
+        assert np.corrcoef(centroid, shard[name])[0, 1] > 0.9
+
+
+def test_the_signal_follows_from_magnitude_and_depth(folder):
+    shard = read_shard(folder, 0)
+    depth = shard['mag'] + 2.5 * np.log10(shard['snr_scale'] / 10)
+    assert np.ptp(depth) < 1e-4
+
+
+def test_shards_differ_and_follow_from_the_seed(folder):
+    config = StoreConfig(**SETTINGS)
+    again = draw_shard(config, 1)
+    for name, values in read_shard(folder, 1).items():
+        np.testing.assert_array_equal(values, again[name])
+    other = draw_shard(StoreConfig(**{**SETTINGS, 'seed': 5}), 1)
+    assert (other['image'] != again['image']).any()
+    assert read_shard(folder, 0)['psf_fwhm'] != again['psf_fwhm']
+
+
+def test_the_number_of_workers_does_not_matter(folder, tmp_path):
+    write_store(tmp_path / 'two', n_shards=2, n_workers=2, **SETTINGS)
+    assert contents(tmp_path / 'two') == contents(folder)
+
+
+def test_finished_shards_are_kept(folder, monkeypatch):
+    before = contents(folder)
+    monkeypatch.setattr(store, 'draw_shard', None)  # must not be called
+    write_store(folder, n_shards=2, **SETTINGS)
+    assert contents(folder) == before
+
+
+def test_a_damaged_shard_is_refused_and_drawn_again(tmp_path):
+    write_store(tmp_path, n_shards=1, **SETTINGS)
+    before = contents(tmp_path)
+    file = tmp_path / shard_name(0)
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(StoreError, match='SHA-256'):
+        read_shard(tmp_path, 0)
+    write_store(tmp_path, n_shards=1, **SETTINGS)
+    assert contents(tmp_path) == before
+
+
+def test_an_interrupted_store_is_finished(tmp_path, folder):
+    write_store(tmp_path, n_shards=1, **SETTINGS)
+    with pytest.raises(StoreError, match='lists 1'):
+        read_shard(tmp_path, 1)
+    write_store(tmp_path, n_shards=2, **SETTINGS)
+    assert contents(tmp_path) == contents(folder)
+
+
+def test_other_settings_are_refused(folder):
+    with pytest.raises(StoreError, match='another folder'):
+        write_store(folder, n_shards=2, **{**SETTINGS, 'seed': 1})
+
+
+def test_the_manifest_names_versions_and_hashes(folder):
+    manifest = read_manifest(folder)
+    assert manifest['config'] == SETTINGS
+    assert set(manifest['versions']) == {'vaephot', 'galsim', 'numpy'}
+    assert list(manifest['shards']) == ['shard-00000.npz',
+                                        'shard-00001.npz']
+
+
+def test_a_folder_without_manifest_is_no_store(tmp_path):
+    with pytest.raises(StoreError, match='no store'):
+        read_manifest(tmp_path)
+
+
+def test_another_format_is_refused(tmp_path):
+    (tmp_path / 'manifest.json').write_text(json.dumps({'format': 99}))
+    with pytest.raises(StoreError, match='99'):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize('change', [
+    {'galaxies_per_shard': 0}, {'seed': -1}, {'stamp_size': 8},
+    {'seed': 1.5}])
+def test_bad_settings_are_refused(change):
+    with pytest.raises(StoreError, match='must be an integer'):
+        StoreConfig(**{**SETTINGS, **change})
+
+
+def test_splits_have_their_shares_and_follow_from_the_parent():
+    splits = np.array([split_of(k) for k in range(5000)])
+    assert np.bincount(splits) / 5000 == pytest.approx(
+        [0.8, 0.1, 0.1], abs=0.02)
+    assert split_of(17) == splits[17]
