@@ -182,6 +182,40 @@ class Decoder(nn.Module):
         return self(parameters[..., 2], parameters[..., 3:5],
                     parameters[..., 5:])
 
+    def _network_jacobian(self, latent):
+        """Output of the network and its derivative by the latent."""
+        value = latent.to(self.network[0].weight.dtype)
+        slope = torch.eye(value.shape[-1], dtype=value.dtype,
+                          device=value.device).expand(len(value), -1, -1)
+        for layer in self.network:
+            if isinstance(layer, nn.Linear):
+                slope = layer.weight @ slope
+            else:
+                gate = torch.sigmoid(value)
+                slope = (gate * (1 + value * (1 - gate)))[..., None] * slope
+            value = layer(value)
+        return value.to(latent.dtype), slope.to(latent.dtype)
+
+    def _profile_jacobian(self, latent):
+        """Profile as `profile` returns it, each with its derivative."""
+        out, slope = self._network_jacobian(latent)
+        (logits, response), (d_logits, d_response) = (
+            out.chunk(2, dim=-1), slope.chunk(2, dim=-2))
+        weight = torch.softmax(logits, dim=-1)
+        mean = (weight[..., None] * d_logits).sum(-2, True)
+        d_weight = weight[..., None] * (d_logits - mean)
+        grid = self.sigma.to(latent.dtype)
+        radius = half_light_radius(weight, grid)[..., None]
+        # derivative of the radius from that of the flux within it
+        wave = torch.exp(-0.5 * (radius / grid) ** 2)
+        steep = (weight * wave * (radius / grid) ** 2).sum(-1, True)
+        d_log_radius = (wave[..., None] * d_weight).sum(-2) / steep
+        gate = torch.sigmoid(response)
+        factor = MAX_SHEAR_FACTOR * gate
+        d_factor = (factor * (1 - gate))[..., None] * d_response
+        return (weight, grid / radius, factor), (d_weight, -d_log_radius,
+                                                 d_factor)
+
     def jacobian(self, parameters):
         """
         Gaussians and their derivatives.
@@ -199,9 +233,33 @@ class Decoder(nn.Module):
             Each entry ``(n, j, n_parameters - 2)``: with respect to
             size, shear and latent.
         """
-        def stacked(shape):
-            out = self(shape[0], shape[1:3], shape[3:])
-            return (torch.stack(out),) * 2
-        forward = torch.func.jacfwd(stacked, has_aux=True)
-        derivative, value = torch.func.vmap(forward)(parameters[:, 2:])
-        return Mixture(*value.unbind(1)), Mixture(*derivative.unbind(1))
+        eta = parameters[:, 3:5, None]
+        (weight, sigma, factor), (d_weight, d_log_sigma, d_factor) = (
+            self._profile_jacobian(parameters[:, 5:]))
+        variance = (torch.exp(parameters[:, 2, None]) * sigma) ** 2
+        size = torch.sqrt((eta ** 2).sum(1) + 1e-12)
+        length = factor * size
+        cosh, sinh = torch.cosh(length), torch.sinh(length)
+        mean, stretch = variance * cosh, variance * factor * sinh / length
+        bend = variance * factor * (cosh - sinh / length) / length
+        mixture = Mixture(weight, mean, stretch * eta[:, 0],
+                          stretch * eta[:, 1])
+        # by size, by both components of the shear, by the latent
+        along = (eta / size[:, None]).transpose(1, 2) * factor[..., None]
+        d_length = torch.cat([0 * along[..., :1], along,
+                              size[..., None] * d_factor], -1)
+        d_size = torch.cat([
+            torch.full_like(along[..., :1], 2), 0 * along,
+            (2 * d_log_sigma)[:, None].expand_as(d_factor)], -1)
+        d_scale = torch.cat([0 * along[..., :1], 0 * along,
+                             d_factor / factor[..., None]], -1)
+        d_mean = (mean[..., None] * d_size
+                  + (variance * sinh)[..., None] * d_length)
+        d_stretch = (stretch[..., None] * (d_size + d_scale)
+                     + bend[..., None] * d_length)
+        turned = [d_stretch * eta[:, i, :, None] for i in (0, 1)]
+        for i in (0, 1):
+            turned[i][..., 1 + i] += stretch
+        zeros = torch.zeros_like(d_weight[..., :1]).expand(-1, -1, 3)
+        return mixture, Mixture(torch.cat([zeros, d_weight], -1), d_mean,
+                                *turned)

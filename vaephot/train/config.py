@@ -48,7 +48,7 @@ class TrainingConfig:
     batch_size: int = 256
     n_psfs: int = 8
     learning_rate: float = 1.5e-3
-    template_error: float = 0.05
+    template_error: float = 0.03
     supervised_share: float = 0.4
     max_gradient: float = 20.0
     n_validation: int = 2048

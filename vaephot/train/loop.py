@@ -25,6 +25,7 @@ from vaephot.train.config import STAGES
 from vaephot.train.dataset import BlendSampler
 from vaephot.train.metrics import validation_metrics
 from vaephot.train.store import read_store, store_hash
+from vaephot.train.warmup import teach_sersic
 
 __all__ = ['Trainer', 'train']
 
@@ -128,9 +129,9 @@ class Trainer:
         batch = self.sampler.draw(self.config.batch_size, self.config.n_psfs)
         loss, parts = self._loss(batch)
         if not torch.isfinite(loss):
-            msg = (f'loss is {float(loss)} at step {self.step} of stage '
-                   f'{self.stage!r}; lower learning_rate and resume from '
-                   f'the last checkpoint')
+            msg = (f'loss is {float(loss.detach())} at step {self.step} of '
+                   f'stage {self.stage!r}; lower learning_rate and resume '
+                   f'from the last checkpoint')
             raise TrainingError(msg, step=self.step, stage=self.stage)
         self.optimizer.zero_grad()
         loss.backward()
@@ -278,6 +279,7 @@ def train(store, path, config, *, max_seconds=math.inf, validate_every=200,
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         vae = VAE(config.model)
+    teach_sersic(vae.decoder, config.seed)
     vaes, curves = {}, {}
     for stage in STAGES:
         trainer = _make_trainer(vae, stage, config, store)
