@@ -350,6 +350,8 @@ class DeblendResult:
         Returns
         -------
         `matplotlib.figure.Figure`
+            Notebooks show it; ``savefig`` writes it. It is not known to
+            `matplotlib.pyplot`.
 
         Raises
         ------
@@ -377,6 +379,7 @@ class DeblendResult:
         Returns
         -------
         `matplotlib.figure.Figure`
+            The new figure, or that of ``ax``.
 
         Raises
         ------
