@@ -115,6 +115,27 @@ class DeblendResult:
         If images, table and sources do not belong together.
     BandMismatchError
         If the bands are not those of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.table import QTable
+    >>> from photutils.aperture import BoundingBox
+    >>> from photutils.segmentation import SegmentationImage
+    >>> from vaephot import DeblendedSource, DeblendResult
+    >>> source = DeblendedSource(
+    ...     label=1, parent_label=1, bbox=BoundingBox(2, 4, 0, 1),
+    ...     model=np.ones((1, 2)), image=np.array([[1.1, 0.8]]),
+    ...     x_centroid=2.5, y_centroid=0.0, flux=2.0, flux_err=0.1)
+    >>> result = DeblendResult(
+    ...     QTable({'label': [1]}), SegmentationImage(np.ones((1, 5), int)),
+    ...     [source], np.zeros((1, 5)), bands=['r'])
+    >>> result
+    <DeblendResult: 1 sources, 1 x 5 pixels, bands r>
+    >>> result.make_source_image(1)
+    array([[0. , 0. , 1.1, 0.8, 0. ]])
+    >>> result[1].flux
+    2.0
     """
 
     table: QTable
