@@ -41,6 +41,9 @@ autosummary_imported_members = False
 autodoc_typehints = 'none'
 numpydoc_show_class_members = False
 
+# used by docstrings that are inherited from photutils
+rst_epilog = '.. _SourceExtractor: https://sextractor.readthedocs.io/'
+
 html_theme = 'pydata_sphinx_theme'
 html_title = f'{project} {release}'
 html_show_sourcelink = False
