@@ -115,8 +115,9 @@ def draw_frame(tiny_decoder):
 @pytest.fixture(scope='session')
 def make_sources():
     """Return a function that makes a list of sources."""
-    def make(places, parents, sigma=0.5):
+    def make(places, parents, sigma=0.5, radius=3.0):
         x, y = np.array(places, float).reshape(-1, 2).T.copy()
         return SourceList(x=x, y=y, parent=np.array(parents, int),
-                          position_sigma=np.full(len(x), sigma))
+                          position_sigma=np.full(len(x), sigma),
+                          radius=np.broadcast_to(radius, len(x)))
     return make

@@ -19,7 +19,8 @@ FWHM = 3.0
 def _sources(places, parents):
     x, y = np.array(places, float).reshape(-1, 2).T
     return SourceList(x=x, y=y, parent=np.array(parents, int),
-                      position_sigma=np.full(len(x), 0.5))
+                      position_sigma=np.full(len(x), 0.5),
+                      radius=np.zeros(len(x)))
 
 
 def _segm(shape, boxes):
@@ -163,9 +164,7 @@ def test_stamps_may_reach_past_the_edge():
 def test_order_of_the_sources_does_not_matter(n):
     sources, segm = _crowd(n=n)
     order = np.random.default_rng(1).permutation(n)
-    turned = SourceList(x=sources.x[order], y=sources.y[order],
-                        parent=sources.parent[order],
-                        position_sigma=sources.position_sigma[order])
+    turned = sources.take(order)
 
     def named(pieces, number):
         return {(frozenset(number[i] for i in p.core),

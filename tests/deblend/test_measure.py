@@ -84,7 +84,8 @@ def _solution(places, fluxes, **fit):
               'prior_distance': np.zeros(n), **fit}
     return SimpleNamespace(boxes=boxes, models=models, model_image=total,
                            fit=SimpleNamespace(**values),
-                           is_point=np.zeros(n, bool),
+                           sources=SimpleNamespace(parent=1 + np.arange(n)),
+                           is_point=np.zeros(n, bool), rejected=(2,),
                            truncated=np.zeros(n, bool))
 
 
@@ -159,12 +160,16 @@ def test_chi_square_without_good_pixels_is_unknown():
     assert quality.n_pixels[0] == 0
 
 
-FITTER = SimpleNamespace(fwhm=np.array([3.0]))
-
-
 def _flags(solution, **options):
     observation = _observation(solution, **options)
-    return describe(solution, observation, FITTER)
+    radius = np.exp(solution.fit.parameters[:, 2]) + 3
+    return describe(solution, observation, radius)
+
+
+def test_parent_that_lost_a_candidate_is_told():
+    solution = _solution([(20, 10), (45, 30)], [500.0, 500.0])
+    flags = _flags(solution)
+    assert flags['rejected_neighbour'].tolist() == [False, True]
 
 
 def test_ordinary_source_has_no_flag():

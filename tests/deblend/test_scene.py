@@ -1,4 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -233,9 +235,8 @@ def test_default_shapes_sit_at_the_sources(scene, make_fitter, bands):
 def test_encoder_runs_do_not_depend_on_their_length(scene, make_fitter):
     observation, sources = scene(1.0)
     snr = np.full((5, 2), 30.0)
-    radius = np.array([3.0, 3, 3, 3, 40])
-    found = [make_fitter(observation, batch_size=n).encode(sources, snr,
-                                                           radius)
+    sources = replace(sources, radius=np.array([3.0, 3, 3, 3, 40]))
+    found = [make_fitter(observation, batch_size=n).encode(sources, snr)
              for n in (None, 2)]
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a.mean, b.mean, rtol=1e-4, atol=1e-4)

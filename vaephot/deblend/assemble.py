@@ -8,7 +8,13 @@ import numpy as np
 
 from vaephot import __version__
 from vaephot.deblend.assign import assign_pixels, build_segmentation
-from vaephot.deblend.measure import blendedness, describe, goodness, shapes_of
+from vaephot.deblend.measure import (
+    blendedness,
+    describe,
+    goodness,
+    shapes_of,
+    unseen,
+)
 from vaephot.deblend.share import pad_to_bbox, required_bboxes, share_data
 from vaephot.exceptions import DeblendWarning
 from vaephot.flags import encode_flags
@@ -178,10 +184,20 @@ def _record_of_call(deblender, record):
             'date': datetime.now(UTC).isoformat(timespec='seconds')}
 
 
-def _blank(solution, rows):
-    """Fluxes of sources without data are unknown, not zero."""
-    for name in ('flux', 'flux_err'):
-        getattr(solution.fit, name)[rows] = np.nan
+def _conditions(observation, segm, chosen, fitter, solution, areas):
+    """Blank fluxes that nothing was seen of, and collect the flags."""
+    fit, parent = solution.fit, solution.sources.parent
+    radius = np.exp(fit.parameters[:, 2]) + fitter.fwhm.min()
+    dark = unseen(solution, observation, segm, radius)
+    for values in (fit.flux, fit.flux_err):
+        values[dark] = np.nan
+    conditions = describe(solution, observation, radius)
+    conditions['no_pixels'] = (areas == 0) & (parent > 0)
+    conditions['forced'] = parent == 0
+    conditions['not_deblended'] = (
+        np.zeros(len(parent), bool) if chosen.labels is None
+        else ~np.isin(parent, chosen.labels))
+    return conditions
 
 
 def assemble_result(deblender, observation, segm, chosen, fitter, solution,
@@ -213,9 +229,8 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     sky_rms = fitter.sky_rms(solution.fit.parameters[:, :2])
     children, labels = assign_labels(deblender, segm, solution, sky_rms)
     areas = _areas(children, labels)
-    conditions = describe(solution, observation, fitter)
-    conditions['no_pixels'] = (areas == 0) & (solution.sources.parent > 0)
-    conditions['forced'] = solution.sources.parent == 0
+    conditions = _conditions(observation, segm, chosen, fitter, solution,
+                             areas)
     sources = _sources(observation, segm, solution, labels)
     measured = _measurements(observation, solution, fitter, labels, areas,
                              conditions)
@@ -229,5 +244,6 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
         table=table[order], segmentation_image=children,
         sources=[sources[i] for i in order], data=observation.data,
         model_image=solution.model_image, mask=observation.mask,
+        error=np.sqrt(observation.variance),
         bands=observation.bands, unit=observation.unit, wcs=observation.wcs,
         is_2d=observation.is_2d)

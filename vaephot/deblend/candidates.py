@@ -33,11 +33,14 @@ class Chosen:
         Which are point sources by the caller's word.
     given : bool
         Whether the caller gave them: none is dropped then.
+    labels : `numpy.ndarray` of int or None
+        Parents that may be split; `None`: all.
     """
 
     sources: SourceList
     is_point: np.ndarray
     given: bool
+    labels: np.ndarray | None = None
 
     def only_blends(self):
         """
@@ -50,10 +53,17 @@ class Chosen:
         parent = self.sources.parent
         count = np.bincount(parent, minlength=1)
         keep = count[parent] > 1
-        columns = {name: getattr(self.sources, name)[keep]
-                   for name in SourceList.__dataclass_fields__}
-        return replace(self, sources=SourceList(**columns),
+        return replace(self, sources=self.sources.take(keep),
                        is_point=self.is_point[keep])
+
+
+def _radii(parent, segm):
+    """Radius of each source's share of its segment, in pixels."""
+    areas = np.zeros(int(segm.max_label) + 1)
+    areas[segm.labels] = segm.areas
+    count = np.bincount(parent, minlength=len(areas))
+    share = areas[parent] / np.maximum(count[parent], 1)
+    return np.sqrt(share / np.pi)
 
 
 def _brightest(image, segm, labels):
@@ -126,6 +136,8 @@ def choose_sources(deblender, observation, segm, positions, labels):
         x, y, parent = given.x, given.y, given.label
         sigma = np.where(given.fixed, FIXED_SIGMA, POSITION_SIGMA)
         is_point = np.asarray(given.point_source.filled(False), bool)
-    sources = SourceList(x=x, y=y, parent=parent, position_sigma=sigma)
+    parent = np.asarray(parent, int)
+    sources = SourceList(x=x, y=y, parent=parent, position_sigma=sigma,
+                         radius=_radii(parent, segm))
     return Chosen(sources=sources, is_point=is_point,
-                  given=positions is not None)
+                  given=positions is not None, labels=labels)

@@ -241,7 +241,8 @@ class VAEDeblender:
 
     def _solve(self, observation, segm, chosen):
         """Fit the sources, drop those that are none, fit again."""
-        settings = FitSettings(max_steps=12 if self.refine else 0,
+        steps = {} if self.refine else {'max_steps': 0}
+        settings = FitSettings(**steps,
                                background=self.local_background)
         fitter = SceneFitter(observation, self._vae, self._decoder, settings,
                              device=self.device, batch_size=self.batch_size)

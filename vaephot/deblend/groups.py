@@ -43,15 +43,35 @@ class SourceList:
         Label of the segment they lie in, 0 outside of all.
     position_sigma : `numpy.ndarray`, (n,)
         Prior 1-sigma of the positions in pixels.
+    radius : `numpy.ndarray`, (n,)
+        Radius of each one's share of its segment, in pixels; 0 outside
+        of all.
     """
 
     x: np.ndarray
     y: np.ndarray
     parent: np.ndarray
     position_sigma: np.ndarray
+    radius: np.ndarray
 
     def __len__(self):
         return len(self.x)
+
+    def take(self, rows):
+        """
+        Some of the sources.
+
+        Parameters
+        ----------
+        rows : `numpy.ndarray` of int or bool
+            Which of them.
+
+        Returns
+        -------
+        SourceList
+        """
+        return SourceList(**{name: getattr(self, name)[rows]
+                             for name in self.__dataclass_fields__})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +180,11 @@ def _halves(sources, members):
 
 
 def _span(sources, members, boxes, margin):
-    """Box around sources and, where they fill it, their segments."""
+    """Box around sources and the segments whose boxes are given."""
     x, y = sources.x[members], sources.y[members]
-    limits = [x.min(), x.max() + 1, y.min(), y.max() + 1]
+    r = sources.radius[members]
+    limits = [(x - r).min(), (x + r).max() + 1,
+              (y - r).min(), (y + r).max() + 1]
     for label in np.unique(sources.parent[members]):
         if int(label) in boxes:
             box = boxes[int(label)]

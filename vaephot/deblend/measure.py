@@ -1,13 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """From fitted parameters to what the table says of a source."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 __all__ = ['Goodness', 'Shapes', 'blendedness', 'describe', 'goodness',
-           'shapes_of']
+           'shapes_of', 'unseen']
 
 # sources whose reduced chi-square exceeds 1 by this many of its 1-sigma
 # errors, and by this much in itself, are poorly fitted
@@ -129,20 +131,59 @@ def goodness(solution, observation):
     return Goodness(reduced, count)
 
 
-def _flag_masked(solution, observation, radius):
-    """Sources with bad pixels within a radius of their centres."""
-    bad = observation.mask.any(0)
-    ny, nx = bad.shape
-    flags = np.zeros(len(radius), bool)
-    for i, (x, y, r) in enumerate(zip(*solution.fit.parameters[:, :2].T,
-                                      radius, strict=True)):
-        x0, x1 = int(max(x - r, 0)), int(min(x + r + 1, nx))
-        y0, y1 = int(max(y - r, 0)), int(min(y + r + 1, ny))
-        flags[i] = bad[y0:y1, x0:x1].any()
-    return flags
+def _around(array, xy, radius):
+    """Pixels of a (ny, nx) array about each position, one by one."""
+    ny, nx = array.shape
+    for (x, y), r in zip(xy, radius, strict=True):
+        x0, x1 = max(math.floor(x - r), 0), min(math.ceil(x + r) + 1, nx)
+        y0, y1 = max(math.floor(y - r), 0), min(math.ceil(y + r) + 1, ny)
+        yield array[y0:max(y1, y0), x0:max(x1, x0)]
 
 
-def describe(solution, observation, fitter):
+def _any_around(array, xy, radius):
+    """Whether any pixel about each position is set."""
+    return np.array([bool(pixels.any()) for pixels
+                     in _around(array, xy, radius)], bool)
+
+
+def unseen(solution, observation, segm, radius):
+    """
+    Bands in which a source has no good pixel of its own.
+
+    Its own pixels are those of its parent, or those around it if it has
+    none.
+
+    Parameters
+    ----------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+    observation : `~vaephot.deblend.inputs.Observation`
+        Masks.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    radius : `numpy.ndarray`, (n,)
+        Radius of the sources in pixels.
+
+    Returns
+    -------
+    `numpy.ndarray` of bool, (n, n_bands)
+    """
+    parent = solution.sources.parent
+    xy = np.column_stack([solution.sources.x, solution.sources.y])
+    loose = parent == 0
+    columns = []
+    for mask in observation.mask:
+        count = np.zeros(int(segm.max_label) + 1)
+        if len(segm.labels):
+            count[segm.labels] = ndimage.sum_labels(~mask, segm.data,
+                                                    segm.labels)
+        seen = count[parent] > 0
+        seen[loose] = _any_around(~mask, xy[loose], radius[loose])
+        columns.append(~seen)
+    return np.column_stack(columns)
+
+
+def describe(solution, observation, radius):
     """
     Conditions of sources that a flag should tell.
 
@@ -152,8 +193,8 @@ def describe(solution, observation, fitter):
         Fitted sources.
     observation : `~vaephot.deblend.inputs.Observation`
         Data and noise.
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        What fitted them.
+    radius : `numpy.ndarray`, (n,)
+        Radius of the sources in pixels.
 
     Returns
     -------
@@ -163,7 +204,7 @@ def describe(solution, observation, fitter):
     fit = solution.fit
     x, y = fit.parameters[:, :2].T
     ny, nx = observation.data.shape[1:]
-    radius = np.exp(fit.parameters[:, 2]) + fitter.fwhm.min()
+    bad = observation.mask.any(0)
     quality = goodness(solution, observation)
     excess = quality.reduced_chi2 - 1
     limit = POOR_SIGMA * np.sqrt(2 / np.maximum(quality.n_pixels, 1))
@@ -173,7 +214,8 @@ def describe(solution, observation, fitter):
     return {
         'edge': ((x < radius - 0.5) | (y < radius - 0.5)
                  | (x > nx - 0.5 - radius) | (y > ny - 0.5 - radius)),
-        'masked_pixels': _flag_masked(solution, observation, radius),
+        'masked_pixels': _any_around(bad, fit.parameters[:, :2], radius),
+        'saturated': _any_around(bad, fit.parameters[:, :2], 0 * radius),
         'psf_estimated': everywhere & observation.psf_estimated,
         'error_estimated': everywhere & observation.error_estimated,
         'not_converged': ~fit.converged,
@@ -181,4 +223,6 @@ def describe(solution, observation, fitter):
         'out_of_domain': far & ~solution.is_point,
         'larger_than_stamp': fit.cropped | solution.truncated,
         'no_data': ~np.isfinite(fit.flux).any(1),
+        'rejected_neighbour': np.isin(solution.sources.parent,
+                                      solution.rejected),
     }

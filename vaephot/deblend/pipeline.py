@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """From positions to fitted sources and their images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class Solution:
         As `~vaephot.deblend.images.draw_sources` returns them.
     model_image : `numpy.ndarray`, (n_bands, ny, nx)
         Sum of all models.
+    rejected : tuple of int
+        Parents that lost a candidate.
     """
 
     sources: object
@@ -50,16 +52,7 @@ class Solution:
     models: list
     truncated: np.ndarray
     model_image: np.ndarray
-
-
-def _radii(sources, segm):
-    """Radius of each source's share of its segment, in pixels."""
-    areas = np.zeros(int(segm.max_label) + 1)
-    areas[segm.labels] = segm.areas
-    parent = np.asarray(sources.parent)
-    count = np.bincount(parent, minlength=len(areas))
-    share = areas[parent] / np.maximum(count[parent], 1)
-    return np.sqrt(share / np.pi)
+    rejected: tuple = ()
 
 
 def _drawn(fitter, fit):
@@ -144,13 +137,12 @@ def _merge(old, new, rows):
     return SceneFit(**values)
 
 
-def _start(fitter, sources, pieces, segm, is_point):
+def _start(fitter, sources, pieces, is_point):
     """Start, prior and brightness of all sources from the encoder."""
-    radius = _radii(sources, segm)
     shapes = fitter.default_shapes(sources)
     for _ in range(2):
         snr = fitter.linear_snr(pieces, shapes)
-        posterior, prior = fitter.encode(sources, snr, radius)
+        posterior, prior = fitter.encode(sources, snr)
         shapes, prior = (fitter.force_points(g, is_point)
                          for g in (posterior, prior))
     return shapes, prior, snr
@@ -205,7 +197,7 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
     Solution
     """
     pieces = fitter.divide(sources, segm)
-    start, prior, snr = _start(fitter, sources, pieces, segm, is_point)
+    start, prior, snr = _start(fitter, sources, pieces, is_point)
     fit = fitter.fit(sources, pieces, start, prior, snr, progress=progress)
     fit, drawn = _rounds(fitter, sources, pieces, fit, start, prior)
     return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
@@ -246,11 +238,29 @@ def accepted(solution, contrast, noise):
     return keep
 
 
-def _rows(sources, keep):
-    """Some of the sources."""
-    return replace(sources, x=sources.x[keep], y=sources.y[keep],
-                   parent=sources.parent[keep],
-                   position_sigma=sources.position_sigma[keep])
+def _touched(solution, keep):
+    """Places where a source that goes had light."""
+    shape = solution.model_image.shape[1:]
+    touched = np.zeros(shape, bool)
+    for k in np.flatnonzero(~keep):
+        box = solution.boxes[k]
+        touched[box.iymin:box.iymax, box.ixmin:box.ixmax] = True
+    return touched
+
+
+def _unchanged(solution, keep, pieces):
+    """Pieces that had the same members and lose no foreign light."""
+    number = np.cumsum(keep) - 1
+    before = {(tuple(number[list(p.members)]), p.ix, p.iy, p.size)
+              for p in solution.pieces if keep[list(p.members)].all()}
+    touched = _touched(solution, keep)
+
+    def same(piece):
+        window = touched[max(piece.iy, 0):piece.iy + piece.size,
+                         max(piece.ix, 0):piece.ix + piece.size]
+        return ((piece.members, piece.ix, piece.iy, piece.size) in before
+                and not window.any())
+    return [piece for piece in pieces if same(piece)]
 
 
 def solve_again(fitter, segm, solution, keep, *, progress=None):
@@ -271,21 +281,21 @@ def solve_again(fitter, segm, solution, keep, *, progress=None):
     Solution
         Groups that lost nobody are taken over as they are.
     """
-    sources = _rows(solution.sources, keep)
+    sources = solution.sources.take(keep)
     rows = torch.as_tensor(np.flatnonzero(keep))
     prior = Gaussian(*[p[rows] for p in solution.prior])
     old = solution.fit
     fit = SceneFit(**{name: getattr(old, name)[keep]
                       for name in SceneFit.__dataclass_fields__})
     pieces = fitter.divide(sources, segm)
-    number = np.cumsum(keep) - 1
-    before = {(tuple(number[list(p.core)]), p.size) for p in solution.pieces
-              if keep[list(p.members)].all()}
-    changed = [p for p in pieces if (p.core, p.size) not in before]
+    same = _unchanged(solution, keep, pieces)
+    changed = [piece for piece in pieces if piece not in same]
     start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
     new = fitter.fit(sources, changed, start, prior, fit.snr,
                      progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
     fit, drawn = _rounds(fitter, sources, pieces, fit, start, prior)
+    lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
     return Solution(sources=sources, is_point=solution.is_point[keep],
-                    fit=fit, prior=prior, pieces=pieces, **drawn)
+                    fit=fit, prior=prior, pieces=pieces,
+                    rejected=tuple(lost.astype(int).tolist()), **drawn)

@@ -11,6 +11,7 @@ the matrix of second derivatives in fluxes and shapes together, so that
 neighbours and shapes count.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +29,9 @@ __all__ = ['FitSettings', 'GroupBatch', 'GroupFit', 'fit_groups']
 # largest step of position [px], log size, shear and latent
 STEP_LIMIT = (1.0, 1.0, 0.7, 0.5, 0.5)
 LATENT_STEP_LIMIT = 1.0
-LOG_SIZE_RANGE = (-4.0, 6.0)
+MIN_LOG_SIZE = -4.0
+# largest half-light radius, as a share of the stamp's side
+MAX_SIZE_SHARE = 0.25
 ETA_LIMIT = 3.5
 LATENT_LIMIT = 5.0
 DAMPING_LIMIT = 1e7
@@ -45,17 +48,18 @@ class FitSettings:
         Steps of each of the two rounds; 0 keeps the start and solves for
         the fluxes only. Between the rounds the noise of the sources is
         renewed from their model.
-    tolerance : float
-        A group is done when a step gains less than this in half the
-        chi-square.
+    tolerance, relative_tolerance : float
+        A group is done when a step gains less than the first, plus the
+        second times its value, in half the chi-square.
     damping : float
         Damping at the start.
     background : {None, 'constant', 'plane'}
         Free background of each group and band.
     """
 
-    max_steps: int = 12
+    max_steps: int = 20
     tolerance: float = 0.01
+    relative_tolerance: float = 2e-6
     damping: float = 1e-3
     background: str | None = None
 
@@ -211,10 +215,11 @@ class _Problem:
         return matrix, vector
 
 
-def _limit(parameters):
-    """Keep parameters where templates make sense."""
+def _limit(parameters, size):
+    """Keep parameters where templates on a stamp make sense."""
     out = parameters.clone()
-    out[..., 2] = out[..., 2].clamp(*LOG_SIZE_RANGE)
+    out[..., 2] = out[..., 2].clamp(MIN_LOG_SIZE,
+                                    math.log(MAX_SIZE_SHARE * size))
     length = out[..., 3:5].norm(dim=-1, keepdim=True)
     out[..., 3:5] = out[..., 3:5] * (ETA_LIMIT / length.clamp(min=ETA_LIMIT))
     out[..., 5:] = out[..., 5:].clamp(-LATENT_LIMIT, LATENT_LIMIT)
@@ -267,7 +272,7 @@ class _State:
         n_parameters = self.parameters.shape[-1]
         matrix, vector = (e[rows] for e in self.equations)
         step = _step(matrix, vector, self.damping[rows], n_parameters)
-        trial = _limit(self.parameters[rows] + step)
+        trial = _limit(self.parameters[rows] + step, problem.size)
         cost = problem.cost(trial, rows)
         gain = self.cost[rows] - cost
         better = gain > 0
@@ -277,7 +282,9 @@ class _State:
         self.damping[rows] = torch.where(
             better, self.damping[rows] * 0.2, self.damping[rows] * 8
         ).clamp(min=1e-7)
-        self.done[rows] = ((better & (gain < settings.tolerance))
+        enough = (settings.tolerance
+                  + settings.relative_tolerance * self.cost[rows].abs())
+        self.done[rows] = ((better & (gain < enough))
                            | (self.damping[rows] > DAMPING_LIMIT))
 
 
@@ -335,7 +342,7 @@ def fit_groups(batch, start, decoder, settings):
     """
     problem = _Problem(batch, decoder, settings)
     rows = torch.arange(problem.n_groups, device=start.device)
-    parameters = _limit(start)
+    parameters = _limit(start, problem.size)
     n_steps = torch.zeros_like(rows)
     done = torch.ones_like(rows, dtype=torch.bool)
     problem.set_weight(None)

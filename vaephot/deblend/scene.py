@@ -365,7 +365,7 @@ class SceneFitter:
                   for c, n in zip(xy.T, (nx, ny), strict=True))
         return np.sqrt(self.variance[:, iy, ix].T)
 
-    def encode(self, sources, snr, radius):
+    def encode(self, sources, snr):
         """
         Start values and prior of sources from the encoder.
 
@@ -375,8 +375,6 @@ class SceneFitter:
             Sources.
         snr : `numpy.ndarray`, (n, n_bands)
             Point-source signal-to-noise ratios.
-        radius : `numpy.ndarray`, (n,)
-            Radius of each one's share of its segment, in pixels.
 
         Returns
         -------
@@ -385,7 +383,7 @@ class SceneFitter:
         """
         if not len(sources):
             return self.default_shapes(sources), self.default_shapes(sources)
-        factors = bin_factors(radius, self.fwhm.min())
+        factors = bin_factors(sources.radius, self.fwhm.min())
         observation = self.observation
         reference = np.argmax(snr / self.fwhm, axis=1)
         step = self.batch_size or ENCODER_BATCH

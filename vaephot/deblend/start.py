@@ -77,6 +77,15 @@ def _window(image, iy, ix, side, fill):
     return out
 
 
+def _sky(variance, iy, ix, side, typical):
+    """Median variance of the part of a window that is in the image."""
+    window = variance[:, max(iy, 0):max(iy + side, 0),
+                      max(ix, 0):max(ix + side, 0)]
+    if not window.size:
+        return typical
+    return np.median(window.reshape(len(variance), -1)[:, ::7], axis=1)
+
+
 def _binned(data, good, variance, factor):
     """Sum pixels; the sum counts as good if most of it is."""
     side = data.shape[-1] // factor
@@ -131,17 +140,14 @@ def cut_stamps(data, variance, mask, x, y, factors, size, *, which=None):
     which = range(len(x)) if which is None else which
     columns = [[] for _ in EncoderStamps._fields]
     constant = variance.shape[-2:] == (1, 1)
+    typical = np.median(variance.reshape(len(data), -1)[:, ::31], axis=1)
     for i in which:
         factor = int(factors[i])
         side = size * factor
         ix = round(x[i] - (factor - 1) / 2) - factor * (size // 2)
         iy = round(y[i] - (factor - 1) / 2) - factor * (size // 2)
         corner = np.array([ix, iy]) + factor * (size // 2) + (factor - 1) / 2
-        sky = (variance[:, 0, 0] if constant else np.median(
-            _window(variance, iy, ix, side, np.nan).reshape(
-                len(data), -1)[:, ::7], axis=1))
-        if not np.isfinite(sky).all():
-            sky = np.median(variance.reshape(len(data), -1), axis=1)
+        sky = typical if constant else _sky(variance, iy, ix, side, typical)
         good = ~_window(mask, iy, ix, side, True)
         stamp, keep, rms = _binned(_window(data, iy, ix, side, 0.0), good,
                                    sky, factor)
