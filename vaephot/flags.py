@@ -30,9 +30,9 @@ class FlagDefinition:
 
 # the order is the order of the bits: append only, never reuse a bit
 _TABLE = (
-    ('edge', 'the box of the source touches the edge of the image'),
+    ('edge', 'the edge of the image is nearer than the radius plus the FWHM'),
     ('masked_pixels', 'masked or non-finite pixels close to the source'),
-    ('saturated', 'masked or non-finite pixels in the core of the source'),
+    ('saturated', 'the pixel at the centre of the source is masked'),
     ('psf_estimated', 'the PSF was estimated from the image'),
     ('error_estimated', 'the error was estimated from the background'),
     ('not_converged', 'the fit stopped before it converged'),

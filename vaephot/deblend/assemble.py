@@ -21,6 +21,7 @@ from vaephot.flags import encode_flags
 from vaephot.models.config import PARAMETER_NAMES
 from vaephot.photometry.catalog import Measurements, make_table
 from vaephot.results import DeblendedSource, DeblendResult
+from vaephot.stamps import overlap
 
 __all__ = ['assemble_result', 'assign_labels']
 
@@ -38,13 +39,12 @@ def _dominance(solution, members, slices, sky_rms):
     for image, k in zip(out, members, strict=True):
         bbox, model = solution.boxes[k], solution.models[k]
         stack = np.einsum('byx,b->yx', model, 1 / sky_rms[k])
-        y0, y1 = max(rows.start, bbox.iymin), min(rows.stop, bbox.iymax)
-        x0, x1 = max(columns.start, bbox.ixmin), min(columns.stop, bbox.ixmax)
-        if y0 < y1 and x0 < x1:
-            image[y0 - rows.start:y1 - rows.start,
-                  x0 - columns.start:x1 - columns.start] = stack[
-                      y0 - bbox.iymin:y1 - bbox.iymin,
-                      x0 - bbox.ixmin:x1 - bbox.ixmin]
+        y = overlap(rows.start, rows.stop, bbox.iymin, bbox.iymax)
+        x = overlap(columns.start, columns.stop, bbox.ixmin, bbox.ixmax)
+        image[y.start - rows.start:y.stop - rows.start,
+              x.start - columns.start:x.stop - columns.start] = stack[
+                  y.start - bbox.iymin:y.stop - bbox.iymin,
+                  x.start - bbox.ixmin:x.stop - bbox.ixmin]
     return out
 
 

@@ -1,16 +1,18 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Which sources are to be fitted: found, or given by the caller."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from vaephot.deblend.detect import detection_image
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.peaks import (candidates_from_finder,
-                                   candidates_from_positions,
-                                   find_candidates)
+from vaephot.deblend.peaks import (
+    candidates_from_finder,
+    candidates_from_positions,
+    find_candidates,
+)
 
 __all__ = ['Chosen', 'choose_sources']
 
@@ -42,19 +44,11 @@ class Chosen:
     given: bool
     labels: np.ndarray | None = None
 
-    def only_blends(self):
-        """
-        Leave out parents with a single candidate.
-
-        Returns
-        -------
-        Chosen
-        """
+    @property
+    def has_blends(self):
+        """Whether any parent has more than one candidate."""
         parent = self.sources.parent
-        count = np.bincount(parent, minlength=1)
-        keep = count[parent] > 1
-        return replace(self, sources=self.sources.take(keep),
-                       is_point=self.is_point[keep])
+        return bool((np.bincount(parent[parent > 0], minlength=1) > 1).any())
 
 
 def _radii(parent, segm):

@@ -6,6 +6,7 @@ from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
 from vaephot.deblend.assemble import assemble_result, assign_labels
+from vaephot.deblend.assign import build_segmentation
 from vaephot.deblend.candidates import choose_sources
 from vaephot.deblend.detect import detect
 from vaephot.deblend.inputs import prepare_observation
@@ -211,7 +212,9 @@ class VAEDeblender:
         segm = self._parents(observation, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
         chosen = choose_sources(self, observation, segm, None, labels)
-        chosen = chosen.only_blends()
+        if not chosen.has_blends:
+            return build_segmentation(
+                segm, {}, relabel=self.relabel).segmentation_image
         fitter, solution = self._solve(observation, segm, chosen)
         xy = solution.fit.parameters[:, :2]
         return assign_labels(self, segm, solution, fitter.sky_rms(xy))[0]
@@ -242,8 +245,7 @@ class VAEDeblender:
     def _solve(self, observation, segm, chosen):
         """Fit the sources, drop those that are none, fit again."""
         steps = {} if self.refine else {'max_steps': 0}
-        settings = FitSettings(**steps,
-                               background=self.local_background)
+        settings = FitSettings(background=self.local_background, **steps)
         fitter = SceneFitter(observation, self._vae, self._decoder, settings,
                              device=self.device, batch_size=self.batch_size)
         with tqdm(total=len(chosen.sources), unit='source',

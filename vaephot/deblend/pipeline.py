@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from photutils.aperture import BoundingBox
 
 from vaephot.deblend.images import FrameModel, draw_sources
 from vaephot.deblend.scene import MAX_ROUNDS, SceneFit
 from vaephot.models.encoder import Gaussian
+from vaephot.stamps import overlap
 
 __all__ = ['Solution', 'accepted', 'solve', 'solve_again']
 
@@ -67,20 +69,16 @@ def _drawn(fitter, fit):
             'model_image': frame.image}
 
 
-def _overlap(piece, bbox, shape):
-    """Slices of a piece's stamp and of a model where both are."""
-    ny, nx = shape
-    x0, x1 = max(piece.ix, bbox.ixmin, 0), min(piece.ix + piece.size,
-                                               bbox.ixmax, nx)
-    y0, y1 = max(piece.iy, bbox.iymin, 0), min(piece.iy + piece.size,
-                                               bbox.iymax, ny)
-    if x0 >= x1 or y0 >= y1:
-        return None
-    stamp = np.s_[:, y0 - piece.iy:y1 - piece.iy,
-                  x0 - piece.ix:x1 - piece.ix]
-    own = np.s_[:, y0 - bbox.iymin:y1 - bbox.iymin,
-                x0 - bbox.ixmin:x1 - bbox.ixmin]
-    return stamp, own
+def _common(piece, bbox):
+    """Index of a piece's stamp and of a box where both are."""
+    rows = overlap(piece.iy, piece.iy + piece.size, bbox.iymin, bbox.iymax)
+    columns = overlap(piece.ix, piece.ix + piece.size, bbox.ixmin,
+                      bbox.ixmax)
+
+    def index(iy, ix):
+        return np.s_[:, rows.start - iy:rows.stop - iy,
+                     columns.start - ix:columns.stop - ix]
+    return index(piece.iy, piece.ix), index(bbox.iymin, bbox.ixmin)
 
 
 class _ForeignLight:
@@ -95,17 +93,11 @@ class _ForeignLight:
         drawn = self.drawn
         n_bands, ny, nx = drawn['model_image'].shape
         out = np.zeros((n_bands, piece.size, piece.size))
-        frame = _Frame(0, nx, 0, ny)
-        both = _overlap(piece, frame, (ny, nx))
-        if both is None:
-            return out
-        stamp, own = both
-        out[stamp] = drawn['model_image'][own]
+        stamp, frame = _common(piece, BoundingBox(0, nx, 0, ny))
+        out[stamp] = drawn['model_image'][frame]
         for member in piece.members:
-            both = _overlap(piece, drawn['boxes'][member], (ny, nx))
-            if both is not None:
-                stamp, own = both
-                out[stamp] -= drawn['models'][member][own]
+            stamp, own = _common(piece, drawn['boxes'][member])
+            out[stamp] -= drawn['models'][member][own]
         return out
 
     def matters(self, piece):
@@ -115,16 +107,6 @@ class _ForeignLight:
         noise = self.fitter.sky_rms(xy)[0]
         light = np.abs(self(piece)).max((1, 2))
         return bool((light > FOREIGN_SIGMA * noise).any())
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Box of the whole image."""
-
-    ixmin: int
-    ixmax: int
-    iymin: int
-    iymax: int
 
 
 def _merge(old, new, rows):

@@ -18,6 +18,7 @@ from vaephot.deblend.refine import GroupBatch, fit_groups
 from vaephot.deblend.start import bin_factors, cut_stamps, pool_posterior
 from vaephot.models.encoder import Gaussian
 from vaephot.models.render import Renderer, make_transfer, padded_size
+from vaephot.stamps import cut_window
 
 __all__ = ['SceneFit', 'SceneFitter']
 
@@ -74,17 +75,6 @@ def _empty_fit(n, n_bands, n_parameters, snr):
         flux_err=np.zeros((n, n_bands)),
         covariance=np.zeros((n, n_all, n_all)), converged=np.zeros(n, bool),
         cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n))
-
-
-def _window(array, iy, ix, size, fill):
-    """Square window of ``(n_bands, ny, nx)``, filled beyond the edges."""
-    n_bands, ny, nx = array.shape
-    out = np.full((n_bands, size, size), fill, dtype=array.dtype)
-    y0, y1, x0, x1 = max(iy, 0), min(iy + size, ny), max(ix, 0), min(
-        ix + size, nx)
-    if y0 < y1 and x0 < x1:
-        out[:, y0 - iy:y1 - iy, x0 - ix:x1 - ix] = array[:, y0:y1, x0:x1]
-    return out
 
 
 def _sharpness(image, factor):
@@ -245,11 +235,11 @@ class SceneFitter:
         `~vaephot.deblend.refine.GroupBatch`
         """
         size = run[0].size
-        mask = np.stack([_window(self.observation.mask, p.iy, p.ix, size,
+        mask = np.stack([cut_window(self.observation.mask, p.iy, p.ix, size,
                                  True) for p in run])
         variance = self.variance
         if variance.shape[-1] > 1:
-            variance = np.stack([_window(variance, p.iy, p.ix, size, 1.0)
+            variance = np.stack([cut_window(variance, p.iy, p.ix, size, 1.0)
                                  for p in run])
         else:
             variance = np.broadcast_to(variance[None], mask.shape)
@@ -282,7 +272,7 @@ class SceneFitter:
         """Data of pieces, less the light of sources of other pieces."""
         stamps = []
         for piece in run:
-            stamp = _window(self.observation.data, piece.iy, piece.ix,
+            stamp = cut_window(self.observation.data, piece.iy, piece.ix,
                             piece.size, 0.0)
             if foreign is not None:
                 stamp = stamp - foreign(piece)

@@ -15,6 +15,7 @@ import torch
 
 from vaephot.models.encoder import Evidence, Gaussian, combine
 from vaephot.models.vae import StampBatch
+from vaephot.stamps import cut_window
 
 __all__ = ['EncoderStamps', 'bin_factors', 'cut_stamps', 'pool_posterior']
 
@@ -64,17 +65,6 @@ def bin_factors(radius, fwhm):
     """
     needed = np.maximum(radius / FULL_RADIUS, fwhm / MAX_FWHM)
     return np.maximum(1, np.ceil(needed)).astype(int)
-
-
-def _window(image, iy, ix, side, fill):
-    """Window of a ``(b, ny, nx)`` array, filled beyond the edges."""
-    n_bands, ny, nx = image.shape
-    out = np.full((n_bands, side, side), fill, image.dtype)
-    y0, y1 = max(iy, 0), min(iy + side, ny)
-    x0, x1 = max(ix, 0), min(ix + side, nx)
-    if y0 < y1 and x0 < x1:
-        out[:, y0 - iy:y1 - iy, x0 - ix:x1 - ix] = image[:, y0:y1, x0:x1]
-    return out
 
 
 def _sky(variance, iy, ix, side, typical):
@@ -148,8 +138,8 @@ def cut_stamps(data, variance, mask, x, y, factors, size, *, which=None):
         iy = round(y[i] - (factor - 1) / 2) - factor * (size // 2)
         corner = np.array([ix, iy]) + factor * (size // 2) + (factor - 1) / 2
         sky = typical if constant else _sky(variance, iy, ix, side, typical)
-        good = ~_window(mask, iy, ix, side, True)
-        stamp, keep, rms = _binned(_window(data, iy, ix, side, 0.0), good,
+        good = ~cut_window(mask, iy, ix, side, True)
+        stamp, keep, rms = _binned(cut_window(data, iy, ix, side, 0.0), good,
                                    sky, factor)
         marks, present = _neighbour_marks(x, y, i, factor, corner, side / 2)
         own = (np.array([x[i], y[i]]) - corner) / factor
