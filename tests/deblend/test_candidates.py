@@ -114,17 +114,17 @@ def test_only_the_chosen_parents_are_searched():
     assert_array_equal(chosen.sources.parent, [BLEND, SINGLE])
 
 
-def test_parents_with_one_candidate_can_be_left_out():
-    chosen = choose().only_blends()
-    assert_array_equal(chosen.sources.parent, [BLEND, BLEND])
-    assert len(chosen.is_point) == 2
-    assert len(choose(contrast=1).only_blends().sources) == 0
+def test_blends_are_parents_with_several_candidates():
+    assert choose().has_blends
+    assert not choose(contrast=1).has_blends
+    # what lies in no parent is no blend
+    assert not choose(positions=[(2, 3), (9, 3)]).has_blends
 
 
 def test_no_parents_give_no_candidates():
     chosen = choose(segm=np.zeros(SHAPE, int))
     assert len(chosen.sources) == 0
-    assert len(chosen.only_blends().sources) == 0
+    assert not chosen.has_blends
 
 
 def test_a_finder_sees_the_image_and_fills_up_with_the_brightest():

@@ -513,6 +513,19 @@ def test_fluxes_of_gaussian_galaxies_are_unbiased(deblend):
     assert np.median(abs(off)) < 1.5
 
 
+@pytest.mark.parametrize('refine', [False, True])
+def test_empty_places_beside_bright_galaxies_stay_empty(data, refine):
+    places = [(x, y) for x in range(5, 70, 7) for y in range(5, 51, 7)]
+    made = VAEDeblender(device='cpu', refine=refine)
+    result = made(data, np.zeros(SHAPE, int), error=1.0, psf=FWHM,
+                  positions=[*XY, *places])
+    pulls = result.table['flux'] / result.table['flux_err']
+    away = np.hypot(*(np.array(places)[:, None] - XY).T).min(0) > 8
+    assert pulls[3:][away].std() < 2
+    truth = [row[3] for row in GALAXIES]
+    assert_allclose(scenes.flux_of(result)[:3], truth, rtol=0.5)
+
+
 # ----------------------------------------------------- the same again
 def test_equal_calls_give_equal_results(deblend, data, segm, reference):
     again = deblend(data, segm, error=1.0, psf=FWHM)
