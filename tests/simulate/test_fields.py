@@ -108,7 +108,7 @@ def test_the_file_holds_bands_psfs_and_truth(simulated, tmp_path):
             assert header['BUNIT'] == 'uJy'
             assert header['SKYRMS'] == simulated.sky_rms[k]
             assert header['GAIN'] == simulated.gain[k]
-            assert hdus[f'RMS_{band}'].data.min() > 0
+            assert hdus[f'ERROR_{band}'].data.min() > 0
             assert hdus[f'MASK_{band}'].data.max() <= 1
             assert hdus[f'PSF_{band}'].header['OVERSAMP'] == 3
         assert 'SATURATE' in hdus['VIS'].header

@@ -323,7 +323,7 @@ def field_hdus(simulated, *, with_errors=True):
     Returns
     -------
     `~astropy.io.fits.HDUList`
-        One image per band, ``RMS_`` (photons
+        One image per band, ``ERROR_`` (photons
         included) and ``MASK_`` of each, ``PSF_``
         of each with ``OVERSAMP`` samples per pixel, and ``TRUTH``.
     """
@@ -333,7 +333,7 @@ def field_hdus(simulated, *, with_errors=True):
         planes = [(band, simulated.image[k].astype(np.float32))]
         if with_errors:
             planes += [
-                (f'RMS_{band}', simulated.error[k].astype(np.float32)),
+                (f'ERROR_{band}', simulated.error[k].astype(np.float32)),
                 (f'MASK_{band}', simulated.mask[k].astype(np.uint8))]
         for name, data in planes:
             hdus.append(fits.ImageHDU(data, header, name=name))
