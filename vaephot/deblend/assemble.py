@@ -8,6 +8,7 @@ import numpy as np
 
 from vaephot import __version__
 from vaephot.deblend.assign import assign_pixels, build_segmentation
+from vaephot.deblend.labels import sum_by_label, values_of_labels
 from vaephot.deblend.measure import (
     blendedness,
     describe,
@@ -93,9 +94,7 @@ def assign_labels(deblender, segm, solution, sky_rms):
 
 def _areas(segm, labels):
     """Pixels that each label owns."""
-    areas = np.zeros(max(int(segm.max_label), labels.max(initial=0)) + 1, int)
-    areas[segm.labels] = segm.areas
-    return areas[labels]
+    return values_of_labels(segm, np.asarray(segm.areas, int), labels)
 
 
 def _pack_flags(conditions, n):
@@ -125,13 +124,13 @@ def _measurements(observation, solution, fitter, labels, areas, conditions):
     n_bands = len(observation.bands)
     errors = np.sqrt(np.maximum(np.diagonal(
         fit.covariance, axis1=1, axis2=2), 0))
-    count = np.bincount(parent, minlength=1)
     shapes = shapes_of(fit.parameters, fitter.decoder)
     return Measurements(
         label=labels, parent_label=parent, x=fit.parameters[:, 0],
         y=fit.parameters[:, 1], x_err=errors[:, n_bands],
         y_err=errors[:, n_bands + 1],
-        n_blended=np.where(parent > 0, count[parent], 1), area=areas,
+        n_blended=np.where(parent > 0, sum_by_label(parent), 1).astype(int),
+        area=areas,
         half_light_radius=shapes.half_light_radius,
         axis_ratio=shapes.axis_ratio, orientation=shapes.orientation,
         flux=fit.flux, flux_err=fit.flux_err,

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from vaephot.deblend.detect import detection_image
 from vaephot.deblend.groups import SourceList
+from vaephot.deblend.labels import sum_by_label, values_of_labels
 from vaephot.deblend.peaks import (
     candidates_from_finder,
     candidates_from_positions,
@@ -16,6 +17,8 @@ from vaephot.deblend.peaks import (
 
 __all__ = ['Chosen', 'choose_sources']
 
+# least threshold of the search for peaks, in units of the noise
+LOWEST_LEVEL = 1.0
 # prior 1-sigma of positions that must not move, in pixels
 FIXED_SIGMA = 1e-4
 # and of those that may
@@ -48,16 +51,13 @@ class Chosen:
     def has_blends(self):
         """Whether any parent has more than one candidate."""
         parent = self.sources.parent
-        return bool((np.bincount(parent[parent > 0], minlength=1) > 1).any())
+        return bool((sum_by_label(parent[parent > 0]) > 1).any())
 
 
 def _radii(parent, segm):
     """Radius of each source's share of its segment, in pixels."""
-    areas = np.zeros(int(segm.max_label) + 1)
-    areas[segm.labels] = segm.areas
-    count = np.bincount(parent, minlength=len(areas))
-    share = areas[parent] / np.maximum(count[parent], 1)
-    return np.sqrt(share / np.pi)
+    areas = values_of_labels(segm, segm.areas, parent)
+    return np.sqrt(areas / sum_by_label(parent) / np.pi)
 
 
 def _brightest(image, segm, labels):
@@ -75,10 +75,12 @@ def _found(deblender, image, mask, segm, labels):
     if deblender.finder is not None:
         return candidates_from_finder(deblender.finder, image, mask, segm,
                                       labels)
+    # thresholds are spaced from the noise upwards
     return find_candidates(
-        image, segm, labels=labels, n_pixels=deblender.n_pixels,
-        n_levels=deblender.n_levels, mode=deblender.mode,
-        connectivity=deblender.connectivity, noise=1.0)
+        np.maximum(image, LOWEST_LEVEL), segm, labels=labels,
+        n_pixels=deblender.n_pixels, n_levels=deblender.n_levels,
+        mode=deblender.mode, connectivity=deblender.connectivity,
+        noise=1.0)
 
 
 def _search(deblender, observation, segm, labels):

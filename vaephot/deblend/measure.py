@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from vaephot.deblend.labels import values_of_labels
+
 __all__ = ['Goodness', 'Shapes', 'blendedness', 'describe', 'goodness',
            'shapes_of', 'unseen']
 
@@ -173,11 +175,8 @@ def unseen(solution, observation, segm, radius):
     loose = parent == 0
     columns = []
     for mask in observation.mask:
-        count = np.zeros(int(segm.max_label) + 1)
-        if len(segm.labels):
-            count[segm.labels] = ndimage.sum_labels(~mask, segm.data,
-                                                    segm.labels)
-        seen = count[parent] > 0
+        count = ndimage.sum_labels(~mask, segm.data, segm.labels)
+        seen = values_of_labels(segm, count, parent) > 0
         seen[loose] = _any_around(~mask, xy[loose], radius[loose])
         columns.append(~seen)
     return np.column_stack(columns)

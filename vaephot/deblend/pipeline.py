@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from photutils.aperture import BoundingBox
 
+from vaephot.deblend.groups import Piece
 from vaephot.deblend.images import FrameModel, draw_sources
-from vaephot.deblend.scene import MAX_ROUNDS, SceneFit
+from vaephot.deblend.labels import sum_by_label
+from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
@@ -16,6 +18,7 @@ __all__ = ['Solution', 'accepted', 'solve', 'solve_again']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
+MAX_ROUNDS = 3
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -57,10 +60,10 @@ class Solution:
     rejected: tuple = ()
 
 
-def _drawn(fitter, fit):
+def _drawn(fitter, parameters, flux):
     """Models of all sources and their sum."""
     shape = fitter.observation.data.shape
-    boxes, models, truncated = draw_sources(fitter, fit.parameters, fit.flux,
+    boxes, models, truncated = draw_sources(fitter, parameters, flux,
                                             shape[1:])
     frame = FrameModel(shape)
     for bbox, model in zip(boxes, models, strict=True):
@@ -130,14 +133,47 @@ def _start(fitter, sources, pieces, is_point):
     return shapes, prior, snr
 
 
-def _rounds(fitter, sources, pieces, fit, start, prior):
-    """
-    Draw, and refit what other pieces shine on.
+def _first_light(fitter, pieces, start):
+    """Models of the start, at the fluxes that fit them best."""
+    flux = fitter.linear_flux(pieces, start)
+    return _drawn(fitter, start.mean.numpy(), flux)
 
-    The first of these fits begins at the start again, because that of the
-    first round may have run after the foreign light.
+
+def _chi2(fitter, weight, model_image, piece):
+    """Chi-square of a model on the stamp of a piece."""
+    data = fitter.observation.data
+    _, frame = _common(piece, BoundingBox(0, data.shape[2], 0,
+                                          data.shape[1]))
+    residual = data[frame] - model_image[frame]
+    return float((weight[frame] * residual ** 2).sum())
+
+
+def _better_half(fitter, old, new, pieces):
     """
-    drawn = _drawn(fitter, fit)
+    Keep the pieces of a round that describe their stamps better.
+
+    Pieces are fitted side by side, each against the other's former light;
+    where that does not settle, the former fit stays.
+    """
+    (fit, drawn), (other, redrawn) = old, new
+    weight = fitter.weight(drawn['model_image'])
+    won = [piece for piece in pieces if
+           _chi2(fitter, weight, redrawn['model_image'], piece)
+           <= _chi2(fitter, weight, drawn['model_image'], piece)]
+    if len(won) < len(pieces):
+        other = _merge(fit, other, [i for piece in won for i in piece.core])
+        redrawn = _drawn(fitter, other.parameters, other.flux)
+    ny, nx = drawn['model_image'].shape[1:]
+    everywhere = Piece(core=(), halo=(), ix=0, iy=0, size=max(ny, nx),
+                       cropped=False)
+    before, after = (_chi2(fitter, weight, d['model_image'], everywhere)
+                     for d in (drawn, redrawn))
+    return (other, redrawn) if after <= before else (fit, drawn)
+
+
+def _rounds(fitter, sources, pieces, fit, prior):
+    """Draw, and refit what other pieces shine on until it settles."""
+    drawn = _drawn(fitter, fit.parameters, fit.flux)
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
@@ -145,13 +181,15 @@ def _rounds(fitter, sources, pieces, fit, start, prior):
         again = [piece for piece in pieces if foreign.matters(piece)]
         if not again:
             break
+        start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
         new = fitter.fit(sources, again, start, prior, fit.snr,
                          foreign=foreign)
         rows = sorted(i for piece in again for i in piece.core)
-        moved = np.abs(new.flux[rows] - fit.flux[rows])
-        fit = _merge(fit, new, rows)
-        drawn = _drawn(fitter, fit)
-        start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
+        new = _merge(fit, new, rows)
+        moved = np.abs(new.flux - fit.flux)[rows]
+        fit, drawn = _better_half(
+            fitter, (fit, drawn),
+            (new, _drawn(fitter, new.parameters, new.flux)), again)
         if (moved < 0.05 * fit.flux_err[rows]).all():
             break
     return fit, drawn
@@ -180,8 +218,12 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
     """
     pieces = fitter.divide(sources, segm)
     start, prior, snr = _start(fitter, sources, pieces, is_point)
-    fit = fitter.fit(sources, pieces, start, prior, snr, progress=progress)
-    fit, drawn = _rounds(fitter, sources, pieces, fit, start, prior)
+    foreign = None
+    if fitter.settings.max_steps and len(pieces) > 1:
+        foreign = _ForeignLight(fitter, _first_light(fitter, pieces, start))
+    fit = fitter.fit(sources, pieces, start, prior, snr, foreign=foreign,
+                     progress=progress)
+    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
     return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
                     pieces=pieces, **drawn)
 
@@ -208,8 +250,7 @@ def accepted(solution, contrast, noise):
     fit, parent = solution.fit, solution.sources.parent
     bright = (fit.flux / noise).sum(1)
     positive = np.maximum(bright, 0)
-    total = np.bincount(parent, positive, int(parent.max(initial=0)) + 1)
-    share = positive / np.maximum(total[parent], 1e-300)
+    share = positive / np.maximum(sum_by_label(parent, positive), 1e-300)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     keep = (share >= contrast) & (snr >= MIN_SNR)
@@ -273,10 +314,11 @@ def solve_again(fitter, segm, solution, keep, *, progress=None):
     same = _unchanged(solution, keep, pieces)
     changed = [piece for piece in pieces if piece not in same]
     start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
+    foreign = _ForeignLight(fitter, _drawn(fitter, fit.parameters, fit.flux))
     new = fitter.fit(sources, changed, start, prior, fit.snr,
-                     progress=progress)
+                     foreign=foreign, progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
-    fit, drawn = _rounds(fitter, sources, pieces, fit, start, prior)
+    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
     return Solution(sources=sources, is_point=solution.is_point[keep],
                     fit=fit, prior=prior, pieces=pieces,

@@ -31,7 +31,6 @@ ENCODER_BATCH = 256
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
-MAX_ROUNDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,9 +301,9 @@ class SceneFitter:
         mean[:, 2] = float(np.log(0.5 * self.fwhm.min()))
         return Gaussian(mean, torch.ones_like(mean))
 
-    def linear_snr(self, pieces, shapes):
+    def linear_flux(self, pieces, shapes):
         """
-        Brightness of sources of given shapes.
+        Fluxes of sources of given shapes.
 
         Parameters
         ----------
@@ -316,7 +315,6 @@ class SceneFitter:
         Returns
         -------
         `numpy.ndarray`, (n, n_bands)
-            Their fluxes over the flux error of an isolated point source.
         """
         flux = np.zeros((len(shapes.mean), self.n_bands))
         for places, run in self.runs(pieces):
@@ -331,8 +329,44 @@ class SceneFitter:
             found = solve_fluxes(system)[0].transpose(1, 2).cpu().numpy()
             for piece, values in zip(run, found, strict=True):
                 flux[list(piece.core)] = values[:len(piece.core)]
-        xy = shapes.mean[:, :2].numpy()
-        return flux / (self.sky_rms(xy) * self._point_error)
+        return flux
+
+    def linear_snr(self, pieces, shapes):
+        """
+        Brightness of sources of given shapes.
+
+        Parameters
+        ----------
+        pieces, shapes
+            As for `linear_flux`.
+
+        Returns
+        -------
+        `numpy.ndarray`, (n, n_bands)
+            Their fluxes over the flux error of an isolated point source.
+        """
+        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self._point_error
+        return self.linear_flux(pieces, shapes) / noise
+
+    def weight(self, model_image):
+        """
+        Inverse variance of the pixels for a model of the frame.
+
+        Parameters
+        ----------
+        model_image : `numpy.ndarray`, (n_bands, ny, nx)
+            Model that the Poisson noise goes by where the gain is known.
+
+        Returns
+        -------
+        `numpy.ndarray`, (n_bands, ny, nx)
+            0 for bad pixels.
+        """
+        variance = self.variance
+        if self.observation.gain is not None:
+            gain = np.asarray(self.observation.gain)[:, None, None]
+            variance = variance + np.maximum(model_image, 0) / gain
+        return ~self.observation.mask / variance
 
     def sky_rms(self, xy):
         """

@@ -1,0 +1,53 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Look up by label, whatever the size of the labels."""
+
+import numpy as np
+
+__all__ = ['sum_by_label', 'values_of_labels']
+
+
+def values_of_labels(segm, values, labels):
+    """
+    Values of some labels of a segmentation.
+
+    Parameters
+    ----------
+    segm : `~photutils.segmentation.SegmentationImage`
+        Segmentation.
+    values : array_like, (n_labels,)
+        One value for each of its labels, in their order.
+    labels : `numpy.ndarray` of int, (n,)
+        Labels asked for.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n,)
+        Their values; 0 for labels that are not in the segmentation.
+    """
+    labels = np.asarray(labels)
+    values = np.asarray(values)
+    if not len(segm.labels):
+        return np.zeros(len(labels), values.dtype)
+    index = np.searchsorted(segm.labels, labels)
+    index = np.minimum(index, len(segm.labels) - 1)
+    return np.where(segm.labels[index] == labels, values[index], 0)
+
+
+def sum_by_label(labels, values=None):
+    """
+    Sum of values over the entries that share a label.
+
+    Parameters
+    ----------
+    labels : `numpy.ndarray` of int, (n,)
+        Labels.
+    values : `numpy.ndarray`, (n,), optional
+        Values; by default 1, so that entries are counted.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n,)
+        For each entry the sum over those with its label.
+    """
+    _, index = np.unique(labels, return_inverse=True)
+    return np.bincount(index, values)[index] if len(labels) else np.zeros(0)
