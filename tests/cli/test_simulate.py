@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from vaephot.cli import simulate
+from vaephot.cli import deblend, simulate
+from vaephot.cli._inputs import read_inputs
 from vaephot.cli._options import UsageError
 from vaephot.exceptions import OutputExistsError
 from vaephot.simulate import CASES, read_blends, read_manifest
@@ -57,6 +58,22 @@ def test_a_field_is_written(tmp_path):
     with fits.open(path) as hdus:
         assert hdus['i'].data.shape == (40, 50)
     assert picture.exists()
+
+
+@pytest.mark.galsim
+def test_a_field_is_read_by_deblend_as_it_is(tmp_path):
+    path = str(tmp_path / 'f.fits')
+    run('field', '-o', path, '--shape', 40, 50)
+    parser = argparse.ArgumentParser()
+    deblend.add_parser(parser.add_subparsers())
+    call = read_inputs(parser.parse_args([
+        'deblend', path, '--bands', 'VIS,Y,J,H', '--error', path,
+        '--mask', path, '--psf', path, '-o', 'c.ecsv']))
+    with fits.open(path) as hdus:
+        for k, band in enumerate(('VIS', 'Y', 'J', 'H')):
+            assert (call['error'].value[k]
+                    == hdus[f'ERROR_{band}'].data).all()
+    assert call.get('gain') is None
 
 
 @pytest.mark.galsim
