@@ -351,3 +351,20 @@ def test_wild_starts_stay_finite(renderer, draw, tiny_decoder):
                      FitSettings())
     assert torch.isfinite(fit.flux).all()
     assert torch.isfinite(fit.covariance).all()
+
+
+def test_errors_without_a_step_go_by_the_width_of_the_start(
+        renderer, draw, tiny_decoder):
+    batch = _batch(renderer, draw(PAIR[None], FLUX[None]), PAIR[None])
+    start = torch.as_tensor(PAIR[None])
+    errors = []
+    for precision in (1e8, 100.0):
+        fit = fit_groups(batch, start, tiny_decoder, FitSettings(max_steps=0),
+                         start_precision=torch.full_like(start, precision))
+        variance = torch.diagonal(fit.covariance, dim1=1, dim2=2)[0]
+        n_flux = fit.flux.numel()
+        errors.append(variance[:n_flux].sqrt())
+        # the shapes are known as well as the start says, not better
+        np.testing.assert_allclose(variance[n_flux:], 1 / precision,
+                                   rtol=1e-6)
+    assert (errors[1] > 1.02 * errors[0]).all()

@@ -57,7 +57,7 @@ class FitSettings:
         Free background of each group and band.
     """
 
-    max_steps: int = 20
+    max_steps: int = 40
     tolerance: float = 0.01
     relative_tolerance: float = 2e-6
     damping: float = 1e-3
@@ -226,6 +226,27 @@ def _limit(parameters, size):
     return out
 
 
+def _pinned(parameters, vector, size):
+    """Parameters at a limit that the likelihood pushes beyond it."""
+    up = vector.unflatten(-1, parameters.shape[-2:]) > 0
+    low = torch.full_like(parameters, -torch.inf)
+    high = torch.full_like(parameters, torch.inf)
+    low[..., 2] = MIN_LOG_SIZE
+    high[..., 2] = math.log(MAX_SIZE_SHARE * size)
+    low[..., 5:], high[..., 5:] = -LATENT_LIMIT, LATENT_LIMIT
+    beyond = torch.where(up, parameters >= high, parameters <= low)
+    return beyond.flatten(-2)
+
+
+def _without(matrix, vector, rows):
+    """Take parameters out of a system: their steps are zero."""
+    keep = (~rows).to(matrix.dtype)
+    diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
+    matrix = matrix * keep[..., :, None] * keep[..., None, :]
+    return (matrix + torch.diag_embed(diagonal * (1 - keep)),
+            vector * keep)
+
+
 def _step(matrix, vector, damping, n_parameters):
     """Damped step of each group, cut to the largest that is allowed."""
     diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
@@ -271,6 +292,8 @@ class _State:
         rows = torch.nonzero(~self.done)[:, 0]
         n_parameters = self.parameters.shape[-1]
         matrix, vector = (e[rows] for e in self.equations)
+        matrix, vector = _without(matrix, vector, _pinned(
+            self.parameters[rows], vector, problem.size))
         step = _step(matrix, vector, self.damping[rows], n_parameters)
         trial = _limit(self.parameters[rows] + step, problem.size)
         cost = problem.cost(trial, rows)
@@ -301,9 +324,16 @@ def _round(parameters, problem, settings):
     return state.parameters, n_steps, state.done
 
 
-def _covariance(parts, precision):
+def _measured_shape(parts, precision):
+    """Second derivatives by the shapes, all bands, for known widths."""
+    _, factor, _, cross, _, _ = parts
+    projected = cross.transpose(-1, -2) @ torch.cholesky_solve(cross, factor)
+    return projected.sum(1) + torch.diag_embed(precision)
+
+
+def _covariance(parts, shape):
     """Inverse of the full matrix: fluxes band by band, then shapes."""
-    flux, factor, _, cross, shape, _ = parts
+    flux, factor, _, cross, _, _ = parts
     n_groups, n_bands, n_linear = flux.shape
     n_flux = n_bands * n_linear
     n_total = n_flux + shape.shape[-1]
@@ -314,14 +344,14 @@ def _covariance(parts, precision):
             :, band].transpose(-1, -2)
         matrix[:, block, n_flux:] = cross[:, band]
         matrix[:, n_flux:, block] = cross[:, band].transpose(-1, -2)
-    matrix[:, n_flux:, n_flux:] = shape.sum(1) + torch.diag_embed(precision)
+    matrix[:, n_flux:, n_flux:] = shape
     scale = torch.diagonal(matrix, dim1=-2, dim2=-1).clamp(min=1e-300).rsqrt()
     unit = scale[:, :, None] * matrix * scale[:, None, :]
     return (torch.linalg.pinv(unit, hermitian=True, rtol=1e-12)
             * scale[:, :, None] * scale[:, None, :])
 
 
-def fit_groups(batch, start, decoder, settings):
+def fit_groups(batch, start, decoder, settings, *, start_precision=None):
     """
     Fit the sources of a batch of groups.
 
@@ -335,6 +365,10 @@ def fit_groups(batch, start, decoder, settings):
         Turns parameters into templates; in the precision of the batch.
     settings : FitSettings
         How far to go.
+    start_precision : `torch.Tensor`, optional
+        Precision of the start, of its shape. Where no step is taken it
+        stands for the shapes in the errors: those of the Laplace
+        approximation hold at the best fit only.
 
     Returns
     -------
@@ -354,7 +388,11 @@ def fit_groups(batch, start, decoder, settings):
             n_steps = n_steps + count
     parts = problem.derivatives(parameters, rows)
     n = problem.n_sources
-    precision = batch.prior.precision.flatten(1)
+    if settings.max_steps or start_precision is None:
+        shape = parts[4].sum(1) + torch.diag_embed(
+            batch.prior.precision.flatten(1))
+    else:
+        shape = _measured_shape(parts, start_precision.flatten(1))
     return GroupFit(parameters, parts[0][..., :n].transpose(1, 2),
-                    _covariance(parts, precision), parts[2].sum(1), n_steps,
+                    _covariance(parts, shape), parts[2].sum(1), n_steps,
                     done, parts[0][..., n:])

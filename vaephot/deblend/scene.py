@@ -479,9 +479,10 @@ class SceneFitter:
         fit = _empty_fit(n, self.n_bands, n_par, snr)
         for places, run in self.runs(pieces):
             batch = self.batch(run, places, self._pixels(run, foreign), prior)
-            first = self._gather(run, places, start).mean
+            first, precision = self._gather(run, places, start)
             with torch.no_grad():
-                done = fit_groups(batch, first, self.decoder, self.settings)
+                done = fit_groups(batch, first, self.decoder, self.settings,
+                                  start_precision=precision)
             self._store(fit, run, done)
             if progress is not None:
                 progress(sum(len(piece.core) for piece in run))
