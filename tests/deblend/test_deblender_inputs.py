@@ -303,9 +303,9 @@ def test_an_estimated_error_is_flagged(deblend, data, segm, reference):
                     rtol=0.1)
 
 
-def test_correlated_noise_raises_the_errors(fast, data, segm):
-    one, three = (fast(data, segm, error=1.0, psf=FWHM,
-                       noise_correlation=factor) for factor in (1, 3))
+def test_correlated_noise_raises_the_errors(deblend, data, segm):
+    one, three = (deblend(data, segm, error=1.0, psf=FWHM,
+                          noise_correlation=factor) for factor in (1, 3))
     np.testing.assert_array_less(1.5 * one.table['flux_err'],
                                  three.table['flux_err'])
 

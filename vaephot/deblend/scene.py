@@ -26,8 +26,9 @@ __all__ = ['SceneFit', 'SceneFitter']
 PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
 # pixel-sources of a batch on a processor; on a GPU 64 times as many
 BATCH_PIXELS = 300_000
-# stamps that the encoder sees at once
-ENCODER_BATCH = 256
+# sources that the encoder sees at once, on a processor and elsewhere; always
+# as many, so that rounding does not depend on who else is there
+ENCODER_BATCH = {'cpu': 8, 'other': 256}
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
@@ -410,18 +411,22 @@ class SceneFitter:
         factors = bin_factors(sources.radius, self.fwhm.min())
         observation = self.observation
         reference = np.argmax(snr / self.fwhm, axis=1)
-        step = self.batch_size or ENCODER_BATCH
+        kind = 'cpu' if self.device == 'cpu' else 'other'
+        step = ENCODER_BATCH[kind]
         parts = []
         for start in range(0, len(sources), step):
             which = np.arange(start, min(start + step, len(sources)))
+            filled = np.resize(which, step)
             stamps = cut_stamps(
                 observation.data, self.variance, observation.mask,
                 sources.x, sources.y, factors,
-                self.vae.config.stamp_size, which=which)
-            parts.append(pool_posterior(
-                self.vae, stamps, self.fwhm, snr[which],
-                sources.position_sigma[which], factors[which],
-                device=self.device, reference=reference[which]))
+                self.vae.config.stamp_size, which=filled)
+            both = pool_posterior(
+                self.vae, stamps, self.fwhm, snr[filled],
+                sources.position_sigma[filled], factors[filled],
+                device=self.device, reference=reference[filled])
+            parts.append([Gaussian(*[value[:len(which)] for value in g])
+                          for g in both])
         return tuple(Gaussian(*[torch.cat(column) for column in
                                 zip(*side, strict=True)])
                      for side in zip(*parts, strict=True))
