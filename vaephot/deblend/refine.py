@@ -57,7 +57,7 @@ class FitSettings:
         Free background of each group and band.
     """
 
-    max_steps: int = 40
+    max_steps: int = 20
     tolerance: float = 0.01
     relative_tolerance: float = 2e-6
     damping: float = 1e-3
