@@ -2,6 +2,7 @@
 """Analytic scenes for tests of the whole deblender, and laws of results."""
 
 import numpy as np
+from scipy.ndimage import label as label_regions
 
 SHAPE = (51, 70)
 PSF_SIGMA = 1.2
@@ -123,3 +124,14 @@ def assert_same(one, other, rtol=1e-5):
                                    err_msg=name)
     np.testing.assert_array_equal(one.segmentation_image.data,
                                   other.segmentation_image.data)
+
+
+def label(detected):
+    """Number connected regions."""
+    return label_regions(detected, np.ones((3, 3)))[0]
+
+
+def by_position(result, xy):
+    """Rows of the sources nearest to some positions."""
+    x, y = result.table['x_centroid'], result.table['y_centroid']
+    return [int(np.argmin(np.hypot(x - px, y - py))) for px, py in xy]

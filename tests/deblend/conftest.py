@@ -1,19 +1,27 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Small seeded networks and observations with Gaussian PSFs."""
 
+import warnings
+from pathlib import Path
+from runpy import run_path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from vaephot.deblend.deblender import VAEDeblender
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.refine import FitSettings
 from vaephot.deblend.scene import SceneFitter
+from vaephot.exceptions import DeblendWarning
 from vaephot.models.bundle import fit_decoder
 from vaephot.models.config import ModelConfig
 from vaephot.models.render import Renderer, make_transfer, padded_size
 from vaephot.models.vae import VAE
+
+SCENES = SimpleNamespace(**run_path(
+    str(Path(__file__).with_name('_scenes.py'))))
 
 
 class GaussianBand:
@@ -121,3 +129,37 @@ def make_sources():
                           position_sigma=np.full(len(x), sigma),
                           radius=np.broadcast_to(radius, len(x)))
     return make
+
+
+# ------------------------------------------- the whole deblender on a scene
+@pytest.fixture(scope='session')
+def deblend():
+    """Return a deblender with the default settings."""
+    return VAEDeblender(device='cpu')
+
+
+@pytest.fixture(scope='session')
+def fast():
+    """Return a deblender without refinement."""
+    return VAEDeblender(device='cpu', refine=False)
+
+
+@pytest.fixture
+def data():
+    """Return an image of a blend and a single source."""
+    return SCENES.noisy(SCENES.GALAXIES)
+
+
+@pytest.fixture
+def segm():
+    """Return the parents of that image."""
+    return SCENES.parents()
+
+
+@pytest.fixture(scope='session')
+def reference(deblend):
+    """Return the result of the plainest call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeblendWarning)
+        return deblend(SCENES.noisy(SCENES.GALAXIES), SCENES.parents(),
+                       error=1.0, psf=SCENES.FWHM)

@@ -2,7 +2,6 @@
 import copy
 import subprocess
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from runpy import run_path
@@ -13,11 +12,10 @@ import pytest
 from astropy.table import Table
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
-from scipy.ndimage import label as label_regions
 
 from vaephot.deblend.deblender import VAEDeblender
 from vaephot.deblend.functions import deblend_sources
-from vaephot.exceptions import DeblendWarning, WeightsError
+from vaephot.exceptions import WeightsError
 from vaephot.flags import decode_flags
 from vaephot.results import DeblendResult
 
@@ -32,52 +30,10 @@ pytestmark = pytest.mark.filterwarnings(
     'ignore::vaephot.exceptions.DeblendWarning')
 
 
-@pytest.fixture(scope='module')
-def deblend():
-    """Return a deblender with the default settings."""
-    return VAEDeblender(device='cpu')
-
-
-@pytest.fixture(scope='module')
-def fast():
-    """Return a deblender without refinement."""
-    return VAEDeblender(device='cpu', refine=False)
-
-
-@pytest.fixture
-def data():
-    return scenes.noisy(GALAXIES)
-
-
-@pytest.fixture
-def segm():
-    return scenes.parents()
-
-
-@pytest.fixture(scope='module')
-def reference(deblend):
-    """Return the result of the plainest call."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeblendWarning)
-        return deblend(scenes.noisy(GALAXIES), scenes.parents(), error=1.0,
-                       psf=FWHM)
-
-
-def label(detected):
-    """Number connected regions."""
-    return label_regions(detected, np.ones((3, 3)))[0]
-
-
-def by_position(result, xy):
-    """Rows of the sources nearest to some positions."""
-    x, y = result.table['x_centroid'], result.table['y_centroid']
-    return [int(np.argmin(np.hypot(x - px, y - py))) for px, py in xy]
-
-
 # ------------------------------------------------------------- a plain call
 def test_a_blend_and_a_single_source_are_found(reference):
     assert len(reference) == 3
-    rows = by_position(reference, XY)
+    rows = scenes.by_position(reference, XY)
     assert sorted(rows) == [0, 1, 2]
     found = np.array([reference.table['x_centroid'][rows],
                       reference.table['y_centroid'][rows]]).T
@@ -88,7 +44,7 @@ def test_a_blend_and_a_single_source_are_found(reference):
 
 
 def test_fluxes_agree_with_the_truth(reference):
-    rows = by_position(reference, XY)
+    rows = scenes.by_position(reference, XY)
     truth = np.array([row[3] for row in GALAXIES])
     assert_allclose(scenes.flux_of(reference)[rows], truth, rtol=0.15)
 
@@ -178,7 +134,7 @@ def test_positions_keep_their_order(deblend, data, segm, reference):
     assert_allclose(result.table['x_centroid'], places[:, 0], atol=1)
     assert_array_equal(result.table['parent_label'],
                        [BLEND, 0, BLEND, SINGLE])
-    rows = by_position(reference, places[[0, 2, 3]])
+    rows = scenes.by_position(reference, places[[0, 2, 3]])
     assert_allclose(scenes.flux_of(result)[[0, 2, 3]],
                     scenes.flux_of(reference)[rows], rtol=0.03)
     scenes.check_laws(result, segm)
@@ -382,7 +338,7 @@ def test_sources_on_edges_and_corners_are_measured(deblend, x, y):
     segm = (scenes.draw(galaxies, (21, 34)) > 2).astype(int)
     result = deblend(data, segm, error=1.0, psf=FWHM)
     scenes.check_laws(result, segm)
-    (row,) = by_position(result, [(x, y)])
+    (row,) = scenes.by_position(result, [(x, y)])
     on_edge = x in (0, 33) or y in (0, 20)
     assert ('edge' in decode_flags(int(result.table['flags'][row]))
             ) == on_edge
@@ -456,7 +412,7 @@ def test_hundreds_of_sources_are_no_trouble(fast):
     assert len(galaxies) == 300
     assert abs(len(result) - 300) < 15
     places = np.array([row[:2] for row in galaxies])
-    rows = by_position(result, places)
+    rows = scenes.by_position(result, places)
     found = np.array([result.table['x_centroid'],
                       result.table['y_centroid']]).T[rows]
     away = np.hypot(*(found - places).T)
@@ -509,7 +465,7 @@ def test_fluxes_of_gaussian_galaxies_are_unbiased(deblend):
     model, off = _draw_field(galaxies, shape), []
     for seed in range(2):
         data = model + np.random.default_rng(seed).standard_normal(shape)
-        result = deblend(data, label(model > 1), error=1.0, psf=FWHM,
+        result = deblend(data, scenes.label(model > 1), error=1.0, psf=FWHM,
                          positions=places)
         error = np.asarray(result.table['flux_err'])
         off.append((scenes.flux_of(result) - truth) / np.hypot(
@@ -553,7 +509,7 @@ def test_the_order_of_the_parents_does_not_matter(deblend):
     galaxies, shape = _field(4, 4)
     truth = _draw_field(galaxies, shape)
     data = truth + np.random.default_rng(2).standard_normal(shape)
-    first = SegmentationImage(label(truth > 1))
+    first = SegmentationImage(scenes.label(truth > 1))
     rng = np.random.default_rng(6)
     new = np.concatenate([[0], 3 + rng.permutation(first.max_label)])
     results = [deblend(data, segm, error=1.0, psf=FWHM)

@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """What a deblender accepts, and what it refuses."""
 
-import warnings
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -22,7 +21,6 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.psf import CircularGaussianPRF, GriddedPSFModel, ImagePSF
 from photutils.segmentation import SegmentationImage
-from scipy.ndimage import label as label_regions
 
 from vaephot.deblend.deblender import VAEDeblender
 from vaephot.exceptions import (
@@ -44,48 +42,6 @@ XY = np.array([row[:2] for row in GALAXIES])
 # what the networks have learned is no matter of these tests
 pytestmark = pytest.mark.filterwarnings(
     'ignore::vaephot.exceptions.DeblendWarning')
-
-
-@pytest.fixture(scope='module')
-def deblend():
-    """Return a deblender with the default settings."""
-    return VAEDeblender(device='cpu')
-
-
-@pytest.fixture(scope='module')
-def fast():
-    """Return a deblender without refinement."""
-    return VAEDeblender(device='cpu', refine=False)
-
-
-@pytest.fixture
-def data():
-    return scenes.noisy(GALAXIES)
-
-
-@pytest.fixture
-def segm():
-    return scenes.parents()
-
-
-@pytest.fixture(scope='module')
-def reference(deblend):
-    """Return the result of the plainest call."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeblendWarning)
-        return deblend(scenes.noisy(GALAXIES), scenes.parents(), error=1.0,
-                       psf=FWHM)
-
-
-def label(detected):
-    """Number connected regions."""
-    return label_regions(detected, np.ones((3, 3)))[0]
-
-
-def by_position(result, xy):
-    """Rows of the sources nearest to some positions."""
-    x, y = result.table['x_centroid'], result.table['y_centroid']
-    return [int(np.argmin(np.hypot(x - px, y - py))) for px, py in xy]
 
 
 # -------------------------------------------------------- kinds of images
@@ -192,7 +148,7 @@ PSFS = {name: 2.35482 * (1 + 0.3 * i) for i, name in enumerate('gri')}
 def test_bands_get_columns_of_their_own(deblend, bands, segm):
     result = deblend(bands, segm, error=1.0, psf=PSFS)
     scenes.check_laws(result, segm)
-    rows = by_position(result, XY)
+    rows = scenes.by_position(result, XY)
     assert result.bands == ('g', 'r', 'i')
     for k, (band, scale) in enumerate(
             [('g', [1, 1, 1]), ('r', [2, 0.5, 1]), ('i', [0.5, 2, 1])]):
@@ -249,7 +205,7 @@ def test_masked_pixels_carry_no_weight(deblend, data, segm):
     dirty = deblend(spoilt, segm, error=1.0, psf=FWHM, mask=mask)
     scenes.assert_same(clean, dirty, rtol=1e-10)
     scenes.check_laws(dirty, segm)
-    row = by_position(dirty, XY[2:])[0]
+    row = scenes.by_position(dirty, XY[2:])[0]
     assert 'masked_pixels' in decode_flags(int(dirty.table['flags'][row]))
     assert_allclose(scenes.flux_of(dirty)[row], 800, rtol=0.2)
 
@@ -371,7 +327,7 @@ def test_a_psf_that_varies_is_used_where_the_sources_are(deblend):
     places = [(15.0, 20.0), (75.0, 22.0)]
     data = sum(scenes.draw([(x, y, 0.0, 900.0)], (41, 90), 1 + x / 60)
                for x, y in places)
-    result = deblend(data, label(data > 2), error=1.0, psf=psf,
+    result = deblend(data, scenes.label(data > 2), error=1.0, psf=psf,
                      positions=Table({'x': [15.0, 75.0], 'y': [20.0, 22.0],
                                       'point_source': [True, True]}))
     assert_allclose(scenes.flux_of(result), 900, rtol=0.02)
