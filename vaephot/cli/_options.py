@@ -5,7 +5,7 @@ import argparse
 
 from vaephot.exceptions import VaephotError
 
-__all__ = ['UsageError', 'add_common_options']
+__all__ = ['UsageError', 'add_common_options', 'positive_int']
 
 
 class UsageError(VaephotError, ValueError):
@@ -25,3 +25,28 @@ def add_common_options(subparsers):
         parser.add_argument(
             '--debug', action='store_true', default=argparse.SUPPRESS,
             help='show the traceback of an error')
+
+
+def positive_int(text):
+    """
+    Read a whole number of at least 1, as the ``type`` of an option.
+
+    Parameters
+    ----------
+    text : str
+        What the user wrote.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is smaller; argparse names the option then.
+    """
+    value = int(text)
+    if value < 1:
+        msg = f'{text!r} is no positive whole number'
+        raise argparse.ArgumentTypeError(msg)
+    return value

@@ -6,7 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-from vaephot.cli._options import UsageError, add_common_options
+from vaephot.cli._options import (
+    UsageError,
+    add_common_options,
+    positive_int,
+)
 from vaephot.cli._output import (
     add_overwrite_option,
     atomic_write,
@@ -59,14 +63,14 @@ def _add_stamps(actions):
         description='Draw a store of noise-free galaxies. An interrupted '
         'store is finished when the same command is given again.')
     _add_shared(parser, 'DIR')
-    parser.add_argument('--shards', type=_positive, default=60,
+    parser.add_argument('--shards', type=positive_int, default=60,
                         help='number of files, each with a PSF of its own '
                         '(default: %(default)s)')
-    parser.add_argument('--galaxies', type=_positive, default=600,
+    parser.add_argument('--galaxies', type=positive_int, default=600,
                         help='galaxies in each (default: %(default)s)')
-    parser.add_argument('--stamp-size', type=_positive, default=64,
+    parser.add_argument('--stamp-size', type=positive_int, default=64,
                         metavar='PX', help='default: %(default)s')
-    parser.add_argument('--workers', type=_positive, default=1,
+    parser.add_argument('--workers', type=positive_int, default=1,
                         help='number of processes (default: %(default)s)')
 
 
@@ -78,7 +82,7 @@ def _add_blends(actions):
     parser.add_argument('case', choices=('isolated', 'faint', 'bright',
                                          'star'))
     _add_shared(parser, 'FILE.npz')
-    parser.add_argument('-n', '--number', type=_positive, default=100,
+    parser.add_argument('-n', '--number', type=positive_int, default=100,
                         help='number of blends (default: %(default)s)')
     parser.add_argument('--survey', default='euclid-wide',
                         help='default: %(default)s')
@@ -89,7 +93,7 @@ def _add_field(actions):
         'field', help='draw a whole field',
         description='Draw a field of galaxies and stars with its truth.')
     _add_shared(parser, 'FILE.fits')
-    parser.add_argument('--shape', type=_positive, nargs=2, metavar=('NY',
+    parser.add_argument('--shape', type=positive_int, nargs=2, metavar=('NY',
                         'NX'), default=(512, 512),
                         help='size in pixels (default: 512 512)')
     parser.add_argument('--survey', default='euclid-wide',
@@ -106,14 +110,6 @@ def _seed(text):
     value = int(text)
     if value < 0:
         msg = f'{text!r} is negative'
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def _positive(text):
-    value = int(text)
-    if value < 1:
-        msg = f'{text!r} is no positive whole number'
         raise argparse.ArgumentTypeError(msg)
     return value
 

@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from vaephot.cli._options import UsageError
+from vaephot.cli._options import UsageError, positive_int
 from vaephot.cli._output import (
     add_overwrite_option,
     atomic_write,
@@ -42,7 +42,7 @@ def add_parser(subparsers):
                         help='folder of the run; made if absent')
     parser.add_argument('--max-minutes', type=_minutes, default=math.inf,
                         metavar='M', help='stop after this time')
-    parser.add_argument('--validate-every', type=_steps, default=200,
+    parser.add_argument('--validate-every', type=positive_int, default=200,
                         metavar='N', help='steps between two lines of '
                         'figures (default: %(default)s)')
     parser.add_argument('--weights-out', metavar='FILE',
@@ -55,14 +55,6 @@ def _minutes(text):
     value = float(text)
     if not value > 0:
         msg = f'{text!r} is no positive number'
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def _steps(text):
-    value = int(text)
-    if value < 1:
-        msg = f'{text!r} is no positive whole number'
         raise argparse.ArgumentTypeError(msg)
     return value
 
