@@ -4,12 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from photutils.aperture import BoundingBox
 
 from vaephot.deblend.images import (
     MAX_DRAW_SIZE,
     MIN_ENCLOSED,
-    FrameModel,
     draw_sources,
 )
 from vaephot.models.render import Renderer, make_transfer, padded_size
@@ -132,13 +130,3 @@ def test_no_sources_make_no_images(fitter):
     boxes, models, truncated = _draw(fitter, np.zeros((0, 7)))
     assert boxes == models == []
     assert len(truncated) == 0
-
-
-def test_frame_is_the_sum_of_its_sources():
-    frame = FrameModel((2, 6, 8))
-    frame.add(BoundingBox(1, 4, 2, 6), np.ones((2, 4, 3)))
-    frame.add(BoundingBox(3, 8, 5, 6), np.full((2, 1, 5), 2.0))
-    assert frame.image.sum() == 2 * (12 + 10)
-    assert (frame.image[:, 5, 3] == 3).all()
-    assert (frame.image[:, 2, 1] == 1).all()
-    assert (frame.image[:, 1, 2] == 0).all()

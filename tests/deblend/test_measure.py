@@ -163,7 +163,8 @@ def test_chi_square_without_good_pixels_is_unknown():
 def _flags(solution, **options):
     observation = _observation(solution, **options)
     radius = np.exp(solution.fit.parameters[:, 2]) + 3
-    return describe(solution, observation, radius)
+    return describe(solution, observation, radius,
+                    goodness(solution, observation))
 
 
 def test_parent_that_lost_a_candidate_is_told():

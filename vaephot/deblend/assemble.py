@@ -118,7 +118,8 @@ def _warn(conditions, labels):
                 stacklevel=4)
 
 
-def _measurements(observation, solution, fitter, labels, areas, conditions):
+def _measurements(observation, solution, fitter, quality, labels, areas,
+                  conditions):
     """Numbers of the table, in the order of the sources."""
     fit, parent = solution.fit, solution.sources.parent
     n_bands = len(observation.bands)
@@ -135,7 +136,7 @@ def _measurements(observation, solution, fitter, labels, areas, conditions):
         axis_ratio=shapes.axis_ratio, orientation=shapes.orientation,
         flux=fit.flux, flux_err=fit.flux_err,
         blendedness=blendedness(solution),
-        reduced_chi2=goodness(solution, observation).reduced_chi2,
+        reduced_chi2=quality.reduced_chi2,
         flags=_pack_flags(conditions, len(labels)))
 
 
@@ -183,14 +184,15 @@ def _record_of_call(deblender, record):
             'date': datetime.now(UTC).isoformat(timespec='seconds')}
 
 
-def _conditions(observation, segm, chosen, fitter, solution, areas):
+def _conditions(observation, segm, chosen, fitter, solution, quality,
+                areas):
     """Blank fluxes that nothing was seen of, and collect the flags."""
     fit, parent = solution.fit, solution.sources.parent
     radius = np.exp(fit.parameters[:, 2]) + fitter.fwhm.min()
     dark = unseen(solution, observation, segm, radius)
     for values in (fit.flux, fit.flux_err):
         values[dark] = np.nan
-    conditions = describe(solution, observation, radius)
+    conditions = describe(solution, observation, radius, quality)
     conditions['no_pixels'] = (areas == 0) & (parent > 0)
     conditions['forced'] = parent == 0
     conditions['not_deblended'] = (
@@ -228,11 +230,12 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     sky_rms = fitter.sky_rms(solution.fit.parameters[:, :2])
     children, labels = assign_labels(deblender, segm, solution, sky_rms)
     areas = _areas(children, labels)
+    quality = goodness(solution, observation)
     conditions = _conditions(observation, segm, chosen, fitter, solution,
-                             areas)
+                             quality, areas)
     sources = _sources(observation, segm, solution, labels)
-    measured = _measurements(observation, solution, fitter, labels, areas,
-                             conditions)
+    measured = _measurements(observation, solution, fitter, quality, labels,
+                             areas, conditions)
     _warn(conditions, labels)
     order = np.arange(len(labels)) if chosen.given else np.argsort(labels)
     table = make_table(

@@ -9,11 +9,11 @@ from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
 
-__all__ = ['FrameModel', 'draw_sources']
+__all__ = ['draw_sources']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
-AIM_ENCLOSED = 0.9905
+AIM_ENCLOSED = MIN_ENCLOSED + 5e-4
 # largest stamp of a single source, in pixels
 MAX_DRAW_SIZE = 512
 DRAW_SIZES = (*STAMP_SIZES, 320, 384, MAX_DRAW_SIZE)
@@ -42,33 +42,6 @@ def _first_size(scale, psf_reach):
     need = 2 * psf_reach + 4 * math.ceil(scale)
     fits = [size for size in DRAW_SIZES if size >= need]
     return fits[0] if fits else DRAW_SIZES[-1]
-
-
-class FrameModel:
-    """
-    Sum of the models of all sources, on the whole frame.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(n_bands, ny, nx)``.
-    """
-
-    def __init__(self, shape):
-        self.image = np.zeros(shape)
-
-    def add(self, bbox, model):
-        """
-        Add the model of a source.
-
-        Parameters
-        ----------
-        bbox : `~photutils.aperture.BoundingBox`
-            Its box, inside the frame.
-        model : `numpy.ndarray`, (n_bands, h, w)
-            Its image.
-        """
-        self.image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
 
 
 def _clip(ix, iy, image, shape):

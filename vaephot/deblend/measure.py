@@ -182,7 +182,7 @@ def unseen(solution, observation, segm, radius):
     return np.column_stack(columns)
 
 
-def describe(solution, observation, radius):
+def describe(solution, observation, radius, quality):
     """
     Conditions of sources that a flag should tell.
 
@@ -194,6 +194,8 @@ def describe(solution, observation, radius):
         Data and noise.
     radius : `numpy.ndarray`, (n,)
         Radius of the sources in pixels.
+    quality : Goodness
+        What `goodness` returned.
 
     Returns
     -------
@@ -204,7 +206,6 @@ def describe(solution, observation, radius):
     x, y = fit.parameters[:, :2].T
     ny, nx = observation.data.shape[1:]
     bad = observation.mask.any(0)
-    quality = goodness(solution, observation)
     excess = quality.reduced_chi2 - 1
     limit = POOR_SIGMA * np.sqrt(2 / np.maximum(quality.n_pixels, 1))
     everywhere = np.ones(len(x), bool)

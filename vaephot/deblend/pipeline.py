@@ -8,7 +8,7 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece
-from vaephot.deblend.images import FrameModel, draw_sources
+from vaephot.deblend.images import draw_sources
 from vaephot.deblend.labels import sum_by_label
 from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
@@ -65,11 +65,11 @@ def _drawn(fitter, parameters, flux):
     shape = fitter.observation.data.shape
     boxes, models, truncated = draw_sources(fitter, parameters, flux,
                                             shape[1:])
-    frame = FrameModel(shape)
+    image = np.zeros(shape)
     for bbox, model in zip(boxes, models, strict=True):
-        frame.add(bbox, model)
+        image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
     return {'boxes': boxes, 'models': models, 'truncated': truncated,
-            'model_image': frame.image}
+            'model_image': image}
 
 
 def _common(piece, bbox):
@@ -133,10 +133,11 @@ def _start(fitter, sources, pieces, is_point):
     return shapes, prior, snr
 
 
-def _first_light(fitter, pieces, start):
-    """Models of the start, at the fluxes that fit them best."""
-    flux = fitter.linear_flux(pieces, start)
-    return _drawn(fitter, start.mean.numpy(), flux)
+def _foreign_light(fitter, pieces, parameters, flux):
+    """Light between pieces, where a fit is to take it into account."""
+    if not fitter.settings.max_steps or len(pieces) < 2:
+        return None
+    return _ForeignLight(fitter, _drawn(fitter, parameters, flux))
 
 
 def _chi2(fitter, weight, model_image, piece):
@@ -218,9 +219,8 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
     """
     pieces = fitter.divide(sources, segm)
     start, prior, snr = _start(fitter, sources, pieces, is_point)
-    foreign = None
-    if fitter.settings.max_steps and len(pieces) > 1:
-        foreign = _ForeignLight(fitter, _first_light(fitter, pieces, start))
+    foreign = _foreign_light(fitter, pieces, start.mean.numpy(),
+                             fitter.linear_flux(pieces, start))
     fit = fitter.fit(sources, pieces, start, prior, snr, foreign=foreign,
                      progress=progress)
     fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
@@ -271,8 +271,8 @@ def _touched(solution, keep):
     return touched
 
 
-def _unchanged(solution, keep, pieces):
-    """Pieces that had the same members and lose no foreign light."""
+def _changed(solution, keep, pieces):
+    """Pieces that have other members now, or lose foreign light."""
     number = np.cumsum(keep) - 1
     before = {(tuple(number[list(p.members)]), p.ix, p.iy, p.size)
               for p in solution.pieces if keep[list(p.members)].all()}
@@ -283,7 +283,7 @@ def _unchanged(solution, keep, pieces):
                          max(piece.ix, 0):piece.ix + piece.size]
         return ((piece.members, piece.ix, piece.iy, piece.size) in before
                 and not window.any())
-    return [piece for piece in pieces if same(piece)]
+    return [piece for piece in pieces if not same(piece)]
 
 
 def solve_again(fitter, segm, solution, keep, *, progress=None):
@@ -311,10 +311,9 @@ def solve_again(fitter, segm, solution, keep, *, progress=None):
     fit = SceneFit(**{name: getattr(old, name)[keep]
                       for name in SceneFit.__dataclass_fields__})
     pieces = fitter.divide(sources, segm)
-    same = _unchanged(solution, keep, pieces)
-    changed = [piece for piece in pieces if piece not in same]
+    changed = _changed(solution, keep, pieces)
     start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
-    foreign = _ForeignLight(fitter, _drawn(fitter, fit.parameters, fit.flux))
+    foreign = _foreign_light(fitter, pieces, fit.parameters, fit.flux)
     new = fitter.fit(sources, changed, start, prior, fit.snr,
                      foreign=foreign, progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])

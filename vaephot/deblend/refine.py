@@ -215,25 +215,28 @@ class _Problem:
         return matrix, vector
 
 
+def _bounds(parameters, size):
+    """Least and largest value of each parameter on a stamp."""
+    low = parameters.new_full(parameters.shape[-1:], -torch.inf)
+    high = -low
+    low[2], high[2] = MIN_LOG_SIZE, math.log(MAX_SIZE_SHARE * size)
+    low[5:], high[5:] = -LATENT_LIMIT, LATENT_LIMIT
+    return low, high
+
+
 def _limit(parameters, size):
     """Keep parameters where templates on a stamp make sense."""
-    out = parameters.clone()
-    out[..., 2] = out[..., 2].clamp(MIN_LOG_SIZE,
-                                    math.log(MAX_SIZE_SHARE * size))
+    low, high = _bounds(parameters, size)
+    out = torch.maximum(torch.minimum(parameters, high), low)
     length = out[..., 3:5].norm(dim=-1, keepdim=True)
     out[..., 3:5] = out[..., 3:5] * (ETA_LIMIT / length.clamp(min=ETA_LIMIT))
-    out[..., 5:] = out[..., 5:].clamp(-LATENT_LIMIT, LATENT_LIMIT)
     return out
 
 
 def _pinned(parameters, vector, size):
     """Parameters at a limit that the likelihood pushes beyond it."""
     up = vector.unflatten(-1, parameters.shape[-2:]) > 0
-    low = torch.full_like(parameters, -torch.inf)
-    high = torch.full_like(parameters, torch.inf)
-    low[..., 2] = MIN_LOG_SIZE
-    high[..., 2] = math.log(MAX_SIZE_SHARE * size)
-    low[..., 5:], high[..., 5:] = -LATENT_LIMIT, LATENT_LIMIT
+    low, high = _bounds(parameters, size)
     beyond = torch.where(up, parameters >= high, parameters <= low)
     return beyond.flatten(-2)
 
