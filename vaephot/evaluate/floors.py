@@ -1,11 +1,11 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""
+r"""
 Cramér-Rao floors: how well fluxes can be known at all.
 
-For Gaussian noise of variance :math:`\\sigma_p^2` the Fisher matrix is
-:math:`F_{ab} = \\sum_p \\partial_a \\mu \\, \\partial_b \\mu / \\sigma_p^2`
+For Gaussian noise of variance :math:`\sigma_p^2` the Fisher matrix is
+:math:`F_{ab} = \sum_p \partial_a \mu \, \partial_b \mu / \sigma_p^2`
 and no unbiased method scatters less than
-:math:`\\sqrt{(F^{-1})_{aa}}`. Three floors are computed, each with all
+:math:`\sqrt{(F^{-1})_{aa}}`. Three floors are computed, each with all
 sources of the blend and all bands at once:
 
 ``known``

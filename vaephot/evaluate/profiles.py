@@ -1,10 +1,10 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""
+r"""
 Galaxies of one analytic profile, drawn through any PSF with derivatives.
 
 The profile is that of Spergel [1]_, whose Fourier transform is
 
-.. math:: \\hat T(k) = (1 + k^2 r_0^2)^{-(1 + \\nu)}
+.. math:: \hat T(k) = (1 + k^2 r_0^2)^{-(1 + \nu)}
 
 so that the PSF is one product and all derivatives are analytic. An
 undersampled PSF reaches beyond the frequencies of the pixels; the product
