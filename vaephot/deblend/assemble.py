@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from vaephot import __version__
+from vaephot._covariance import build_groups
 from vaephot.deblend.assign import assign_pixels, build_segmentation
 from vaephot.deblend.labels import sum_by_label, values_of_labels
 from vaephot.deblend.measure import (
@@ -248,4 +249,4 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
         model_image=solution.model_image, mask=observation.mask,
         error=np.sqrt(observation.variance),
         bands=observation.bands, unit=observation.unit, wcs=observation.wcs,
-        is_2d=observation.is_2d)
+        is_2d=observation.is_2d, groups=build_groups(solution.fit, labels))
