@@ -8,8 +8,9 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
+from vaephot.models.grids import transform_mixture
 
-__all__ = ['draw_sources']
+__all__ = ['draw_scene', 'draw_sources']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -59,19 +60,72 @@ def _clip(ix, iy, image, shape):
             image[:, y0 - iy:y1 - iy, x0 - ix:x1 - ix])
 
 
-def _draw_run(fitter, parameters, size):
-    """Unit-flux stamps of sources, centred on their pixels."""
-    corner = np.rint(parameters[:, :2]).astype(int) - size // 2
-    local = parameters.copy()
-    local[:, :2] -= corner
-    values = torch.as_tensor(local, dtype=fitter.dtype, device=fitter.device)
-    renderer = fitter.renderer(size, [tuple(p) for p in parameters[:, :2]])
-    images = renderer.templates(fitter.decoder.from_parameters(values),
-                                values[:, :2], len(values))
-    return corner, images.cpu().double().numpy()
+class _Pen:
+    """Draws unit-flux stamps of sources on one pixel grid."""
+
+    def __init__(self, fitter, parameters, grid_map):
+        self.fitter = fitter
+        self.parameters = parameters
+        self.xy, self.matrix = parameters[:, :2], None
+        if grid_map is not None and not grid_map.is_identity:
+            x, y = parameters[:, :2].T
+            self.xy = np.stack(grid_map(x, y), -1)
+            self.matrix = grid_map.affine(x, y)[0]
+
+    def scales(self):
+        """Half-light radii in pixels of the grid."""
+        scale = np.exp(self.parameters[:, 2])
+        if self.matrix is None:
+            return scale
+        return scale * np.sqrt(np.abs(np.linalg.det(self.matrix)))
+
+    def _tensor(self, values):
+        return torch.as_tensor(values, dtype=self.fitter.dtype,
+                               device=self.fitter.device)
+
+    def draw(self, rows, size):
+        """Corners and stamps of sources, centred on their pixels."""
+        fitter, xy = self.fitter, self.xy[rows]
+        corner = np.rint(xy).astype(int) - size // 2
+        mixture = fitter.decoder.from_parameters(
+            self._tensor(self.parameters[rows]))
+        if self.matrix is not None:
+            mixture = transform_mixture(mixture,
+                                        self._tensor(self.matrix[rows]))
+        renderer = fitter.renderer(size, [tuple(p) for p in xy])
+        images = renderer.templates(mixture, self._tensor(xy - corner),
+                                    len(xy))
+        return corner, images.cpu().double().numpy()
 
 
-def draw_sources(fitter, parameters, flux, shape):
+def draw_scene(fitter, parameters, flux, *, grid_map=None):
+    """
+    Draw the models of sources and their sum.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Draws templates; its observation is the frame.
+    parameters, flux, grid_map
+        As for `draw_sources`.
+
+    Returns
+    -------
+    dict
+        ``boxes``, ``models``, ``truncated`` and their sum
+        ``model_image``, ``(n_bands, ny, nx)``.
+    """
+    shape = fitter.observation.data.shape
+    boxes, models, truncated = draw_sources(
+        fitter, parameters, flux, shape[1:], grid_map=grid_map)
+    image = np.zeros(shape)
+    for bbox, model in zip(boxes, models, strict=True):
+        image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
+    return {'boxes': boxes, 'models': models, 'truncated': truncated,
+            'model_image': image}
+
+
+def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
     """
     Model images of fitted sources.
 
@@ -82,9 +136,12 @@ def draw_sources(fitter, parameters, flux, shape):
     parameters : `numpy.ndarray`, (n, n_parameters)
         Fitted parameters, positions in the image.
     flux : `numpy.ndarray`, (n, n_bands)
-        Fitted fluxes.
+        Fitted fluxes in the bands of the fitter's observation.
     shape : tuple of int
         ``(ny, nx)`` of the image.
+    grid_map : `~vaephot.utils._grids.GridMap` or None, optional
+        From the pixels of the parameters to those of the image; `None` if
+        they are the same.
 
     Returns
     -------
@@ -100,15 +157,15 @@ def draw_sources(fitter, parameters, flux, shape):
     boxes, models = [None] * n, [None] * n
     truncated = np.zeros(n, bool)
     waiting = {}
-    for i in range(n):
-        scale = float(np.exp(parameters[i, 2]))
+    pen = _Pen(fitter, parameters, grid_map)
+    for i, scale in enumerate(pen.scales().tolist()):
         waiting.setdefault(_first_size(scale, fitter.psf_reach), []).append(i)
     for size in DRAW_SIZES:
         members = waiting.pop(size, [])
         step = max(1, DRAW_PIXELS // size ** 2)
         for start in range(0, len(members), step):
             run = members[start:start + step]
-            corners, images = _draw_run(fitter, parameters[run], size)
+            corners, images = pen.draw(run, size)
             for i, (ix, iy), image in zip(run, corners, images, strict=True):
                 half = _half_width(image)
                 if half is None and size < MAX_DRAW_SIZE:

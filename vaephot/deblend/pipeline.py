@@ -8,7 +8,6 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece
-from vaephot.deblend.images import draw_sources
 from vaephot.deblend.labels import sum_by_label
 from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
@@ -46,6 +45,8 @@ class Solution:
         Sum of all models.
     rejected : tuple of int
         Parents that lost a candidate.
+    layers : tuple of dict
+        The same models on the pixel grids of other bands.
     """
 
     sources: object
@@ -58,18 +59,12 @@ class Solution:
     truncated: np.ndarray
     model_image: np.ndarray
     rejected: tuple = ()
+    layers: tuple = ()
 
 
 def _drawn(fitter, parameters, flux):
     """Models of all sources and their sum."""
-    shape = fitter.observation.data.shape
-    boxes, models, truncated = draw_sources(fitter, parameters, flux,
-                                            shape[1:])
-    image = np.zeros(shape)
-    for bbox, model in zip(boxes, models, strict=True):
-        image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
-    return {'boxes': boxes, 'models': models, 'truncated': truncated,
-            'model_image': image}
+    return fitter.draw(parameters, flux)
 
 
 def _common(piece, bbox):
@@ -107,7 +102,7 @@ class _ForeignLight:
         """Whether the foreign light could change the fit."""
         xy = np.array([[piece.ix + piece.size / 2,
                         piece.iy + piece.size / 2]])
-        noise = self.fitter.sky_rms(xy)[0]
+        noise = self.fitter.sky_rms(xy)[0, self.fitter.image_bands]
         light = np.abs(self(piece)).max((1, 2))
         return bool((light > FOREIGN_SIGMA * noise).any())
 

@@ -13,6 +13,7 @@ neighbours and shapes count.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -68,7 +69,8 @@ class GroupBatch(NamedTuple):
     """
     Groups of equal size and equal number of places for sources.
 
-    ``data``, ``variance``, ``good`` ``(n_groups, n_bands, size, size)``;
+    ``data``, ``variance``, ``good`` ``(n_groups, n_bands, size, size)``,
+    or with flat pixels where bands lie on grids of their own;
     ``active`` ``(n_groups, n_sources)``, 0 at empty places; ``prior``
     with entries ``(n_groups, n_sources, n_parameters)``, positions in the
     stamp; ``gain`` ``(n_bands,)`` or `None`; ``renderer`` of these groups.
@@ -111,12 +113,11 @@ class _Problem:
         self.batch = batch
         self.decoder = decoder
         self.n_groups, self.n_sources = batch.active.shape
-        n_bands, size = batch.data.shape[1], batch.data.shape[-1]
-        self.n_bands, self.size = n_bands, size
+        self.n_bands, self.size = batch.data.shape[1], batch.renderer.size
         self.data = batch.data.flatten(2)
-        self.extra = background_columns(
-            settings.background, size, n_bands, device=self.data.device,
-            dtype=self.data.dtype)
+        self.extra = batch.renderer.background(partial(
+            background_columns, settings.background,
+            device=self.data.device, dtype=self.data.dtype))
         self.weight = None
 
     def set_weight(self, model):

@@ -14,6 +14,7 @@ import torch
 
 from vaephot.deblend.fluxes import linear_system, solve_fluxes
 from vaephot.deblend.groups import group_sources, make_pieces, segment_boxes
+from vaephot.deblend.images import draw_scene
 from vaephot.deblend.refine import GroupBatch, fit_groups
 from vaephot.deblend.start import bin_factors, cut_stamps, pool_posterior
 from vaephot.models.encoder import Gaussian
@@ -124,6 +125,9 @@ class SceneFitter:
         fits the memory.
     """
 
+    # bands whose grid is that of the parameters, labels and images
+    image_bands = slice(None)
+
     def __init__(self, observation, vae, decoder, settings, *, device='cpu',
                  batch_size=None):
         self.observation = observation
@@ -179,6 +183,24 @@ class SceneFitter:
         `~vaephot.models.render.Renderer`
         """
         return Renderer(size, self._band_transfers(size, centres))
+
+    def draw(self, parameters, flux):
+        """
+        Draw the models of sources and their sum.
+
+        Parameters
+        ----------
+        parameters : `numpy.ndarray`, (n, n_parameters)
+            Fitted parameters, positions in the image.
+        flux : `numpy.ndarray`, (n, n_bands)
+            Fitted fluxes.
+
+        Returns
+        -------
+        dict
+            As `~vaephot.deblend.images.draw_scene` returns it.
+        """
+        return draw_scene(self, parameters, flux)
 
     def _tensor(self, values):
         return torch.as_tensor(np.ascontiguousarray(values),

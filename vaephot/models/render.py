@@ -181,6 +181,21 @@ class Renderer:
             else Transfer(values=t.values[rows], oversampling=t.oversampling)
             for t in self.transfers], self.n_grid)
 
+    def background(self, columns):
+        """
+        Images of a free background.
+
+        Parameters
+        ----------
+        columns : callable
+            ``columns(size, n_bands)`` returns them.
+
+        Returns
+        -------
+        `torch.Tensor`, (n_bands, m, size * size)
+        """
+        return columns(self.size, len(self.transfers))
+
     def _exponentials(self, mixture):
         """Transforms of unit-flux Gaussians, (n, j, k)."""
         shape = torch.stack([mixture.mean, mixture.plus, mixture.cross], -1)
