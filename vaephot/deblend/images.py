@@ -61,26 +61,34 @@ def _clip(ix, iy, image, shape):
 
 def _draw_run(fitter, parameters, size):
     """Unit-flux stamps of sources, centred on their pixels."""
-    corner = np.rint(parameters[:, :2]).astype(int) - size // 2
+    place = parameters[:, 0, :2]
+    corner = np.rint(place).astype(int) - size // 2
     local = parameters.copy()
-    local[:, :2] -= corner
-    values = torch.as_tensor(local, dtype=fitter.dtype, device=fitter.device)
-    renderer = fitter.renderer(size, [tuple(p) for p in parameters[:, :2]])
-    images = renderer.templates(fitter.decoder.from_parameters(values),
-                                values[:, :2], len(values))
-    return corner, images.cpu().double().numpy()
+    local[:, :, :2] -= corner[:, None]
+    values = torch.as_tensor(local, device=fitter.device,
+                             dtype=fitter.decoder.sigma.dtype)
+    renderer = fitter.renderer(size, [tuple(p) for p in place])
+    images = []
+    for i, band in enumerate(renderer.bands):
+        mixture = fitter.decoder.from_parameters(values[:, i])
+        images.append(band.templates(
+            type(mixture)(*[m.to(fitter.dtype) for m in mixture]),
+            values[:, i, :2].to(fitter.dtype), len(values)))
+    return corner, torch.stack(images, 1).cpu().double().numpy()
 
 
 def draw_sources(fitter, parameters, flux, shape):
-    """
+    r"""
     Model images of fitted sources.
 
     Parameters
     ----------
     fitter : `~vaephot.deblend.scene.SceneFitter`
         Draws templates.
-    parameters : `numpy.ndarray`, (n, n_parameters)
-        Fitted parameters, positions in the image.
+    parameters : `numpy.ndarray`, (n, n_parameters) or \
+            (n, n_bands, n_parameters)
+        Fitted parameters, positions in the image; those of each band or
+        the same in all.
     flux : `numpy.ndarray`, (n, n_bands)
         Fitted fluxes.
     shape : tuple of int
@@ -97,11 +105,13 @@ def draw_sources(fitter, parameters, flux, shape):
         Whether the largest stamp did not hold as much.
     """
     n = len(parameters)
+    if parameters.ndim == 2:
+        parameters = np.repeat(parameters[:, None], flux.shape[1], 1)
     boxes, models = [None] * n, [None] * n
     truncated = np.zeros(n, bool)
     waiting = {}
     for i in range(n):
-        scale = float(np.exp(parameters[i, 2]))
+        scale = float(np.exp(parameters[i, :, 2].max()))
         waiting.setdefault(_first_size(scale, fitter.psf_reach), []).append(i)
     for size in DRAW_SIZES:
         members = waiting.pop(size, [])
