@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 __all__ = ['CANONICAL_FWHM', 'N_CHANNELS', 'N_CONDITIONS', 'bin_factor',
-           'bin_psf', 'encoder_inputs', 'from_asinh', 'point_peak', 'position_map',
-           'psf_numbers', 'to_asinh']
+           'bin_psf', 'encoder_inputs', 'from_asinh', 'point_peak',
+           'position_map', 'psf_numbers', 'to_asinh']
 
 N_CHANNELS = 5
 N_CONDITIONS = 5

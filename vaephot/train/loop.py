@@ -23,8 +23,8 @@ from vaephot.models.vae import VAE
 from vaephot.train.checkpoints import read_checkpoint, write_checkpoint
 from vaephot.train.config import STAGES
 from vaephot.train.dataset import BlendSampler
-from vaephot.train.metrics import validation_metrics
 from vaephot.train.family import Shapes, latents_of, teach_family
+from vaephot.train.metrics import validation_metrics
 from vaephot.train.store import read_store, store_hash
 
 __all__ = ['Trainer', 'train']

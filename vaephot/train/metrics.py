@@ -34,8 +34,9 @@ def validation_metrics(vae, batches):
         Medians and scatter: ``excess`` and ``divergence`` (nats, median),
         ``flux_bias`` and ``flux_nmad`` (of the flux projected on the
         template, over the truth), ``size_bias`` and ``size_nmad`` (of the
-        logarithm), ``position_nmad`` (pixels), ``shear_nmad``, ``latent_nmad`` (of the
-        last dimension), ``size_pull`` (scatter in
+        logarithm), ``position_nmad`` (pixels),
+        ``shear_nmad``, ``latent_nmad`` (of the last dimension),
+        ``size_pull`` (scatter in
         units of the posterior's width).
     """
     columns = {name: [] for name in ('excess', 'divergence', 'flux', 'size',
