@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Draw fitted sources, each on the smallest box that holds its light."""
 
+import copy
 import math
 
 import numpy as np
@@ -8,9 +9,8 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
-from vaephot.models.grids import transform_mixture
 
-__all__ = ['draw_scene', 'draw_sources']
+__all__ = ['draw_scene', 'draw_sources', 'on_grid']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -60,42 +60,69 @@ def _clip(ix, iy, image, shape):
             image[:, y0 - iy:y1 - iy, x0 - ix:x1 - ix])
 
 
+def on_grid(band, matrix, offset):
+    """
+    Renderer of a band on whose pixels parameters have to be mapped.
+
+    Parameters
+    ----------
+    band : `~vaephot.models.render.BandRenderer`
+        Draws on the pixels of the band.
+    matrix : `torch.Tensor`, (n_groups, 2, 2)
+    offset : `torch.Tensor`, (n_groups, 2)
+        From positions in the stamps of the parameters to those in the
+        stamps of the band.
+
+    Returns
+    -------
+    `~vaephot.models.render.BandRenderer`
+    """
+    band = copy.copy(band)
+    band.affine = (matrix, offset)
+    return band
+
+
 class _Pen:
     """Draws unit-flux stamps of sources on one pixel grid."""
 
     def __init__(self, fitter, parameters, grid_map):
         self.fitter = fitter
         self.parameters = parameters
-        self.xy, self.matrix = parameters[:, :2], None
+        place = parameters[:, 0, :2]
+        self.place, self.matrix = place, None
         if grid_map is not None and not grid_map.is_identity:
-            x, y = parameters[:, :2].T
-            self.xy = np.stack(grid_map(x, y), -1)
-            self.matrix = grid_map.affine(x, y)[0]
+            self.place = np.stack(grid_map(*place.T), -1)
+            self.matrix = grid_map.affine(*place.T)[0]
 
     def scales(self):
         """Half-light radii in pixels of the grid."""
-        scale = np.exp(self.parameters[:, 2])
+        scale = np.exp(self.parameters[:, :, 2].max(1))
         if self.matrix is None:
             return scale
         return scale * np.sqrt(np.abs(np.linalg.det(self.matrix)))
 
-    def _tensor(self, values):
-        return torch.as_tensor(values, dtype=self.fitter.dtype,
-                               device=self.fitter.device)
-
     def draw(self, rows, size):
         """Corners and stamps of sources, centred on their pixels."""
-        fitter, xy = self.fitter, self.xy[rows]
-        corner = np.rint(xy).astype(int) - size // 2
-        mixture = fitter.decoder.from_parameters(
-            self._tensor(self.parameters[rows]))
-        if self.matrix is not None:
-            mixture = transform_mixture(mixture,
-                                        self._tensor(self.matrix[rows]))
-        renderer = fitter.renderer(size, [tuple(p) for p in xy])
-        images = renderer.templates(mixture, self._tensor(xy - corner),
-                                    len(xy))
-        return corner, images.cpu().double().numpy()
+        fitter, place = self.fitter, self.place[rows]
+        corner = np.rint(place).astype(int) - size // 2
+        local = self.parameters[rows]
+        # positions from the first band's, so that single precision will do
+        start = local[:, 0, :2].copy() if self.matrix is not None else corner
+        local[:, :, :2] -= start[:, None]
+        values = torch.as_tensor(local, device=fitter.device,
+                                 dtype=fitter.decoder.sigma.dtype)
+        renderer = fitter.renderer(size, [tuple(p) for p in place])
+        images = []
+        for i, band in enumerate(renderer.bands):
+            if self.matrix is not None:
+                band = on_grid(band, *(torch.as_tensor(
+                    v, device=fitter.device, dtype=fitter.dtype)
+                    for v in (self.matrix[rows], place - corner)))
+            mixture = fitter.decoder.from_parameters(values[:, i])
+            images.append(band.templates(
+                type(mixture)(*[m.to(fitter.dtype) for m in mixture]),
+                values[:, i, :2].to(fitter.dtype), len(values)))
+        return corner, torch.stack(images, 1).cpu().double().numpy()
 
 
 def draw_scene(fitter, parameters, flux, *, grid_map=None):
@@ -126,15 +153,17 @@ def draw_scene(fitter, parameters, flux, *, grid_map=None):
 
 
 def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
-    """
+    r"""
     Model images of fitted sources.
 
     Parameters
     ----------
     fitter : `~vaephot.deblend.scene.SceneFitter`
         Draws templates.
-    parameters : `numpy.ndarray`, (n, n_parameters)
-        Fitted parameters, positions in the image.
+    parameters : `numpy.ndarray`, (n, n_parameters) or \
+            (n, n_bands, n_parameters)
+        Fitted parameters, positions in the image; those of each band or
+        the same in all.
     flux : `numpy.ndarray`, (n, n_bands)
         Fitted fluxes in the bands of the fitter's observation.
     shape : tuple of int
@@ -154,6 +183,8 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
         Whether the largest stamp did not hold as much.
     """
     n = len(parameters)
+    if parameters.ndim == 2:
+        parameters = np.repeat(parameters[:, None], flux.shape[1], 1)
     boxes, models = [None] * n, [None] * n
     truncated = np.zeros(n, bool)
     waiting = {}

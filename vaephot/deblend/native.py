@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.images import draw_scene
+from vaephot.deblend.images import draw_scene, on_grid
 from vaephot.deblend.inputs import NativeObservation
 from vaephot.deblend.measure import (
     Goodness,
@@ -22,9 +22,8 @@ from vaephot.deblend.measure import (
     goodness,
     unseen,
 )
-from vaephot.deblend.refine import GroupBatch
+from vaephot.deblend.refine import BandBatch, GroupBatch
 from vaephot.deblend.scene import SceneFitter
-from vaephot.models.grids import GridRenderer, Layer
 from vaephot.stamps import cut_window
 from vaephot.utils._grids import linear_scale, map_labels
 
@@ -121,7 +120,7 @@ class NativeFitter(SceneFitter):
             for fitter, grid_map in zip(self.fitters, self.native.maps,
                                         strict=True)])
 
-    def encode(self, sources, snr):
+    def encode(self, sources, snr, **known):
         """
         Start values and prior of sources from the reference layer.
 
@@ -131,13 +130,16 @@ class NativeFitter(SceneFitter):
             Sources.
         snr : `numpy.ndarray`, (n, n_bands)
             Point-source signal-to-noise ratios.
+        **known
+            As for `~vaephot.deblend.scene.SceneFitter.encode`.
 
         Returns
         -------
         posterior, prior : `~vaephot.models.encoder.Gaussian`
             Positions in the reference image.
         """
-        return self.fitters[0].encode(sources, snr[:, self.image_bands])
+        return self.fitters[0].encode(sources, snr[:, self.image_bands],
+                                      **known)
 
     # ---------------------------------------------------------- windows
     def _windows(self, run, number):
@@ -159,18 +161,8 @@ class NativeFitter(SceneFitter):
         return side, [_Window(int(x), int(y), m, t) for (x, y), m, t in zip(
             places, matrix, shift, strict=True)]
 
-    def _flat(self, stacks, fill):
-        """Stamps of all layers, (n, n_bands, n_pixels)."""
-        n_pixels = max(stack.shape[-1] ** 2 for stack in stacks)
-        out = np.full((len(stacks[0]), self.n_bands, n_pixels), fill,
-                      stacks[0].dtype)
-        for rows, stack in zip(self.native.rows, stacks, strict=True):
-            flat = stack.reshape(*stack.shape[:2], -1)
-            out[:, rows, :flat.shape[-1]] = flat
-        return out
-
     def _cut(self, run, arrays, fill):
-        """Stamps of arrays of all layers, flat."""
+        """Stamps of arrays of all layers, (n, n_bands, side, side) each."""
         stacks = []
         for number, array in enumerate(arrays):
             side, windows = self._windows(run, number)
@@ -180,7 +172,7 @@ class NativeFitter(SceneFitter):
                 continue
             stacks.append(np.stack([cut_window(array, w.iy, w.ix, side, fill)
                                     for w in windows]))
-        return self._flat(stacks, fill)
+        return stacks
 
     def _pixels(self, run, foreign=None):
         """Data of pieces, less the light of sources of other pieces."""
@@ -188,8 +180,9 @@ class NativeFitter(SceneFitter):
                          0.0)
         if foreign is not None:
             drawn = [foreign.drawn, *foreign.drawn['layers']]
-            data -= self._flat([self._foreign(run, number, layer)
-                                for number, layer in enumerate(drawn)], 0.0)
+            data = [stack - self._foreign(run, number, layer)
+                    for number, (stack, layer) in enumerate(
+                        zip(data, drawn, strict=True))]
         return data
 
     def _foreign(self, run, number, drawn):
@@ -220,8 +213,10 @@ class NativeFitter(SceneFitter):
             As there, on the reference grid; ``layers`` holds the same of
             the others.
         """
+        own = parameters.ndim == 3
         first, *others = [
-            draw_scene(fitter, parameters, flux[:, rows], grid_map=grid_map)
+            draw_scene(fitter, parameters[:, rows] if own else parameters,
+                       flux[:, rows], grid_map=grid_map)
             for fitter, rows, grid_map in zip(
                 self.fitters, self.native.rows, self.native.maps,
                 strict=True)]
@@ -235,38 +230,44 @@ class NativeFitter(SceneFitter):
         ----------
         run, places, prior
             As for `~vaephot.deblend.scene.SceneFitter.batch`.
-        data : `numpy.ndarray`, (n_pieces, n_bands, n_pixels)
-            Pixels of each piece.
+        data : list of `numpy.ndarray`, (n_pieces, n_bands, side, side)
+            Pixels of each piece in each layer.
 
         Returns
         -------
         `~vaephot.deblend.refine.GroupBatch`
-            Pixels are flat, those of smaller stamps padded with bad ones.
         """
-        layers = self.native.layers
-        bad = self._cut(run, [layer.mask for layer in layers], True)
+        mask = self._cut(run, [layer.mask for layer in self.native.layers],
+                         True)
         variance = self._cut(run, [f.variance for f in self.fitters], 1.0)
+        bands = [None] * self.n_bands
+        for number, rows in enumerate(self.native.rows):
+            renderers = self._renderers(run, number)
+            for i, band in enumerate(rows):
+                bands[band] = BandBatch(
+                    self._tensor(data[number][:, i]),
+                    self._tensor(variance[number][:, i]),
+                    self._tensor(~mask[number][:, i]),
+                    None if self.gain is None else self.gain[band],
+                    renderers[i])
         active = np.zeros((len(run), places))
         for i, piece in enumerate(run):
             active[i, :len(piece.members)] = 1
-        return GroupBatch(
-            self._tensor(data), self._tensor(variance), self._tensor(~bad),
-            self._tensor(active), self._gather(run, places, prior),
-            None if self.gain is None else self._tensor(self.gain),
-            self._grid_renderer(run))
+        return GroupBatch(tuple(bands), self._small(active),
+                          self._gather(run, places, prior),
+                          self.vae.prior.band_precision().double())
 
-    def _grid_renderer(self, run):
-        """Renderer of the stamps of pieces in all layers."""
-        layers = []
-        for number, fitter in enumerate(self.fitters):
-            side, windows = self._windows(run, number)
-            centres = [(w.ix + side / 2, w.iy + side / 2) for w in windows]
-            layers.append(Layer(
-                renderer=fitter.renderer(side, centres),
-                bands=tuple(self.native.rows[number].tolist()),
-                matrix=self._tensor(np.stack([w.matrix for w in windows])),
-                offset=self._tensor(np.stack([w.offset for w in windows]))))
-        return GridRenderer(run[0].size, layers)
+    def _renderers(self, run, number):
+        """Renderers of the bands of a layer on the stamps of pieces."""
+        side, windows = self._windows(run, number)
+        centres = [(w.ix + side / 2, w.iy + side / 2) for w in windows]
+        bands = self.fitters[number].renderer(side, centres).bands
+        if number == 0:
+            return bands
+        matrix, offset = (self._tensor(np.stack([getattr(w, name)
+                                                 for w in windows]))
+                          for name in ('matrix', 'offset'))
+        return [on_grid(band, matrix, offset) for band in bands]
 
 
 @dataclass(frozen=True, kw_only=True)
