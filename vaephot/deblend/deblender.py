@@ -10,10 +10,10 @@ from vaephot.deblend.assign import build_segmentation
 from vaephot.deblend.candidates import choose_sources
 from vaephot.deblend.detect import detect
 from vaephot.deblend.inputs import prepare_observation
+from vaephot.deblend.native import make_fitter
 from vaephot.deblend.peaks import validate_labels, validate_settings
 from vaephot.deblend.pipeline import accepted, solve, solve_again
 from vaephot.deblend.refine import FitSettings
-from vaephot.deblend.scene import SceneFitter
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
 from vaephot.utils._device import resolve_device
@@ -185,9 +185,10 @@ class VAEDeblender:
         observation = prepare_observation(
             data, error=error, gain=gain, noise_correlation=noise_correlation,
             mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint)
-        segm = self._parents(observation, segmentation_image)
+        first = observation.reference
+        segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        chosen = choose_sources(self, observation, segm, positions, labels)
+        chosen = choose_sources(self, first, segm, positions, labels)
         fitter, solution = self._solve(observation, segm, chosen)
         return assemble_result(self, observation, segm, chosen, fitter,
                                solution, record=self._record)
@@ -209,15 +210,17 @@ class VAEDeblender:
         """
         observation = prepare_observation(data, error=error, mask=mask,
                                           psf=psf)
-        segm = self._parents(observation, segmentation_image)
+        first = observation.reference
+        segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        chosen = choose_sources(self, observation, segm, None, labels)
+        chosen = choose_sources(self, first, segm, None, labels)
         if not chosen.has_blends:
             return build_segmentation(
                 segm, {}, relabel=self.relabel).segmentation_image
         fitter, solution = self._solve(observation, segm, chosen)
         xy = solution.fit.parameters[:, :2]
-        return assign_labels(self, segm, solution, fitter.sky_rms(xy))[0]
+        noise = fitter.sky_rms(xy)[:, fitter.image_bands]
+        return assign_labels(self, segm, solution, noise)[0]
 
     def _parents(self, observation, segmentation_image):
         """Segmentation of the parents, detected if none is given."""
@@ -246,7 +249,7 @@ class VAEDeblender:
         """Fit the sources, drop those that are none, fit again."""
         steps = {} if self.refine else {'max_steps': 0}
         settings = FitSettings(background=self.local_background, **steps)
-        fitter = SceneFitter(observation, self._vae, self._decoder, settings,
+        fitter = make_fitter(observation, self._vae, self._decoder, settings,
                              device=self.device, batch_size=self.batch_size)
         with tqdm(total=len(chosen.sources), unit='source',
                   disable=not self.progress_bar, desc='deblend') as bar:

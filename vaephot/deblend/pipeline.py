@@ -8,7 +8,6 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece
-from vaephot.deblend.images import draw_sources
 from vaephot.deblend.labels import sum_by_label
 from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
@@ -19,6 +18,8 @@ __all__ = ['Solution', 'accepted', 'solve', 'solve_again']
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
+# looks of the encoder at every source
+N_LOOKS = 2
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -46,6 +47,8 @@ class Solution:
         Sum of all models.
     rejected : tuple of int
         Parents that lost a candidate.
+    layers : tuple of dict
+        The same models on the pixel grids of other bands.
     """
 
     sources: object
@@ -58,18 +61,12 @@ class Solution:
     truncated: np.ndarray
     model_image: np.ndarray
     rejected: tuple = ()
+    layers: tuple = ()
 
 
 def _drawn(fitter, parameters, flux):
     """Models of all sources and their sum."""
-    shape = fitter.observation.data.shape
-    boxes, models, truncated = draw_sources(fitter, parameters, flux,
-                                            shape[1:])
-    image = np.zeros(shape)
-    for bbox, model in zip(boxes, models, strict=True):
-        image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
-    return {'boxes': boxes, 'models': models, 'truncated': truncated,
-            'model_image': image}
+    return fitter.draw(parameters, flux)
 
 
 def _common(piece, bbox):
@@ -107,7 +104,7 @@ class _ForeignLight:
         """Whether the foreign light could change the fit."""
         xy = np.array([[piece.ix + piece.size / 2,
                         piece.iy + piece.size / 2]])
-        noise = self.fitter.sky_rms(xy)[0]
+        noise = self.fitter.sky_rms(xy)[0, self.fitter.image_bands]
         light = np.abs(self(piece)).max((1, 2))
         return bool((light > FOREIGN_SIGMA * noise).any())
 
@@ -122,14 +119,46 @@ def _merge(old, new, rows):
     return SceneFit(**values)
 
 
+class _OwnLight:
+    """Gives the light of each source back where all light was taken."""
+
+    def __init__(self, drawn):
+        self.drawn = drawn
+
+    def __call__(self, band, rows, ix, iy, side):
+        """Models of sources on their windows, (n, side, side)."""
+        out = np.zeros((len(rows), side, side))
+        for image, source, x, y in zip(out, rows, ix, iy, strict=True):
+            window = Piece(core=(), halo=(), ix=int(x), iy=int(y),
+                           size=side, cropped=False)
+            stamp, own = _common(window, self.drawn['boxes'][source])
+            image[stamp[1:]] = self.drawn['models'][source][own][band]
+        return out
+
+
+def _look(fitter, sources, is_point, snr, **known):
+    """Shapes and prior of all sources from the encoder."""
+    posterior, prior = fitter.encode(sources, snr, **known)
+    return tuple(fitter.force_points(g, is_point)
+                 for g in (posterior, prior))
+
+
 def _start(fitter, sources, pieces, is_point):
-    """Start, prior and brightness of all sources from the encoder."""
-    shapes = fitter.default_shapes(sources)
-    for _ in range(2):
-        snr = fitter.linear_snr(pieces, shapes)
-        posterior, prior = fitter.encode(sources, snr)
-        shapes, prior = (fitter.force_points(g, is_point)
-                         for g in (posterior, prior))
+    """
+    Start, prior and brightness of all sources from the encoder.
+
+    At first it sees the sources as they are; then each without the light
+    that the others were found to have.
+    """
+    snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
+    shapes, prior = _look(fitter, sources, is_point, snr)
+    for _ in range(N_LOOKS - 1):
+        flux = fitter.linear_flux(pieces, shapes)
+        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
+        rest = fitter.observation.data - drawn['model_image']
+        snr = fitter.point_snr(shapes, flux)
+        shapes, prior = _look(fitter, sources, is_point, snr, shapes=shapes,
+                              alone=(rest, _OwnLight(drawn)))
     return shapes, prior, snr
 
 
@@ -163,7 +192,7 @@ def _better_half(fitter, old, new, pieces):
            <= _chi2(fitter, weight, drawn['model_image'], piece)]
     if len(won) < len(pieces):
         other = _merge(fit, other, [i for piece in won for i in piece.core])
-        redrawn = _drawn(fitter, other.parameters, other.flux)
+        redrawn = _drawn(fitter, other.band_parameters, other.flux)
     ny, nx = drawn['model_image'].shape[1:]
     everywhere = Piece(core=(), halo=(), ix=0, iy=0, size=max(ny, nx),
                        cropped=False)
@@ -174,7 +203,7 @@ def _better_half(fitter, old, new, pieces):
 
 def _rounds(fitter, sources, pieces, fit, prior):
     """Draw, and refit what other pieces shine on until it settles."""
-    drawn = _drawn(fitter, fit.parameters, fit.flux)
+    drawn = _drawn(fitter, fit.band_parameters, fit.flux)
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
@@ -190,7 +219,7 @@ def _rounds(fitter, sources, pieces, fit, prior):
         moved = np.abs(new.flux - fit.flux)[rows]
         fit, drawn = _better_half(
             fitter, (fit, drawn),
-            (new, _drawn(fitter, new.parameters, new.flux)), again)
+            (new, _drawn(fitter, new.band_parameters, new.flux)), again)
         if (moved < 0.05 * fit.flux_err[rows]).all():
             break
     return fit, drawn
@@ -313,7 +342,8 @@ def solve_again(fitter, segm, solution, keep, *, progress=None):
     pieces = fitter.divide(sources, segm)
     changed = _changed(solution, keep, pieces)
     start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
-    foreign = _foreign_light(fitter, pieces, fit.parameters, fit.flux)
+    foreign = _foreign_light(fitter, pieces, fit.band_parameters,
+                             fit.flux)
     new = fitter.fit(sources, changed, start, prior, fit.snr,
                      foreign=foreign, progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
