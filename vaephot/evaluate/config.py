@@ -97,8 +97,9 @@ class SetConfig:
     ----------
     name : str
         Name in tables and figures.
-    case : str or None, optional
-        Kind of blend, as for `vaephot.simulate.draw_blends`.
+    case : str or dict or None, optional
+        Kind of blend, as for `vaephot.simulate.draw_blends`, or settings
+        of an own one (`vaephot.simulate.blends.BlendCase`).
     field : dict or None, optional
         Settings of `vaephot.simulate.FieldConfig`; ``n`` is the number of
         fields then.
@@ -113,6 +114,10 @@ class SetConfig:
         Name of the survey.
     draw : dict, optional
         More keywords of `vaephot.simulate.draw_blends`.
+    real_galaxies : str or None, optional
+        Folder of a COSMOS catalogue of real galaxies in GalSim's format,
+        whose odd rows are drawn; may hold environment variables. `None`
+        is the mock catalogue.
     score : {'central', 'all'}, optional
         Whether figures are about the source in the middle or about all.
     floors : int, optional
@@ -126,13 +131,14 @@ class SetConfig:
     """
 
     name: str
-    case: str | None = None
+    case: str | dict | None = None
     field: dict | None = None
     file: str | None = None
     n: int = 200
     seed: int = 1
     survey: str = 'euclid-wide'
     draw: dict = new(default_factory=dict)
+    real_galaxies: str | None = None
     score: str = 'central'
     floors: int = 0
     chunk: int = CHUNK_SIZE

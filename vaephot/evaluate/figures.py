@@ -13,6 +13,8 @@ __all__ = ['draw_colours', 'draw_completeness', 'draw_flux_errors',
 FLUX_RANGE = 1.0
 PULL_RANGE = 5.0
 N_GALLERY = 5
+# bins with less are not drawn
+MIN_POINTS = 3
 MARKERS = 'osD^vP*Xhp<>d'
 LABELS = {
     'mag': 'true magnitude', 'measured_mag': 'measured magnitude',
@@ -49,7 +51,7 @@ def _select(table, **values):
 
 def _curve(ax, rows, name, style, label, shift=0.0):
     """Figures with error bars against the middle of their bins."""
-    rows = rows[np.isfinite(rows[name])]
+    rows = rows[np.isfinite(rows[name]) & (rows['n'] >= MIN_POINTS)]
     if not len(rows):
         return
     middle = (rows['low'] + rows['high']) / 2

@@ -188,6 +188,13 @@ def clean_image(observed, k):
                         observed.image.shape[1:])
 
 
+def _correlation(simulated):
+    """Noise of large sums over that of independent pixels, per band."""
+    known = getattr(simulated, 'noise_correlation', None)
+    return np.ones(len(simulated.bands)) if known is None \
+        else np.asarray(known, float)
+
+
 def _told(truth, n_blends, sigma, seed):
     """Positions with a scatter, and which sources they belong to."""
     rng = np.random.default_rng([seed, 1])
@@ -230,7 +237,7 @@ def observe_blends(blends, *, score='central',
     return ObservedBlends(
         image=blends.image, mask=blends.mask, truth=truth,
         sky_rms=np.asarray(blends.sky_rms), gain=np.asarray(blends.gain),
-        noise_correlation=np.ones(len(blends.bands)), psf=blends.psf,
+        noise_correlation=_correlation(blends), psf=blends.psf,
         oversampling=blends.oversampling, bands=tuple(blends.bands),
         pixel_scale=blends.pixel_scale, zeropoint=blends.zeropoint,
         **_told(truth, len(blends), position_sigma / blends.pixel_scale,
@@ -263,7 +270,7 @@ def observe_field(simulated, *, zeropoint=23.9,
         image=simulated.image[None], mask=simulated.mask[None], truth=truth,
         sky_rms=np.asarray(simulated.sky_rms),
         gain=np.asarray(simulated.gain),
-        noise_correlation=np.ones(len(simulated.bands)), psf=simulated.psf,
+        noise_correlation=_correlation(simulated), psf=simulated.psf,
         oversampling=simulated.oversampling, bands=tuple(simulated.bands),
         pixel_scale=simulated.pixel_scale, zeropoint=zeropoint,
         **_told(truth, 1, position_sigma / simulated.pixel_scale,

@@ -50,8 +50,7 @@ sources, a missed one counts as not. <b>/ known</b>, <b>/ free</b>,
 <b>/ prior</b>: NMAD of the errors in units of the Cramér-Rao floors
 (templates known; position, size and shear of all sources free; free with a
 prior). <b>pull</b>: error over quoted error. Errors are from bootstrap
-resamplings. Completeness and purity are trivial for methods that are told
-positions.</p>
+resamplings.</p>
 """
 
 
@@ -77,7 +76,7 @@ def _html_table(heads, rows, breaks=()):
     return '\n'.join([*lines, '</table></div>'])
 
 
-def _summary_html(table):
+def _summary_html(table, told):
     """Summary of all methods and sets."""
     bands = [name[7:] for name in table.colnames
              if name.startswith('good10_') and not name.endswith('_err')]
@@ -95,10 +94,17 @@ def _summary_html(table):
         rows.append([html.escape(str(row['set'])),
                      html.escape(str(row['method'])), row['n_blends'],
                      f'{row["sources_per_s"]:.3g}', *shares,
-                     _cell(row, 'completeness', 3), _cell(row, 'purity', 3),
-                     f'{row["false_per_blend"]:.2f}',
-                     f'{row["split"]:.3f}', f'{row["merged"]:.3f}'])
+                     *_detection_cells(row, told)])
     return _html_table(heads, rows, breaks)
+
+
+def _detection_cells(row, told):
+    """Completeness and the rest, or nothing for who is told positions."""
+    if row['method'] in told:
+        return ['told', 'told', '–', '–', '–']
+    return [_cell(row, 'completeness', 3), _cell(row, 'purity', 3),
+            f'{row["false_per_blend"]:.2f}', f'{row["split"]:.3f}',
+            f'{row["merged"]:.3f}']
 
 
 def _flux_html(table, name, band):
@@ -184,14 +190,17 @@ def _page(config, manifest, results, tables, drawn):
              '<h2>Summary</h2>',
              f'<p>Shares within 10 % are of all scored sources of magnitude '
              f'{config.good_mags[0]:g} to {config.good_mags[1]:g} in the '
-             'first band.</p>', _summary_html(tables['summary'])]
+             'first band.</p>', _summary_html(tables['summary'], [
+                 m.name for m in config.methods if m.uses_positions])]
     parts += [f'<p>Not run: <b>{escape(name)}</b>: {escape(why)}</p>'
               for name, why in manifest.get('skipped', {}).items()]
     for name, (caption, data) in drawn.items():
-        parts.append(f'<figure id="{name}"><img alt="{escape(caption)}" '
-                     f'src="data:image/png;base64,'
-                     f'{b64encode(data).decode()}">'
-                     f'<figcaption>{escape(caption)}</figcaption></figure>')
+        shown = (f'<figure id="{name}"><img alt="{escape(caption)}" '
+                 f'src="data:image/png;base64,{b64encode(data).decode()}">'
+                 f'<figcaption>{escape(caption)}</figcaption></figure>')
+        parts.append(shown if not name.startswith('flux_errors_') else
+                     f'<details><summary>{escape(caption)}</summary>'
+                     f'{shown}</details>')
     parts += ['<h2>Flux errors</h2>', GLOSSARY]
     for result in results:
         for band in figures._two(result.bands):

@@ -13,25 +13,20 @@ import multiprocessing
 import os
 import platform
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from vaephot.evaluate.conditions import apply_conditions
+from vaephot.evaluate.drawing import draw_chunk
 from vaephot.evaluate.measure import describe_truth, measure_blends
 from vaephot.evaluate.methods import METHODS
-from vaephot.evaluate.observed import (
-    observe_blends,
-    observe_field,
-    read_observed,
-)
 from vaephot.exceptions import EvaluationError, MissingDependencyError
 from vaephot.utils._atomic import atomic_write
 
-__all__ = ['SetResult', 'describe_software', 'draw_chunk', 'evaluate',
+__all__ = ['SetResult', 'describe_software', 'evaluate', 'read_manifest',
            'read_results']
 
 MANIFEST = 'evaluation.json'
@@ -56,71 +51,6 @@ def describe_software():
         except PackageNotFoundError:
             continue
     return found
-
-
-def chunk_seed(seed, chunk):
-    """
-    Seed of a chunk of a set.
-
-    Parameters
-    ----------
-    seed, chunk : int
-        Seed of the set and number of the chunk.
-
-    Returns
-    -------
-    int
-        Sets of different seeds share no chunk.
-    """
-    return int(np.random.SeedSequence([seed, chunk]).generate_state(1)[0])
-
-
-def draw_chunk(config, chunk):
-    """
-    Draw or read a chunk of a set.
-
-    Parameters
-    ----------
-    config : `~vaephot.evaluate.config.SetConfig`
-        The set.
-    chunk : int
-        Number of the chunk.
-
-    Returns
-    -------
-    observed : `~vaephot.evaluate.observed.ObservedBlends`
-        What methods get.
-    psf : `~numpy.ndarray`
-        The true PSFs in the bands of the set.
-    """
-    seed = chunk_seed(config.seed, chunk)
-    clean = _draw(config, chunk, seed)
-    conditions = config.conditions
-    true_psf = apply_conditions(
-        clean, replace(conditions, psf_factor=1.0, psf_shear=0.0,
-                       correlation=1, background=0.0), seed=seed).psf
-    return apply_conditions(clean, conditions, seed=seed), true_psf
-
-
-def _draw(config, chunk, seed):
-    """Blends of a chunk without trouble."""
-    if config.file is not None:
-        return read_observed(config.file, score=config.score,
-                             position_sigma=config.position_sigma)
-    if config.field is not None:
-        from vaephot.simulate import FieldConfig, draw_field
-
-        settings = {'survey': config.survey, **config.field}
-        settings['shape'] = tuple(settings['shape'])
-        return observe_field(draw_field(FieldConfig(**settings), seed=seed),
-                             position_sigma=config.position_sigma)
-    from vaephot.simulate import draw_blends
-
-    n = min(config.chunk, config.n - chunk * config.chunk)
-    blends = draw_blends(config.case, n, survey=config.survey, seed=seed,
-                         **config.draw)
-    return observe_blends(blends, score=config.score,
-                          position_sigma=config.position_sigma)
 
 
 def _file(folder, name, chunk, what):
