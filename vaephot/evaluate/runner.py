@@ -122,6 +122,7 @@ def _open_manifest(folder, config, *, overwrite):
         for kind, new in (('sets', sets), ('methods', methods)):
             for name in sorted(set(new) & set(old[kind])):
                 if _essence(new[name]) == _essence(old[kind][name]):
+                    _reopen(folder, name, new[name], old[kind][name])
                     continue
                 if not overwrite:
                     msg = (f'{folder} has results of {name!r} with other '
@@ -141,6 +142,20 @@ def _essence(settings):
     """Settings without those that only say how much is done."""
     return {key: value for key, value in settings.items()
             if key not in ('n', 'floors')}
+
+
+def _reopen(folder, name, new, old):
+    """Remove chunks whose number of blends or floors changes."""
+    for key in ('n', 'floors'):
+        if new.get(key) == old.get(key) or 'chunk' not in new:
+            continue
+        first = min(new[key], old[key]) // new['chunk']
+        last = max(new[key], old[key]) // new['chunk']
+        what = '*' if key == 'n' else 'truth'
+        for chunk in range(first, last + 1):
+            for path in (folder / 'data' / name).glob(
+                    f'{chunk:05d}.{what}.npz'):
+                path.unlink()
 
 
 def _forget(folder, kind, name):
