@@ -5,7 +5,7 @@ from astropy.table import QTable
 
 pytest.importorskip('matplotlib')
 
-from vaephot.evaluate.figures import (  # noqa: E402
+from vaephot.evaluate.figures import (
     MIN_POINTS,
     draw_colours,
     draw_completeness,

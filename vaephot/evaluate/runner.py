@@ -147,8 +147,8 @@ def _essence(settings):
 def _reopen(folder, name, new, old):
     """Remove chunks whose number of blends or floors changes."""
     for key in ('n', 'floors'):
-        if new.get(key) == old.get(key) or 'chunk' not in new:
-            continue
+        if new.get(key) == old.get(key) or new.get('case') is None:
+            continue  # fields and files are chunks of their own
         first = min(new[key], old[key]) // new['chunk']
         last = max(new[key], old[key]) // new['chunk']
         what = '*' if key == 'n' else 'truth'
