@@ -70,7 +70,7 @@ def build_groups(fit, labels):
     shared, groups = {}, []
     for row, (label, entry) in enumerate(zip(labels, fit.group_covariance,
                                              strict=True)):
-        if entry is None:
+        if not isinstance(entry, tuple):
             groups.append(FitGroup(labels=(int(label),),
                                    covariance=fit.covariance[row]))
         else:
