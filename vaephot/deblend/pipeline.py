@@ -19,7 +19,7 @@ __all__ = ['Solution', 'accepted', 'solve', 'solve_again']
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
 # looks of the encoder at every source
-N_LOOKS = 2
+N_LOOKS = 3
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 

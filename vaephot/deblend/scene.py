@@ -37,6 +37,8 @@ __all__ = ['SceneFit', 'SceneFitter']
 PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
 # pixel-sources of a batch on a processor; on a GPU 64 times as many
 BATCH_PIXELS = 300_000
+# half-light radius that brightness is first measured with, in FWHM
+FIRST_RADIUS = 1.2
 # precision of the images that are drawn
 RENDER_DTYPE = torch.float32
 # logarithm of the size [px] and precision that make a galaxy a point
@@ -339,14 +341,14 @@ class SceneFitter:
         Returns
         -------
         `~vaephot.models.encoder.Gaussian`
-            Half-light radii of half the narrowest FWHM.
+            Half-light radii of `FIRST_RADIUS` times the narrowest FWHM.
         """
         n = len(sources)
         mean = torch.zeros(n, self.vae.config.n_parameters,
                            dtype=torch.float64)
         mean[:, 0] = torch.as_tensor(sources.x)
         mean[:, 1] = torch.as_tensor(sources.y)
-        mean[:, 2] = float(np.log(0.5 * self.fwhm.min()))
+        mean[:, 2] = float(np.log(FIRST_RADIUS * self.fwhm.min()))
         return Gaussian(mean, torch.ones_like(mean))
 
     def linear_flux(self, pieces, shapes):
