@@ -184,8 +184,9 @@ def main():
                  in score(mosaic, reference, table, band)]
         rows.append([mistake.name, *cells])
         print('  '.join(rows[-1]), flush=True)
-    if args.output:
-        Path(args.output).write_text(as_rst(rows, about), encoding='utf-8')
+        if args.output:
+            Path(args.output).write_text(as_rst(rows, about),
+                                         encoding='utf-8')
 
 
 if __name__ == '__main__':
