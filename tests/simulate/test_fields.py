@@ -14,7 +14,7 @@ from vaephot.simulate.fields import (
     draw_native_field,
     write_field,
 )
-from vaephot.simulate.scene import PSFVariation
+from vaephot.simulate.scene import PSFVariation, box_slices
 from vaephot.simulate.survey import get_survey, point_depth, survey_psfs
 
 pytestmark = pytest.mark.galsim
@@ -151,7 +151,7 @@ def test_the_truth_says_what_is_on_the_image_and_shared(simulated):
         for row, (bbox, model) in zip(truth, simulated.models, strict=True):
             assert row[f'flux_inside_{band}'].value == pytest.approx(
                 model[k].sum(), rel=1e-5)
-            cut = simulated.noiseless[k][bbox.slices]
+            cut = simulated.noiseless[box_slices(bbox)][k]
             expected = 1 - ((model[k].astype(float) ** 2).sum()
                             / (model[k] * cut).sum())
             assert row[f'blendedness_{band}'] == pytest.approx(
@@ -198,11 +198,11 @@ def test_the_depth_is_that_of_the_survey(correlated):
 
 def test_sums_have_the_stated_noise_correlation():
     empty = draw_field(FieldConfig(
-        shape=(600, 600), survey='euclid-wide', galaxy_density=0,
+        shape=(800, 800), survey='euclid-wide', galaxy_density=0,
         star_density=0, psf_pixels=61, correlated=True), seed=4)
-    blocks = empty.image[:, :600, :600].reshape(4, 15, 40, 15, 40)
+    blocks = empty.image.reshape(4, 32, 25, 32, 25)
     sums = blocks.sum(axis=(2, 4)).std(axis=(1, 2))
-    factor = sums / 40 / empty.sky_rms
+    factor = sums / 25 / empty.sky_rms
     assert factor == pytest.approx(empty.noise_correlation, rel=0.12)
 
 
@@ -259,7 +259,7 @@ def test_clusters_are_crowded_and_named():
     bcg = truth[kinds.index('bcg')]
     assert (bcg['x'], bcg['y']) == (60.0, 50.0)
     icl = truth[kinds.index('icl')]
-    ratio = icl['flux_i'] / bcg['flux_i']
+    ratio = float(icl['flux_i'] / bcg['flux_i'])
     assert ratio == pytest.approx(0.3, rel=1e-6)
 
 
@@ -315,7 +315,7 @@ def test_bright_stars_have_wings_beyond_the_box():
     far = np.maximum(abs(iy + bbox.iymin - star.y),
                      abs(ix + bbox.ixmin - star.x)) > 16
     wings = model[0][far].sum() / flux
-    assert 1e-3 < wings < 0.1
+    assert 1e-4 < wings < 0.1
     assert model[0][~far].sum() / flux == pytest.approx(1, abs=5e-3)
 
 
@@ -333,7 +333,7 @@ def test_models_come_back_from_the_file(simulated, tmp_path):
     with fits.open(path) as hdus:
         total = np.zeros(simulated.noiseless.shape)
         for box, model in found.values():
-            total[:, *box.slices] += model
+            total[box_slices(box)] += model
         for k, band in enumerate(simulated.bands):
             assert total[k] == pytest.approx(
                 hdus[f'NOISELESS_{band}'].data, rel=1e-6,

@@ -3,9 +3,10 @@
 Files of blends: NumPy archives, and FITS for other tools.
 
 In FITS, ``IMAGE``, ``ERROR`` and ``MASK`` are cubes (blend, band, y, x),
-``MODELS`` (blend, source, band, y, x), ``PSF`` (band, y, x), and
-``TRUTH`` is a table with one row per source: ``blend`` and ``source``
-count from 0, fluxes have one column per band.
+``MODELS`` (blend, source, band, y, x), ``PSF`` (band, y, x), ``BANDS``
+is a table of the bands and their noise, and ``TRUTH`` one with a row per
+source: ``blend`` and ``source`` count from 0, fluxes have one column per
+band.
 """
 
 from pathlib import Path
@@ -71,25 +72,25 @@ def _to_hdus(arrays):
     primary = fits.PrimaryHDU()
     header = primary.header
     header['BUNIT'] = 'uJy'
-    header['BANDS'] = ','.join(arrays['bands'])
     header['MAGZERO'] = (arrays['zeropoint'], 'AB magnitude of 1 uJy')
     header['PIXSCALE'] = (arrays['pixel_scale'], 'arcsec')
     header['OVERSAMP'] = (arrays['oversampling'], 'samples of PSF per pixel')
     header['CASE'] = arrays['case']
     header['SEED'] = (arrays['seed'], 'seed of the simulation')
-    for name, key in zip(PER_BAND, ('SKYRMS', 'GAIN', 'NCORR'),
-                         strict=True):
-        for k, value in enumerate(arrays[name]):
-            header[f'{key}{k + 1}'] = float(value)
-    hdus = fits.HDUList([primary])
+    hdus = fits.HDUList([primary, _table_hdu('BANDS', Table(
+        {'name': arrays['bands'], **{n: arrays[n] for n in PER_BAND}}))])
     for name in CUBES:
         data = arrays[name]
         data = data.astype(np.uint8) if data.dtype == bool else data
         hdus.append(fits.ImageHDU(data, name=name.upper()))
-    truth = fits.table_to_hdu(_truth_table(arrays))
-    truth.name = 'TRUTH'
-    hdus.append(truth)
+    hdus.append(_table_hdu('TRUTH', _truth_table(arrays)))
     return hdus
+
+
+def _table_hdu(name, table):
+    hdu = fits.table_to_hdu(table)
+    hdu.name = name
+    return hdu
 
 
 def _check(path, names, found):
@@ -134,17 +135,16 @@ def read(path, names):
 def _from_fits(path):
     """Fields of blends in a FITS file."""
     with fits.open(path, memmap=False) as hdus:
-        _check(path, [*(n.upper() for n in CUBES), 'TRUTH'],
+        _check(path, [*(n.upper() for n in CUBES), 'BANDS', 'TRUTH'],
                [hdu.name for hdu in hdus])
         header = hdus[0].header
         values = {name: _native(hdus[name.upper()].data) for name in CUBES}
         table = Table.read(hdus['TRUTH'])
-    bands = tuple(header['BANDS'].split(','))
+        per_band = Table.read(hdus['BANDS'])
+    bands = tuple(str(name) for name in per_band['name'])
     values['mask'] = values['mask'].astype(bool)
-    for name, key in zip(PER_BAND, ('SKYRMS', 'GAIN', 'NCORR'),
-                         strict=True):
-        values[name] = np.array([header[f'{key}{k + 1}']
-                                 for k in range(len(bands))])
+    for name in PER_BAND:
+        values[name] = _native(np.array(per_band[name]))
     values |= _from_table(table, bands, values['models'].shape[:2])
     return values | {
         'bands': bands, 'zeropoint': header['MAGZERO'],

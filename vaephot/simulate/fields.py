@@ -33,6 +33,7 @@ from vaephot.simulate.scene import (
     Instrument,
     PSFVariation,
     blendedness,
+    box_slices,
     draw_source,
     source_bbox,
 )
@@ -262,7 +263,7 @@ class SimulatedField:
             instrument = _instrument(self._recipe())
             bbox, model = _draw_one(self.sources[source_id - 1],
                                     instrument, self.image.shape[1:])
-        out[:, *bbox.slices] = model
+        out[box_slices(bbox)] = model
         return out
 
     def _recipe(self):
@@ -351,7 +352,7 @@ def _draw_models(sources, recipe, n_workers, progress_bar):
         for drawn in ordered_map(partial(_draw_some, recipe=recipe), jobs,
                                  n_workers):
             for bbox, model in drawn:
-                noiseless[:, *bbox.slices] += model
+                noiseless[box_slices(bbox)] += model
             models += drawn
             bar.update(len(drawn))
     return models, noiseless
@@ -362,7 +363,7 @@ def _add_light_columns(truth, models, noiseless, bands):
     n_bands = len(bands)
     inside = np.array([model.sum(axis=(1, 2), dtype=float)
                        for _, model in models]).reshape(-1, n_bands)
-    shared = np.array([blendedness(model, noiseless[:, *bbox.slices])
+    shared = np.array([blendedness(model, noiseless[box_slices(bbox)])
                        for bbox, model in models]).reshape(-1, n_bands)
     for k, band in enumerate(bands):
         truth[f'flux_inside_{band}'] = inside[:, k] * u.uJy

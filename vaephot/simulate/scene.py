@@ -15,8 +15,8 @@ from vaephot.simulate.stars import draw_star_mags
 from vaephot.simulate.survey import ZEROPOINT, get_survey, survey_psfs
 
 __all__ = ['BRIGHT_STAR_MAG', 'Instrument', 'PSFVariation', 'Source',
-           'blendedness', 'draw_galaxy_source', 'draw_source',
-           'draw_star_source', 'source_bbox']
+           'blendedness', 'box_slices', 'draw_galaxy_source', 'draw_source',
+           'draw_star_source', 'source_bbox', 'source_of']
 
 # Stars brighter than this are drawn with the wings of the PSF: at the
 # edge of a box of 127 pixels those are 2 per cent of the noise of VIS.
@@ -413,6 +413,23 @@ def draw_source(source, instrument, bbox):
         source.galaxy.components(),
         {name: flux * share for name, share in parts.items()}, bbox,
         source.x, source.y, source.galaxy.extent, weights=weights)
+
+
+def box_slices(bbox):
+    """
+    Index of the pixels of a box in all bands.
+
+    Parameters
+    ----------
+    bbox : `photutils.aperture.BoundingBox`
+        Box within the image.
+
+    Returns
+    -------
+    tuple
+        For arrays (n_bands, ny, nx).
+    """
+    return np.s_[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax]
 
 
 def blendedness(model, total):

@@ -206,9 +206,9 @@ def draw_star_mags(rng, mags, bands, *, field=None):
     total = np.cumsum(counts[row], axis=1)
     u = rng.random(len(mags)) * total[:, -1]
     kind = np.array([np.interp(value, line, absolute)
-                     for value, line in zip(u, total, strict=True)])
+                     for value, line in zip(u, total, strict=True)], float)
     color = np.array([np.interp(kind, DWARFS[:, 0], column)
-                      for column in sequence.T]).reshape(-1, len(mags)).T
+                      for column in sequence.T]).T
     scatter = rng.normal(0, COLOR_SCATTER, (len(mags), len(bands)))
     scatter[:, [band == REFERENCE_BAND for band in bands]] = 0
     return mags[:, None] + color + scatter
