@@ -69,6 +69,10 @@ class SceneFit:
         Point-source signal-to-noise ratio that the prior went by.
     prior_distance : `numpy.ndarray`, (n,)
         Squared distance of the latent from its prior mean.
+    group_covariance : `numpy.ndarray` of object, (n,)
+        Where several sources were measured at once: a source's place
+        among them, and the matrix ``(k * m, k * m)`` that they share,
+        whose diagonal blocks are their ``covariance``; else `None`.
     """
 
     parameters: np.ndarray
@@ -80,6 +84,7 @@ class SceneFit:
     cropped: np.ndarray
     snr: np.ndarray
     prior_distance: np.ndarray
+    group_covariance: np.ndarray
 
 
 def _empty_fit(n, n_bands, n_parameters, snr):
@@ -90,7 +95,8 @@ def _empty_fit(n, n_bands, n_parameters, snr):
         band_parameters=np.zeros((n, n_bands, n_parameters)),
         flux=np.zeros((n, n_bands)), flux_err=np.zeros((n, n_bands)),
         covariance=np.zeros((n, n_all, n_all)), converged=np.zeros(n, bool),
-        cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n))
+        cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n),
+        group_covariance=np.full(n, None, object))
 
 
 def _sharpness(image, factor):
@@ -567,12 +573,19 @@ class SceneFitter:
         covariance = done.covariance.cpu().double().numpy()
         places, n_par = parameters.shape[1:]
         n_linear = places + done.background.shape[-1]
+        # fluxes and parameters of each source in the matrix of its piece
+        place = np.arange(places)[:, None]
+        rows = np.concatenate([
+            np.arange(self.n_bands) * n_linear + place,
+            self.n_bands * n_linear + place * n_par + np.arange(n_par)], 1)
         for i, piece in enumerate(run):
+            if len(piece.core) > 1:
+                own = rows[:len(piece.core)].ravel()
+                shared = covariance[i][np.ix_(own, own)]
+                for k, source in enumerate(piece.core):
+                    fit.group_covariance[source] = (k, shared)
             for k, source in enumerate(piece.core):
-                own = np.concatenate([
-                    np.arange(self.n_bands) * n_linear + k,
-                    self.n_bands * n_linear + k * n_par + np.arange(n_par)])
-                block = covariance[i][np.ix_(own, own)]
+                block = covariance[i][np.ix_(rows[k], rows[k])]
                 fit.parameters[source] = parameters[i, k]
                 fit.parameters[source, :2] += piece.ix, piece.iy
                 fit.band_parameters[source] = local[i, :, k]
