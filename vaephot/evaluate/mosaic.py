@@ -7,9 +7,10 @@ import numpy as np
 from photutils.psf import ImagePSF
 from photutils.segmentation import detect_sources
 from scipy.ndimage import convolve1d, label
+from scipy.special import ndtr
 
 __all__ = ['GAP', 'DetectSettings', 'Mosaic', 'detect_segments',
-           'image_psfs', 'make_mosaic']
+           'image_psfs', 'make_mosaic', 'smoothing_line']
 
 # masked pixels around each blend
 GAP = 16
@@ -118,6 +119,21 @@ class DetectSettings:
     n_pixels: int = 5
 
 
+def smoothing_line():
+    """
+    Gaussian that smooths images before the detection.
+
+    Returns
+    -------
+    `~numpy.ndarray`, (5,)
+        Integrated over the pixels, of sum 1; its outer product with itself
+        is the kernel of photutils' guide.
+    """
+    edges = np.arange(2 * KERNEL_HALF + 2) - KERNEL_HALF - 0.5
+    line = np.diff(ndtr(edges * 2 * np.sqrt(2 * np.log(2)) / KERNEL_FWHM))
+    return line / line.sum()
+
+
 def detect_segments(mosaic, sky_rms, settings=None):
     """
     Detect segments in the first band of a mosaic.
@@ -139,13 +155,10 @@ def detect_segments(mosaic, sky_rms, settings=None):
         `None` if there is nothing.
     """
     settings = settings or DetectSettings()
-    steps = np.arange(-KERNEL_HALF, KERNEL_HALF + 1)
-    sigma = KERNEL_FWHM / (2 * np.sqrt(2 * np.log(2)))
-    line = np.exp(-0.5 * (steps / sigma) ** 2)
+    line = smoothing_line()
     smooth = mosaic.image[0]
     for axis in (0, 1):
-        smooth = convolve1d(smooth, line / line.sum(), axis=axis,
-                            mode='constant')
+        smooth = convolve1d(smooth, line, axis=axis, mode='constant')
     threshold = settings.threshold * sky_rms
     # detect_sources warns where there is nothing
     regions, n_regions = label((smooth > threshold) & ~mosaic.mask[0],
