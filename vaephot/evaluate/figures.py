@@ -41,6 +41,17 @@ def _styles(methods):
             for k, method in enumerate(methods)}
 
 
+def _legend(ax, figure):
+    """Legend of all methods of a figure in one of its panels."""
+    known = {}
+    for other in figure.axes:
+        for handle, label in zip(*other.get_legend_handles_labels(),
+                                 strict=True):
+            known.setdefault(label, handle)
+    if known:
+        ax.legend(known.values(), known.keys(), fontsize=6)
+
+
 def _select(table, **values):
     """Rows with these values."""
     keep = np.ones(len(table), bool)
@@ -92,7 +103,7 @@ def draw_flux_errors(results, table, quantity='mag', bands=None):
                     ax.set_axis_off()
                 continue
             _flux_panels(pair, result, table, quantity, shown[k], styles)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
@@ -175,7 +186,7 @@ def draw_pulls(results):
             ax.set_title(f'{result.name}, {band}', fontsize=8)
             ax.set_xlabel('(measured - true) / error', fontsize=7)
             ax.tick_params(labelsize=6)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
@@ -206,7 +217,7 @@ def draw_pit(table):
         ax.set_title(f'{name}, {rows["band"][0]}', fontsize=8)
         ax.set_xlabel('where the truth falls (PIT)', fontsize=7)
         ax.tick_params(labelsize=6)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
@@ -242,7 +253,7 @@ def draw_completeness(table, methods=None):
             ax.set_title(f'{name}: {kind}', fontsize=8)
             ax.set_xlabel('magnitude, first band', fontsize=7)
             ax.tick_params(labelsize=6)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
@@ -272,7 +283,7 @@ def draw_trade(table):
         ax.set_xlabel('purity', fontsize=7)
         ax.set_ylabel('completeness', fontsize=7)
         ax.tick_params(labelsize=6)
-    axes[0, -1].legend(fontsize=6)
+    _legend(axes[0, -1], figure)
     return figure
 
 
@@ -305,7 +316,7 @@ def draw_colours(table):
             ax.set_xlabel('true magnitude', fontsize=7)
             ax.tick_params(labelsize=6)
         row[0].axhline(0, color='0.5', lw=0.8)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
