@@ -7,7 +7,8 @@ from vaephot.evaluate.calibration import pulls
 from vaephot.utils._optional_deps import import_optional
 
 __all__ = ['draw_colours', 'draw_completeness', 'draw_flux_errors',
-           'draw_gallery', 'draw_pit', 'draw_pulls', 'draw_trade']
+           'draw_gallery', 'draw_pit', 'draw_pulls', 'draw_trade',
+           'end_bands']
 
 # df/f beyond this are drawn on the edge
 FLUX_RANGE = 1.0
@@ -95,7 +96,7 @@ def draw_flux_errors(results, table, quantity='mag', bands=None):
     n_bands = 2 if bands is None else len(bands)
     figure, axes = _figure(len(results), 2 * n_bands)
     for row, result in zip(axes, results, strict=True):
-        shown = bands or _two(result.bands)
+        shown = bands or end_bands(result.bands)
         for k in range(n_bands):
             pair = row[2 * k:2 * k + 2]
             if k >= len(shown):
@@ -107,8 +108,20 @@ def draw_flux_errors(results, table, quantity='mag', bands=None):
     return figure
 
 
-def _two(bands):
-    """First and last band."""
+def end_bands(bands):
+    """
+    Choose the first and the last band.
+
+    Parameters
+    ----------
+    bands : sequence of str
+        All bands.
+
+    Returns
+    -------
+    tuple of str
+        All of them if there are less than three.
+    """
     return bands if len(bands) < 3 else (bands[0], bands[-1])
 
 
@@ -170,7 +183,7 @@ def draw_pulls(results):
     figure, axes = _figure(len(results), 2)
     edges = np.linspace(-PULL_RANGE, PULL_RANGE, 31)
     for row, result in zip(axes, results, strict=True):
-        for ax, band in zip(row, _two(result.bands), strict=False):
+        for ax, band in zip(row, end_bands(result.bands), strict=False):
             k, rows = result.bands.index(band), result.truth['is_scored']
             for method, measured in result.methods.items():
                 values = pulls(measured['flux'][rows, k],

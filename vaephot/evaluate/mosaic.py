@@ -68,6 +68,38 @@ class Mosaic:
                                       & (y > -0.5) & (y < ny - 0.5)))
         return out
 
+    def split_rows(self, xy, flux, flux_err, segmentation):
+        """
+        Take a catalogue of the mosaic apart.
+
+        Parameters
+        ----------
+        xy : `~numpy.ndarray`, (m, 2)
+            Positions on the mosaic.
+        flux, flux_err : `~numpy.ndarray`, (m, n_bands)
+            Fluxes and their errors.
+        segmentation : `~numpy.ndarray` of int, (ny, nx)
+            Pixels of each row of the catalogue, its number plus 1.
+
+        Returns
+        -------
+        list of dict
+            What `vaephot.evaluate.methods` wants of each blend.
+        """
+        ny, nx = self.shape
+        out = []
+        for rows, (x0, y0) in zip(self.split(xy), self.corners,
+                                  strict=True):
+            # rows are numbered anew on each blend
+            order = np.zeros(len(xy) + 1, int)
+            order[rows + 1] = np.arange(1, len(rows) + 1)
+            out.append({
+                'xy': xy[rows] - (x0, y0), 'flux': flux[rows],
+                'flux_err': flux_err[rows],
+                'segmentation': order[segmentation[y0:y0 + ny,
+                                                   x0:x0 + nx]]})
+        return out
+
 
 def make_mosaic(observed):
     """
