@@ -302,7 +302,7 @@ def photutils_kron(observed, *, n_levels=32, contrast=0.001, n_pixels=5):
     if segm is None:
         nothing = np.zeros((0, len(observed.bands)))
         return mosaic.split_rows(np.zeros((0, 2)), nothing, nothing,
-                           np.zeros(mosaic.gap.shape, int))
+                                 np.zeros(mosaic.gap.shape, int))
     segm = deblend_sources(smooth, segm, n_pixels, n_levels=n_levels,
                            contrast=contrast, progress_bar=False)
     segm.relabel_consecutive()
