@@ -11,10 +11,11 @@ import numpy as np
 from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.labels import sum_by_label
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
+    reference_fitter,
+    reference_view,
     solve_again,
     take_back,
 )
@@ -90,7 +91,8 @@ def _add_left_over(fitter, segm, solution, gain, labels, per_parent=1):
         Parents that got some: the ones to look at again.
     """
     xy = solution.fit.parameters[:, :2]
-    found = find_left_over(fitter, segm, solution.model_image, xy, labels,
+    found = find_left_over(reference_fitter(fitter), segm,
+                           solution.model_image, xy, labels,
                            per_parent=per_parent)
     if not len(found):
         return solution, gain, found.parent
@@ -212,7 +214,8 @@ def _fewer(fitter, segm, solution, gain, settings, contrast, frozen,
     """Drop sources without evidence until none is."""
     for left in range(MAX_REJECTIONS, -1, -1):
         p_source = source_probability(
-            measure_evidence(fitter, solution, gain), coefficients)
+            measure_evidence(*reference_view(fitter, solution), gain),
+            coefficients)
         drop = _rejected(fitter, solution, p_source, settings, contrast,
                          frozen(solution))
         if not left or not drop.any():
@@ -247,7 +250,7 @@ def decide(fitter, segm, solution, chosen, deblender):
     """
     coefficients = COEFFICIENTS[bool(deblender.refine)]
     if chosen.given:
-        evidence = measure_evidence(fitter, solution)
+        evidence = measure_evidence(*reference_view(fitter, solution))
         return replace(solution,
                        p_source=source_probability(evidence, coefficients))
     settings = _settings(deblender.finder)

@@ -8,17 +8,19 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece, SourceList
-from vaephot.deblend.images import draw_sources
 from vaephot.deblend.labels import segment_radii, sum_by_label
 from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
-__all__ = ['Solution', 'accepted', 'solve', 'solve_again', 'take_back']
+__all__ = ['Solution', 'accepted', 'reference_fitter', 'reference_view',
+           'solve', 'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
+# looks of the encoder at every source
+N_LOOKS = 2
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -46,6 +48,8 @@ class Solution:
         Sum of all models.
     rejected : tuple of int
         Parents that lost a candidate.
+    layers : tuple of dict
+        The same models on the pixel grids of other bands.
     p_source : `numpy.ndarray` or None, (n,)
         Probability of each to be a source of its own, once decided.
     """
@@ -60,20 +64,13 @@ class Solution:
     truncated: np.ndarray
     model_image: np.ndarray
     rejected: tuple = ()
+    layers: tuple = ()
     p_source: np.ndarray | None = None
 
 
 def _drawn(fitter, parameters, flux):
     """Models of all sources and their sum."""
-    shape = fitter.observation.data.shape
-    boxes, models, truncated = draw_sources(
-        fitter, parameters, flux, shape[1:],
-        noise=fitter.sky_rms(parameters[:, :2]))
-    image = np.zeros(shape)
-    for bbox, model in zip(boxes, models, strict=True):
-        image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
-    return {'boxes': boxes, 'models': models, 'truncated': truncated,
-            'model_image': image}
+    return fitter.draw(parameters, flux)
 
 
 def _common(piece, bbox):
@@ -111,7 +108,7 @@ class _ForeignLight:
         """Whether the foreign light could change the fit."""
         xy = np.array([[piece.ix + piece.size / 2,
                         piece.iy + piece.size / 2]])
-        noise = self.fitter.sky_rms(xy)[0]
+        noise = self.fitter.sky_rms(xy)[0, self.fitter.image_bands]
         light = np.abs(self(piece)).max((1, 2))
         return bool((light > FOREIGN_SIGMA * noise).any())
 
@@ -126,14 +123,46 @@ def _merge(old, new, rows):
     return SceneFit(**values)
 
 
+class _OwnLight:
+    """Gives the light of each source back where all light was taken."""
+
+    def __init__(self, drawn):
+        self.drawn = drawn
+
+    def __call__(self, band, rows, ix, iy, side):
+        """Models of sources on their windows, (n, side, side)."""
+        out = np.zeros((len(rows), side, side))
+        for image, source, x, y in zip(out, rows, ix, iy, strict=True):
+            window = Piece(core=(), halo=(), ix=int(x), iy=int(y),
+                           size=side, cropped=False)
+            stamp, own = _common(window, self.drawn['boxes'][source])
+            image[stamp[1:]] = self.drawn['models'][source][own][band]
+        return out
+
+
+def _look(fitter, sources, is_point, snr, **known):
+    """Shapes and prior of all sources from the encoder."""
+    posterior, prior = fitter.encode(sources, snr, **known)
+    return tuple(fitter.force_points(g, is_point)
+                 for g in (posterior, prior))
+
+
 def _start(fitter, sources, pieces, is_point):
-    """Start, prior and brightness of all sources from the encoder."""
-    shapes = fitter.default_shapes(sources)
-    for _ in range(2):
-        snr = fitter.linear_snr(pieces, shapes)
-        posterior, prior = fitter.encode(sources, snr)
-        shapes, prior = (fitter.force_points(g, is_point)
-                         for g in (posterior, prior))
+    """
+    Start, prior and brightness of all sources from the encoder.
+
+    At first it sees the sources as they are; then each without the light
+    that the others were found to have.
+    """
+    snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
+    shapes, prior = _look(fitter, sources, is_point, snr)
+    for _ in range(N_LOOKS - 1):
+        flux = fitter.linear_flux(pieces, shapes)
+        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
+        rest = fitter.observation.data - drawn['model_image']
+        snr = fitter.point_snr(shapes, flux)
+        shapes, prior = _look(fitter, sources, is_point, snr, shapes=shapes,
+                              alone=(rest, _OwnLight(drawn)))
     return shapes, prior, snr
 
 
@@ -167,7 +196,7 @@ def _better_half(fitter, old, new, pieces):
            <= _chi2(fitter, weight, drawn['model_image'], piece)]
     if len(won) < len(pieces):
         other = _merge(fit, other, [i for piece in won for i in piece.core])
-        redrawn = _drawn(fitter, other.parameters, other.flux)
+        redrawn = _drawn(fitter, other.band_parameters, other.flux)
     ny, nx = drawn['model_image'].shape[1:]
     everywhere = Piece(core=(), halo=(), ix=0, iy=0, size=max(ny, nx),
                        cropped=False)
@@ -178,7 +207,7 @@ def _better_half(fitter, old, new, pieces):
 
 def _rounds(fitter, sources, pieces, fit, prior):
     """Draw, and refit what other pieces shine on until it settles."""
-    drawn = _drawn(fitter, fit.parameters, fit.flux)
+    drawn = _drawn(fitter, fit.band_parameters, fit.flux)
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
@@ -194,7 +223,7 @@ def _rounds(fitter, sources, pieces, fit, prior):
         moved = np.abs(new.flux - fit.flux)[rows]
         fit, drawn = _better_half(
             fitter, (fit, drawn),
-            (new, _drawn(fitter, new.parameters, new.flux)), again)
+            (new, _drawn(fitter, new.band_parameters, new.flux)), again)
         if (moved < 0.05 * fit.flux_err[rows]).all():
             break
     return fit, drawn
@@ -230,6 +259,46 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
     fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
     return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
                     pieces=pieces, **drawn)
+
+
+def reference_fitter(fitter):
+    """
+    Fitter of the bands on the pixel grid of the parents.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Of bands on one grid or several.
+
+    Returns
+    -------
+    `~vaephot.deblend.scene.SceneFitter`
+    """
+    return getattr(fitter, 'fitters', (fitter,))[0]
+
+
+def reference_view(fitter, solution):
+    """
+    A solution in the bands on the pixel grid of the parents.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Of bands on one grid or several.
+    solution : Solution
+        What it fitted.
+
+    Returns
+    -------
+    fitter, solution
+        Those of the reference grid alone.
+    """
+    first = reference_fitter(fitter)
+    if first is fitter:
+        return fitter, solution
+    rows, fit = fitter.image_bands, solution.fit
+    fit = replace(fit, flux=fit.flux[:, rows], flux_err=fit.flux_err[:, rows])
+    return first, replace(solution, fit=fit)
 
 
 def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
@@ -313,12 +382,31 @@ def _extended(fit, n_new):
         for value in [getattr(fit, name)]})
 
 
-def _renewed_start(fitter, sources, pieces, fit, prior, is_point):
+def _without(solution, rows):
+    """Model image without some of the sources."""
+    image = solution.model_image.copy()
+    for k in rows:
+        box = solution.boxes[k]
+        image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] -= (
+            solution.models[k])
+    return image
+
+
+def _looked_at(fitter, pieces, n_old):
+    """Pieces whose sources the encoder has to see again."""
+    if not fitter.settings.max_steps:
+        return pieces
+    return [piece for piece in pieces if max(piece.members) >= n_old]
+
+
+def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
+                   is_point):
     """
     Start and prior where sources were added.
 
     The encoder looks again at all sources of the pieces with new ones: a
-    galaxy that was two is not half of what was fitted to both.
+    galaxy that was two is not half of what was fitted to both. Where no
+    fit follows, it also looks at those that lost a neighbour.
     """
     n_old = len(prior.mean)
     defaults = fitter.default_shapes(sources)
@@ -328,20 +416,26 @@ def _renewed_start(fitter, sources, pieces, fit, prior, is_point):
     start = Gaussian(mean, precision)
     prior = Gaussian(torch.cat([prior.mean, defaults.mean[n_old:]]),
                      precision.clone())
-    new = [p for p in pieces if max(p.members) >= n_old]
-    rows = np.unique([i for p in new for i in p.members])
+    again = _looked_at(fitter, pieces, n_old)
+    rows = np.unique([i for p in again for i in p.core]).astype(int)
     snr = fit.snr.copy()
     if not len(rows):
         return start, prior, snr
-    subset = sources.take(rows)
-    for _ in range(2):
-        snr[rows] = fitter.linear_snr(new, start)[rows]
-        for old, renewed in zip((start, prior),
-                                fitter.encode(subset, snr[rows]),
-                                strict=True):
-            renewed = fitter.force_points(renewed, is_point[rows])
-            for column, value in zip(old, renewed, strict=True):
-                column[rows] = value
+    old = np.flatnonzero(keep)
+    others = _without(solution, np.concatenate(
+        [np.flatnonzero(~keep), old[rows[rows < n_old]]]))
+    rest = fitter.observation.data - others
+    subset, points = sources.take(rows), is_point[rows]
+    for _ in range(N_LOOKS):
+        flux = fitter.linear_flux(again, start)[rows]
+        shapes = Gaussian(*[column[rows] for column in start])
+        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
+        snr[rows] = fitter.point_snr(shapes, flux)
+        looks = _look(fitter, subset, points, snr[rows], shapes=shapes,
+                      alone=(rest - drawn['model_image'], _OwnLight(drawn)))
+        for column, value in zip((*start, *prior),
+                                 (*looks[0], *looks[1]), strict=True):
+            column[rows] = value
     return start, prior, snr
 
 
@@ -377,9 +471,10 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
                                np.zeros(n_new, bool)])
     pieces = fitter.divide(sources, segm)
     changed = _changed(solution, keep, pieces)
-    start, prior, snr = _renewed_start(fitter, sources, changed, fit, prior,
-                                       is_point)
-    foreign = _foreign_light(fitter, pieces, fit.parameters, fit.flux)
+    start, prior, snr = _renewed_start(fitter, solution, keep, sources,
+                                       changed, fit, prior, is_point)
+    foreign = _foreign_light(fitter, pieces, fit.band_parameters,
+                             fit.flux)
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])

@@ -15,6 +15,10 @@ arrays of a shard:
     Galaxy centre from the stamp centre ((S - 1) / 2) [px].
 ``half_light_radius`` (n,), ``eta1``, ``eta2`` (n,)
     Size [px] and flux-weighted conformal shear without the PSF.
+``disk_radius``, ``bulge_radius`` (n,), ``disk_axis_ratio``, ...
+    The shape that was drawn, named as in
+    `~vaephot.simulate.galaxies.Galaxy`; radii in pixels,
+    ``sersic_index`` 0 for bulge and disk.
 ``mag``, ``snr_scale`` (n,)
     AB magnitude, and S/N of a point source that bright in this shard.
 ``parent`` (n,), ``split`` (n,)
@@ -146,8 +150,13 @@ def _draw_stamp(rng, psf, size, gsparams):
     if image.sum() < MIN_LIGHT_INSIDE:
         return None
     eta1, eta2 = galaxy.conformal_shear
+    shape = {name: getattr(galaxy, name) for name in
+             ('disk_axis_ratio', 'bulge_axis_ratio', 'bulge_fraction')}
     return {'image': image, 'x': x, 'y': y, 'half_light_radius': radius,
-            'eta1': eta1, 'eta2': eta2, 'mag': mag}
+            'eta1': eta1, 'eta2': eta2, 'mag': mag, **shape,
+            'disk_radius': galaxy.disk_radius / psf.pixel_scale,
+            'bulge_radius': galaxy.bulge_radius / psf.pixel_scale,
+            'sersic_index': galaxy.sersic_index or 0.0}
 
 
 def draw_shard(config, index):
