@@ -21,12 +21,16 @@ from vaephot.deblend.pipeline import (
 )
 from vaephot.deblend.residual import find_left_over
 
-__all__ = ['decide', 'source_probability']
+__all__ = ['decide', 'search', 'source_probability']
 
 # of the logistic model of `source_probability`
-COEFFICIENTS = {
-    refined: {'constant': -4.0, 'log_drop': 3.0, 'log_central': 2.0,
-              'log_purity': 1.0} for refined in (True, False)}
+_REFINED = {
+    'constant': -2.637, 'log_drop': 1.033, 'log_snr': 2.267,
+    'log_share': -0.118, 'log_purity': 0.965, 'log_central': 0.019,
+    'log_distance': 0.748, 'log_ratio': 0.493, 'log_size_ratio': -1.293,
+    'log_axis_ratio': -0.978, 'log_misfit': -0.22, 'born_late': 0.131,
+    'log_gain': -0.397, 'beside_masked': 0.0}
+COEFFICIENTS = {True: _REFINED, False: _REFINED}
 # prior 1-sigma of the positions of what is left over, in pixels
 LEFT_OVER_SIGMA = 1.0
 # least gain in chi-square of a source that is added
@@ -198,10 +202,25 @@ def _wanted(segm, chosen, deblender):
         np.isin(wanted, chosen.labels)]
 
 
-def _more(fitter, segm, solution, labels, n_rounds):
-    """Add what is left over until nothing is."""
+def search(fitter, segm, solution, chosen, deblender):
+    """
+    Add what a fit leaves over until nothing is, and drop nothing.
+
+    Parameters
+    ----------
+    fitter, segm, solution, chosen, deblender
+        As for `decide`.
+
+    Returns
+    -------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        With the added sources at the end.
+    gain : `numpy.ndarray`, (n,)
+        Gain in chi-square of those that were added; NaN for others.
+    """
+    labels = _wanted(segm, chosen, deblender)
     gain = np.full(len(solution.sources), np.nan)
-    for _ in range(n_rounds):
+    for _ in range(_settings(deblender.finder).n_rounds):
         if not len(labels):
             break
         solution, gain, labels = _add_left_over(fitter, segm, solution, gain,
@@ -255,7 +274,7 @@ def decide(fitter, segm, solution, chosen, deblender):
                        p_source=source_probability(evidence, coefficients))
     settings = _settings(deblender.finder)
     wanted = _wanted(segm, chosen, deblender)
-    solution, gain = _more(fitter, segm, solution, wanted, settings.n_rounds)
+    solution, gain = search(fitter, segm, solution, chosen, deblender)
 
     def frozen(current):
         parent = current.sources.parent
