@@ -137,6 +137,7 @@ def _measurements(observation, solution, fitter, quality, labels, areas,
         flux=fit.flux, flux_err=fit.flux_err,
         blendedness=blendedness(solution),
         reduced_chi2=quality.reduced_chi2,
+        p_source=solution.p_source,
         flags=_pack_flags(conditions, len(labels)))
 
 

@@ -9,7 +9,7 @@ from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
 
-__all__ = ['draw_sources']
+__all__ = ['draw_sources', 'draw_stamps']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -18,6 +18,8 @@ AIM_ENCLOSED = MIN_ENCLOSED + 5e-4
 MAX_DRAW_SIZE = 512
 DRAW_SIZES = (*STAMP_SIZES, 320, 384, MAX_DRAW_SIZE)
 DRAW_PIXELS = 200_000
+# light per pixel that may fall outside of a box, in units of the noise
+MAX_OUTSIDE = 0.2
 
 
 def _ring_index(size):
@@ -26,15 +28,29 @@ def _ring_index(size):
     return np.maximum(distance[:, None], distance[None, :]).ravel()
 
 
-def _half_width(images):
-    """Half-width of the centred square with enough light, or None."""
+def _half_width(images, limit):
+    """
+    Half-width of the centred square with enough light, or None.
+
+    ``limit`` is the unit-flux light per pixel of each band that may fall
+    outside.
+    """
     size = images.shape[-1]
     ring = _ring_index(size)
+    n_rings = size // 2 + 1
     enclosed = np.stack([
-        np.cumsum(np.bincount(ring, image.ravel(), size // 2 + 1))
+        np.cumsum(np.bincount(ring, image.ravel(), n_rings))
         for image in images]).min(0)
-    enough = np.flatnonzero(enclosed >= AIM_ENCLOSED)
-    return int(enough[0]) if len(enough) else None
+    enough = enclosed >= AIM_ENCLOSED
+    if np.isfinite(limit).any():
+        order = np.argsort(ring, kind='stable')
+        starts = np.searchsorted(ring[order], np.arange(n_rings))
+        for image, most in zip(np.abs(images), limit, strict=True):
+            top = np.maximum.reduceat(image.ravel()[order], starts)
+            outside = np.maximum.accumulate(top[::-1])[::-1]
+            enough &= np.append(outside[1:], outside[-1]) <= most
+    widths = np.flatnonzero(enough)
+    return int(widths[0]) if len(widths) else None
 
 
 def _first_size(scale, psf_reach):
@@ -59,9 +75,30 @@ def _clip(ix, iy, image, shape):
             image[:, y0 - iy:y1 - iy, x0 - ix:x1 - ix])
 
 
-def _draw_run(fitter, parameters, size):
-    """Unit-flux stamps of sources, centred on their pixels."""
-    corner = np.rint(parameters[:, :2]).astype(int) - size // 2
+def draw_stamps(fitter, parameters, size, corner=None):
+    """
+    Unit-flux stamps of sources.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Draws templates.
+    parameters : `numpy.ndarray`, (n, n_parameters)
+        Parameters, positions in the image.
+    size : int
+        Side of the stamps.
+    corner : `numpy.ndarray` of int, (n, 2), optional
+        First column and row of each; `None`: the source is in the middle.
+
+    Returns
+    -------
+    corner : `numpy.ndarray` of int, (n, 2)
+        First column and row.
+    images : `numpy.ndarray`, (n, n_bands, size, size)
+        Templates.
+    """
+    if corner is None:
+        corner = np.rint(parameters[:, :2]).astype(int) - size // 2
     local = parameters.copy()
     local[:, :2] -= corner
     values = torch.as_tensor(local, dtype=fitter.dtype, device=fitter.device)
@@ -71,7 +108,7 @@ def _draw_run(fitter, parameters, size):
     return corner, images.cpu().double().numpy()
 
 
-def draw_sources(fitter, parameters, flux, shape):
+def draw_sources(fitter, parameters, flux, shape, *, noise=None):
     """
     Model images of fitted sources.
 
@@ -85,6 +122,9 @@ def draw_sources(fitter, parameters, flux, shape):
         Fitted fluxes.
     shape : tuple of int
         ``(ny, nx)`` of the image.
+    noise : `numpy.ndarray`, (n, n_bands), optional
+        Noise of a pixel at each; the wings of bright sources are then
+        drawn as far as they matter.
 
     Returns
     -------
@@ -99,6 +139,10 @@ def draw_sources(fitter, parameters, flux, shape):
     n = len(parameters)
     boxes, models = [None] * n, [None] * n
     truncated = np.zeros(n, bool)
+    limit = np.full(np.shape(flux), np.inf)
+    if noise is not None:
+        np.divide(MAX_OUTSIDE * noise, np.abs(flux), out=limit,
+                  where=np.asarray(flux) != 0)
     waiting = {}
     for i in range(n):
         scale = float(np.exp(parameters[i, 2]))
@@ -108,9 +152,9 @@ def draw_sources(fitter, parameters, flux, shape):
         step = max(1, DRAW_PIXELS // size ** 2)
         for start in range(0, len(members), step):
             run = members[start:start + step]
-            corners, images = _draw_run(fitter, parameters[run], size)
+            corners, images = draw_stamps(fitter, parameters[run], size)
             for i, (ix, iy), image in zip(run, corners, images, strict=True):
-                half = _half_width(image)
+                half = _half_width(image, limit[i])
                 if half is None and size < MAX_DRAW_SIZE:
                     larger = DRAW_SIZES[DRAW_SIZES.index(size) + 1]
                     waiting.setdefault(larger, []).append(i)

@@ -1,20 +1,20 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """From positions to fitted sources and their images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from photutils.aperture import BoundingBox
 
-from vaephot.deblend.groups import Piece
+from vaephot.deblend.groups import Piece, SourceList
 from vaephot.deblend.images import draw_sources
-from vaephot.deblend.labels import sum_by_label
+from vaephot.deblend.labels import segment_radii, sum_by_label
 from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
-__all__ = ['Solution', 'accepted', 'solve', 'solve_again']
+__all__ = ['Solution', 'accepted', 'solve', 'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
@@ -46,6 +46,8 @@ class Solution:
         Sum of all models.
     rejected : tuple of int
         Parents that lost a candidate.
+    p_source : `numpy.ndarray` or None, (n,)
+        Probability of each to be a source of its own, once decided.
     """
 
     sources: object
@@ -58,13 +60,15 @@ class Solution:
     truncated: np.ndarray
     model_image: np.ndarray
     rejected: tuple = ()
+    p_source: np.ndarray | None = None
 
 
 def _drawn(fitter, parameters, flux):
     """Models of all sources and their sum."""
     shape = fitter.observation.data.shape
-    boxes, models, truncated = draw_sources(fitter, parameters, flux,
-                                            shape[1:])
+    boxes, models, truncated = draw_sources(
+        fitter, parameters, flux, shape[1:],
+        noise=fitter.sky_rms(parameters[:, :2]))
     image = np.zeros(shape)
     for bbox, model in zip(boxes, models, strict=True):
         image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
@@ -228,7 +232,7 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
                     pieces=pieces, **drawn)
 
 
-def accepted(solution, contrast, noise):
+def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     """
     Which sources stand on their own.
 
@@ -241,6 +245,8 @@ def accepted(solution, contrast, noise):
         sum of the bands.
     noise : `numpy.ndarray`, (n, n_bands)
         Noise of a pixel of the sky at each.
+    min_snr : float, optional
+        Least signal-to-noise ratio of all bands together.
 
     Returns
     -------
@@ -253,7 +259,7 @@ def accepted(solution, contrast, noise):
     share = positive / np.maximum(sum_by_label(parent, positive), 1e-300)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
-    keep = (share >= contrast) & (snr >= MIN_SNR)
+    keep = (share >= contrast) & (snr >= min_snr)
     order = np.lexsort((-bright, parent))
     first = np.ones(len(order), bool)
     first[1:] = parent[order][1:] != parent[order][:-1]
@@ -286,9 +292,62 @@ def _changed(solution, keep, pieces):
     return [piece for piece in pieces if not same(piece)]
 
 
-def solve_again(fitter, segm, solution, keep, *, progress=None):
+def _join(sources, added, segm):
+    """Sources and new ones, with the shares of their segments renewed."""
+    if added is None or not len(added):
+        return sources
+    columns = {name: np.concatenate([getattr(sources, name),
+                                     getattr(added, name)])
+               for name in SourceList.__dataclass_fields__}
+    touched = np.isin(columns['parent'], added.parent)
+    radius = segment_radii(columns['parent'], segm)
+    columns['radius'] = np.where(touched, radius, columns['radius'])
+    return SourceList(**columns)
+
+
+def _extended(fit, n_new):
+    """Arrays of a fit with empty rows for new sources."""
+    return SceneFit(**{name: np.concatenate([
+        value, np.zeros((n_new, *value.shape[1:]), value.dtype)])
+        for name in SceneFit.__dataclass_fields__
+        for value in [getattr(fit, name)]})
+
+
+def _renewed_start(fitter, sources, pieces, fit, prior, is_point):
     """
-    Fit again without some of the sources.
+    Start and prior where sources were added.
+
+    The encoder looks again at all sources of the pieces with new ones: a
+    galaxy that was two is not half of what was fitted to both.
+    """
+    n_old = len(prior.mean)
+    defaults = fitter.default_shapes(sources)
+    mean = torch.cat([torch.as_tensor(fit.parameters[:n_old]),
+                      defaults.mean[n_old:]])
+    precision = torch.cat([prior.precision, defaults.precision[n_old:]])
+    start = Gaussian(mean, precision)
+    prior = Gaussian(torch.cat([prior.mean, defaults.mean[n_old:]]),
+                     precision.clone())
+    new = [p for p in pieces if max(p.members) >= n_old]
+    rows = np.unique([i for p in new for i in p.members])
+    snr = fit.snr.copy()
+    if not len(rows):
+        return start, prior, snr
+    subset = sources.take(rows)
+    for _ in range(2):
+        snr[rows] = fitter.linear_snr(new, start)[rows]
+        for old, renewed in zip((start, prior),
+                                fitter.encode(subset, snr[rows]),
+                                strict=True):
+            renewed = fitter.force_points(renewed, is_point[rows])
+            for column, value in zip(old, renewed, strict=True):
+                column[rows] = value
+    return start, prior, snr
+
+
+def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
+    """
+    Fit again without some of the sources, or with more of them.
 
     Parameters
     ----------
@@ -298,27 +357,66 @@ def solve_again(fitter, segm, solution, keep, *, progress=None):
         What was fitted before.
     keep : `numpy.ndarray` of bool, (n,)
         Sources that stay.
+    added : `~vaephot.deblend.groups.SourceList` or None, optional
+        Sources that are new; they follow the others.
 
     Returns
     -------
     Solution
-        Groups that lost nobody are taken over as they are.
+        Groups that lost or got nobody are taken over as they are.
     """
-    sources = solution.sources.take(keep)
+    n_new = 0 if added is None else len(added)
+    sources = _join(solution.sources.take(keep), added, segm)
     rows = torch.as_tensor(np.flatnonzero(keep))
     prior = Gaussian(*[p[rows] for p in solution.prior])
     old = solution.fit
-    fit = SceneFit(**{name: getattr(old, name)[keep]
-                      for name in SceneFit.__dataclass_fields__})
+    fit = _extended(SceneFit(**{name: getattr(old, name)[keep]
+                                for name in SceneFit.__dataclass_fields__}),
+                    n_new)
+    is_point = np.concatenate([solution.is_point[keep],
+                               np.zeros(n_new, bool)])
     pieces = fitter.divide(sources, segm)
     changed = _changed(solution, keep, pieces)
-    start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
+    start, prior, snr = _renewed_start(fitter, sources, changed, fit, prior,
+                                       is_point)
     foreign = _foreign_light(fitter, pieces, fit.parameters, fit.flux)
-    new = fitter.fit(sources, changed, start, prior, fit.snr,
-                     foreign=foreign, progress=progress)
+    new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
+                     progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
     fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
-    return Solution(sources=sources, is_point=solution.is_point[keep],
-                    fit=fit, prior=prior, pieces=pieces,
+    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
+                    pieces=pieces,
                     rejected=tuple(lost.astype(int).tolist()), **drawn)
+
+
+def take_back(new, old, keep):
+    """
+    Return to a former fit where none of the sources added since stays.
+
+    Parameters
+    ----------
+    new : Solution
+        Fit with sources added at the end.
+    old : Solution
+        Fit without them.
+    keep : `numpy.ndarray` of bool, (n,)
+        Sources of ``new`` that stay.
+
+    Returns
+    -------
+    Solution
+        ``new``, with the parameters of ``old`` in pieces all of whose
+        added sources go: the start of `solve_again`, not a fit.
+    """
+    n = len(old.sources)
+    rows = [i for piece in new.pieces
+            for i in piece.members
+            if max(piece.members) >= n and not keep[
+                [k for k in piece.members if k >= n]].any()]
+    rows = np.unique([i for i in rows if i < n]).astype(int)
+    fit = _merge(new.fit, _extended(old.fit, len(keep) - n), rows)
+    prior = Gaussian(*[column.clone() for column in new.prior])
+    for column, former in zip(prior, old.prior, strict=True):
+        column[rows] = former[rows]
+    return replace(new, fit=fit, prior=prior)
