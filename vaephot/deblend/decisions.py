@@ -15,6 +15,7 @@ from vaephot.deblend.labels import sum_by_label
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
+    settle,
     solve_again,
     take_back,
 )
@@ -22,10 +23,11 @@ from vaephot.deblend.residual import find_left_over
 
 __all__ = ['decide', 'source_probability']
 
-# of the logistic model of `source_probability`
+# of the logistic model of `source_probability`, by whether sources were
+# fitted and whether they are alone in their parents
 COEFFICIENTS = {
-    refined: {'constant': -4.0, 'log_drop': 3.0, 'log_central': 2.0,
-              'log_purity': 1.0} for refined in (True, False)}
+    (refined, alone): {'constant': -4.0, 'log_drop': 3.0}
+    for refined in (True, False) for alone in (True, False)}
 # prior 1-sigma of the positions of what is left over, in pixels
 LEFT_OVER_SIGMA = 1.0
 # least gain in chi-square of a source that is added
@@ -42,7 +44,7 @@ def _logistic(values):
     return 1 / (1 + np.exp(-np.clip(values, -50, 50)))
 
 
-def source_probability(evidence, coefficients):
+def source_probability(evidence, *, refined):
     """
     Probability to be a source of its own.
 
@@ -50,17 +52,21 @@ def source_probability(evidence, coefficients):
     ----------
     evidence : `numpy.ndarray`, (n, n_features)
         What `~vaephot.deblend.evidence.measure_evidence` returned.
-    coefficients : dict
-        Name of a feature to its weight; ``'constant'`` is added.
+    refined : bool
+        Whether the sources were fitted, or the network's shapes taken.
 
     Returns
     -------
     `numpy.ndarray`, (n,)
         From 0 to 1.
     """
-    total = np.full(len(evidence), coefficients['constant'])
-    for name, values in zip(FEATURES, evidence.T, strict=True):
-        total = total + coefficients.get(name, 0.0) * values
+    alone = evidence[:, FEATURES.index('alone')] > 0
+    total = np.zeros(len(evidence))
+    for kind, rows in ((True, alone), (False, ~alone)):
+        weights = COEFFICIENTS[bool(refined), kind]
+        total[rows] = weights['constant'] + sum(
+            weight * evidence[rows, FEATURES.index(name)]
+            for name, weight in weights.items() if name != 'constant')
     return _logistic(total)
 
 
@@ -96,14 +102,15 @@ def _add_left_over(fitter, segm, solution, gain, labels, per_parent=1):
         return solution, gain, found.parent
     n = len(gain)
     new = solve_again(fitter, segm, solution, np.ones(n, bool),
-                      added=_left_over_sources(found))
+                      added=_left_over_sources(found), settled=False)
     won = chi2_gain(fitter, solution, new, n)
     gain = np.concatenate([gain, won])
     pays = won >= MIN_GAIN
     pays &= ~(_coincident(fitter, new) | _dark(new))[n:]
     keep = np.concatenate([np.ones(n, bool), pays])
     if not keep.all():
-        new = solve_again(fitter, segm, take_back(new, solution, keep), keep)
+        new = solve_again(fitter, segm, take_back(new, solution, keep), keep,
+                          settled=False)
     return new, gain[keep], np.unique(found.parent[pays])
 
 
@@ -155,17 +162,23 @@ def _first_of_parent(bright, parent):
 
 
 def _rejected(fitter, solution, p_source, settings, contrast, frozen):
-    """Sources that go in this round; never the brightest of a parent."""
+    """
+    Sources that go in this round.
+
+    The brightest of a parent only goes if it is alone and unlikely.
+    """
     xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
     impossible = _coincident(fitter, solution) | _dark(solution)
     small = ~accepted(solution, contrast, fitter.sky_rms(xy),
                       min_snr=settings.min_snr)
-    doubtful = small | (p_source < settings.min_probability)
+    unlikely = p_source < settings.min_probability
+    doubtful = small | unlikely
     drop = impossible | _one_at_a_time(
         xy, parent, p_source, doubtful & ~impossible,
         NEAR_FWHM * fitter.fwhm.min())
     first = _first_of_parent(_brightness(solution, fitter), parent)
-    return drop & ~first & ~frozen
+    nothing = (sum_by_label(parent) == 1) & unlikely
+    return drop & ~(first & ~nothing) & ~frozen
 
 
 @dataclass(frozen=True)
@@ -207,19 +220,15 @@ def _more(fitter, segm, solution, labels, n_rounds):
     return solution, gain
 
 
-def _fewer(fitter, segm, solution, gain, settings, contrast, frozen,
-           coefficients):
+def _fewer(fitter, segm, solution, gain, drop_of):
     """Drop sources without evidence until none is."""
-    for left in range(MAX_REJECTIONS, -1, -1):
-        p_source = source_probability(
-            measure_evidence(fitter, solution, gain), coefficients)
-        drop = _rejected(fitter, solution, p_source, settings, contrast,
-                         frozen(solution))
-        if not left or not drop.any():
+    for _ in range(MAX_REJECTIONS):
+        drop = drop_of(solution, gain)
+        if not drop.any():
             break
-        solution = solve_again(fitter, segm, solution, ~drop)
+        solution = solve_again(fitter, segm, solution, ~drop, settled=False)
         gain = gain[~drop]
-    return replace(solution, p_source=p_source)
+    return solution, gain
 
 
 def decide(fitter, segm, solution, chosen, deblender):
@@ -245,17 +254,21 @@ def decide(fitter, segm, solution, chosen, deblender):
         With the probabilities ``p_source``, and at least one source of
         each parent that had any.
     """
-    coefficients = COEFFICIENTS[bool(deblender.refine)]
+    def probability(current, gain=None):
+        return source_probability(measure_evidence(fitter, current, gain),
+                                  refined=deblender.refine)
+
     if chosen.given:
-        evidence = measure_evidence(fitter, solution)
-        return replace(solution,
-                       p_source=source_probability(evidence, coefficients))
+        return replace(solution, p_source=probability(solution))
     settings = _settings(deblender.finder)
     wanted = _wanted(segm, chosen, deblender)
-    solution, gain = _more(fitter, segm, solution, wanted, settings.n_rounds)
 
-    def frozen(current):
-        parent = current.sources.parent
-        return ~np.isin(parent, wanted)
-    return _fewer(fitter, segm, solution, gain, settings,
-                  deblender.contrast, frozen, coefficients)
+    def drop_of(current, gain):
+        return _rejected(fitter, current, probability(current, gain),
+                         settings, deblender.contrast,
+                         ~np.isin(current.sources.parent, wanted))
+
+    solution, gain = _more(fitter, segm, solution, wanted, settings.n_rounds)
+    solution, gain = _fewer(fitter, segm, solution, gain, drop_of)
+    solution = settle(fitter, solution)
+    return replace(solution, p_source=probability(solution, gain))

@@ -14,11 +14,14 @@ from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
-__all__ = ['Solution', 'accepted', 'solve', 'solve_again', 'take_back']
+__all__ = ['Solution', 'accepted', 'settle', 'solve', 'solve_again',
+           'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
+# what `_drawn` returns
+DRAWN = ('boxes', 'models', 'truncated', 'model_image')
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -176,9 +179,11 @@ def _better_half(fitter, old, new, pieces):
     return (other, redrawn) if after <= before else (fit, drawn)
 
 
-def _rounds(fitter, sources, pieces, fit, prior):
-    """Draw, and refit what other pieces shine on until it settles."""
-    drawn = _drawn(fitter, fit.parameters, fit.flux)
+def _rounds(fitter, solution):
+    """Refit what other pieces shine on until it settles."""
+    sources, pieces = solution.sources, solution.pieces
+    fit, prior = solution.fit, solution.prior
+    drawn = {name: getattr(solution, name) for name in DRAWN}
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
@@ -200,7 +205,8 @@ def _rounds(fitter, sources, pieces, fit, prior):
     return fit, drawn
 
 
-def solve(fitter, segm, sources, is_point, *, progress=None):
+def solve(fitter, segm, sources, is_point, *, progress=None,
+          settled=True):
     """
     Fit sources from scratch.
 
@@ -216,6 +222,9 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
         Sources that are to be fitted as point sources.
     progress : callable, optional
         Called with the number of sources just measured.
+    settled : bool, optional
+        Whether pieces that shine on each other are fitted again until
+        that settles.
 
     Returns
     -------
@@ -227,9 +236,29 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
                              fitter.linear_flux(pieces, start))
     fit = fitter.fit(sources, pieces, start, prior, snr, foreign=foreign,
                      progress=progress)
-    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
-    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
-                    pieces=pieces, **drawn)
+    solution = Solution(
+        sources=sources, is_point=is_point, fit=fit, prior=prior,
+        pieces=pieces, **_drawn(fitter, fit.parameters, fit.flux))
+    return settle(fitter, solution) if settled else solution
+
+
+def settle(fitter, solution):
+    """
+    Fit again what other pieces shine on, until it settles.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation, networks and settings.
+    solution : Solution
+        Pieces fitted once.
+
+    Returns
+    -------
+    Solution
+    """
+    fit, drawn = _rounds(fitter, solution)
+    return replace(solution, fit=fit, **drawn)
 
 
 def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
@@ -345,13 +374,14 @@ def _renewed_start(fitter, sources, pieces, fit, prior, is_point):
     return start, prior, snr
 
 
-def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
+def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
+                settled=True):
     """
     Fit again without some of the sources, or with more of them.
 
     Parameters
     ----------
-    fitter, segm, progress
+    fitter, segm, progress, settled
         As for `solve`.
     solution : Solution
         What was fitted before.
@@ -383,11 +413,12 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
-    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
-    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
-                    pieces=pieces,
-                    rejected=tuple(lost.astype(int).tolist()), **drawn)
+    again = Solution(
+        sources=sources, is_point=is_point, fit=fit, prior=prior,
+        pieces=pieces, rejected=tuple(lost.astype(int).tolist()),
+        **_drawn(fitter, fit.parameters, fit.flux))
+    return settle(fitter, again) if settled else again
 
 
 def take_back(new, old, keep):
