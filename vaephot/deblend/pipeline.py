@@ -270,8 +270,8 @@ def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     solution : Solution
         Fitted candidates.
     contrast : float
-        Least share of its parent's flux, in the signal-to-noise weighted
-        sum of the bands.
+        Least share of its parent's flux, point sources left out, in the
+        signal-to-noise weighted sum of the bands.
     noise : `numpy.ndarray`, (n, n_bands)
         Noise of a pixel of the sky at each.
     min_snr : float, optional
@@ -285,7 +285,9 @@ def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     fit, parent = solution.fit, solution.sources.parent
     bright = (fit.flux / noise).sum(1)
     positive = np.maximum(bright, 0)
-    share = positive / np.maximum(sum_by_label(parent, positive), 1e-300)
+    # a bright star would leave its parent's galaxies no share at all
+    counted = np.where(solution.is_point, 0, positive)
+    share = positive / np.maximum(sum_by_label(parent, counted), 1e-300)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     keep = (share >= contrast) & (snr >= min_snr)
