@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """A result made of Gaussians, for the tests of results and figures."""
 
+from dataclasses import replace
+
 import astropy.units as u
 import numpy as np
 from astropy.wcs import WCS
@@ -10,7 +12,8 @@ from photutils.segmentation import SegmentationImage
 from vaephot.deblend.assign import assign_pixels, build_segmentation
 from vaephot.deblend.share import share_data
 from vaephot.photometry import Measurements, make_table
-from vaephot.results import DeblendedSource, DeblendResult
+from vaephot.results import DeblendedSource, DeblendResult, FitGroup
+from vaephot.utils._grids import GridMap
 
 SHAPE = (70, 90)
 NOISE = 0.05
@@ -33,12 +36,14 @@ def gaussian(x, y, sigma, ratio, angle, bbox):
         2 * np.pi * sigma ** 2 * ratio)
 
 
-def make_wcs():
+def make_wcs(scale=0.1, centre=(45, 35), angle=0.0):
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
     wcs.wcs.crval = 150.1, 2.2
-    wcs.wcs.crpix = 45, 35
-    wcs.wcs.cdelt = -0.1 / 3600, 0.1 / 3600
+    wcs.wcs.crpix = centre
+    wcs.wcs.cdelt = -scale / 3600, scale / 3600
+    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    wcs.wcs.pc = [[c, -s], [s, c]]
     return wcs
 
 
@@ -75,6 +80,24 @@ def _table(m, bands, unit, wcs, is_2d):
         wcs=wcs, is_2d=is_2d,
         meta={'version': '0.1', 'settings': {'n_pixels': 5, 'finder': None},
               'bands': list(bands)})
+
+
+def make_groups(sources, n_bands, rng):
+    """Covariances: children of parent 4 together, the last source alone."""
+    members = [[s for s in sources if s.parent_label == 4],
+               [s for s in sources if s.parent_label == 9]]
+    groups = []
+    for own in members:
+        size = n_bands + 6
+        root = rng.normal(size=(len(own) * size, 3 * len(own) * size))
+        cov = root @ root.T
+        sigma = np.ones(len(cov)) * 0.1
+        for i, source in enumerate(own):
+            sigma[i * size:i * size + n_bands] = source.flux_err
+        scale = sigma / np.sqrt(np.diag(cov))
+        groups.append(FitGroup(labels=tuple(s.label for s in own),
+                               covariance=cov * scale[:, None] * scale))
+    return groups
 
 
 def make_result(n_bands=3, *, unit=u.uJy, wcs=None, is_2d=False,
@@ -125,7 +148,39 @@ def make_result(n_bands=3, *, unit=u.uJy, wcs=None, is_2d=False,
         segmentation_image=made.segmentation_image,
         sources=[sources[i] for i in order], data=data, bands=bands,
         error=np.full(data.shape, NOISE), mask=mask, unit=unit, wcs=wcs,
-        is_2d=is_2d)
+        is_2d=is_2d, groups=make_groups(sources, n_bands, rng))
+
+
+def make_native_result():
+    """The same with H on pixels three times as large, turned by 20 deg."""
+    wcs = {'VIS': make_wcs(), 'H': make_wcs(0.3, (16, 13), 20)}
+    to_h = GridMap(wcs['VIS'], wcs['H'])
+    first = make_result(2, wcs=wcs['VIS'], unit=None)
+    shape, sources = (28, 34), []
+    frame = np.zeros(shape)
+    for source, flux in zip(first, first.table['flux_Y'], strict=True):
+        x, y = to_h(source.x_centroid, source.y_centroid)
+        box = BoundingBox(max(round(float(x)) - 8, 0),
+                          min(round(float(x)) + 9, shape[1]),
+                          max(round(float(y)) - 8, 0),
+                          min(round(float(y)) + 9, shape[0]))
+        model = float(flux) * gaussian(x, y, 1.2, 1, 0, box)
+        model = model.astype(np.float32)
+        frame[window(box)] += model
+        sources.append(replace(
+            source, bboxes={'VIS': source.bbox, 'H': box},
+            model={'VIS': source.model[0], 'H': model},
+            image={'VIS': source.image[0], 'H': model}))
+    table = first.table.copy()
+    for name in table.colnames:
+        if name.endswith('_Y'):
+            table.rename_column(name, f'{name[:-2]}_H')
+    return DeblendResult(
+        table=table, segmentation_image=first.segmentation_image,
+        sources=sources, data={'VIS': first.data[0], 'H': frame + 0.01},
+        error={'VIS': first.error[0], 'H': np.full(shape, 0.1)},
+        mask={'VIS': first.mask[0], 'H': np.zeros(shape, bool)},
+        bands=('VIS', 'H'), unit=u.uJy, wcs=wcs, groups=first.groups)
 
 
 def _measure(models, data, labels, parent_of, segm, n_bands, rng):

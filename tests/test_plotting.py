@@ -172,3 +172,19 @@ def test_matplotlib_is_loaded_only_to_plot():
             'sys.exit("matplotlib" in sys.modules)')
     assert subprocess.run([sys.executable, '-c', code],
                           check=False).returncode == 0
+
+
+def test_grids_of_their_own_have_a_row_each():
+    native = run_path(str(Path(__file__).with_name('_blends.py')))[
+        'make_native_result']()
+    figure = native.plot(3)
+    shown = panels(figure)
+    assert len(shown) == 2 * (3 + 3)
+    shapes = [ax.images[0].get_array().shape for ax in (shown[0], shown[6])]
+    assert shapes[0][0] > shapes[1][0]
+    assert draw(figure).startswith(b'\x89PNG')
+    with pytest.raises(BandMismatchError, match='grids'):
+        native.plot(3, rgb=True)
+    axes = native.plot_segments(band='H').axes[0]
+    assert axes.get_xlim()[1] == 33.5
+    assert axes.get_title().endswith('band H')

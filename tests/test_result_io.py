@@ -25,6 +25,11 @@ def assert_same(first, second):
     assert type(first) is type(second)
     if first is None:
         return
+    if isinstance(first, dict):
+        assert list(first) == list(second)
+        for band, value in first.items():
+            assert_same(value, second[band])
+        return
     assert getattr(first, 'unit', None) == getattr(second, 'unit', None)
     first, second = (np.asarray(getattr(x, 'value', x))
                      for x in (first, second))
@@ -60,10 +65,14 @@ def assert_same_result(first, second):
         b.parent_to_deblended_labels)
     for parent, children in a.parent_to_deblended_labels.items():
         assert_same(children, b.parent_to_deblended_labels[parent])
+    assert [g.labels for g in first.groups] == [
+        g.labels for g in second.groups]
+    for one, two in zip(first.groups, second.groups, strict=True):
+        assert_same(one.covariance, two.covariance)
     assert len(first) == len(second)
     for one, two in zip(first, second, strict=True):
         for name in ('label', 'parent_label', 'x_centroid', 'y_centroid',
-                     'bbox'):
+                     'bbox', 'bboxes'):
             assert getattr(one, name) == getattr(two, name)
         for name in ('model', 'image', 'flux', 'flux_err', 'covariance'):
             assert_same(getattr(one, name), getattr(two, name))
@@ -89,6 +98,28 @@ def test_round_trip(tmp_path, n_bands, is_2d, unit, wcs):
     else:
         assert again.wcs.to_header() == wcs.to_header()
     assert [item.name for item in tmp_path.iterdir()] == ['result.fits']
+
+
+def test_round_trip_of_grids_of_their_own(tmp_path):
+    result = BLENDS['make_native_result']()
+    result.write(tmp_path / 'result.fits')
+    again = DeblendResult.read(tmp_path / 'result.fits')
+    assert again.on_own_grids
+    assert_same_result(result, again)
+    for band in result.bands:
+        assert again.wcs[band].to_header() == result.wcs[band].to_header()
+
+
+def test_round_trip_without_groups_or_sources(tmp_path):
+    kept = make_result(2)
+    segm = SegmentationImage(np.zeros(kept.data.shape[1:], int))
+    empty = DeblendResult(
+        table=kept.table[:0], segmentation_image=segm, sources=[],
+        data=kept.data, bands=kept.bands)
+    empty.write(tmp_path / 'result.fits')
+    again = DeblendResult.read(tmp_path / 'result.fits')
+    assert len(again) == 0
+    assert again.groups == ()
 
 
 def test_second_generation_is_the_same(tmp_path):

@@ -242,17 +242,53 @@ def _band_noise(result, band):
     return noise_of(_without_masked(result, result.residual_image)[band])
 
 
-def _painters(result, band, rgb, data):
-    """One painter for each row of panels."""
-    if rgb:
-        return [_ColorPainter(result, _channels(result, rgb), data)]
+def _bands(result, band):
+    """Numbers of the bands to show."""
     if band is None:
-        bands = range(len(result.bands))
-    elif isinstance(band, (str, int, np.integer)):
-        bands = [result.band_index(band)]
-    else:
-        bands = [result.band_index(name) for name in band]
-    return [_BandPainter(result, index, data) for index in bands]
+        return range(len(result.bands))
+    if isinstance(band, (str, int, np.integer)):
+        return [result.band_index(band)]
+    return [result.band_index(name) for name in band]
+
+
+class _Scene:
+    """What is seen around some sources, on one pixel grid."""
+
+    def __init__(self, result, family, n_shown):
+        self.family = [result[source.label] for source in family]
+        self.shown = self.family[:n_shown]
+        window = _window(self.family, result.data.shape[-2:])
+        data, residual = (
+            _without_masked(result, frame)[:, *window]
+            for frame in (result.data, result.residual_image))
+        self.frames = (data, _cube(result.model_image)[:, *window], residual,
+                       [_crop(result, source, window)
+                        for source in self.shown])
+        self.extent = (window[1].start - 0.5, window[1].stop - 0.5,
+                       window[0].start - 0.5, window[0].stop - 0.5)
+
+
+def _rows(result, band, rgb, family, n_shown):
+    """Scene and painter of each row of panels."""
+    if result.on_own_grids:
+        if rgb:
+            msg = (f'rgb is {rgb}; bands on pixel grids of their own '
+                   f'({", ".join(result.bands)}) make no colour image.')
+            raise BandMismatchError(msg, bands=result.bands)
+        rows = []
+        for index in _bands(result, band):
+            view = result.band(index)
+            scene = _Scene(view, family, n_shown)
+            painter = _BandPainter(view, 0, scene.frames[0])
+            painter.name = result.bands[index]
+            rows.append((scene, painter))
+        return rows
+    scene = _Scene(result, family, n_shown)
+    if rgb:
+        return [(scene, _ColorPainter(result, _channels(result, rgb),
+                                      scene.frames[0]))]
+    return [(scene, _BandPainter(result, index, scene.frames[0]))
+            for index in _bands(result, band)]
 
 
 def _show(ax, image, extent, style):
@@ -296,9 +332,10 @@ def _colors(n):
     return [COLORS[i % len(COLORS)] for i in range(n)]
 
 
-def _row(axes, painter, frames, extent, shown, colors):
+def _row(axes, painter, scene, colors):
     """Fill one row of panels; return the image of the residual."""
-    data, model, residual, images = frames
+    data, model, residual, images = scene.frames
+    extent, shown = scene.extent, scene.shown
     for ax, cube, title in ((axes[0], data, 'data'),
                             (axes[1], model, 'model')):
         _show(ax, painter.image(cube), extent, painter.style)
@@ -306,14 +343,15 @@ def _row(axes, painter, frames, extent, shown, colors):
     _show(axes[2], painter.residual(residual), extent,
           painter.residual_style)
     axes[2].set_title(painter.residual_title)
-    for ax, source, image, color in zip(axes[3:], shown, images, colors,
-                                        strict=True):
+    for ax, source, image, color in zip(axes[3:], shown, images,
+                                        colors[:len(shown)], strict=True):
         _show(ax, painter.image(image), extent, painter.style)
         _mark(ax, [source], [color], extent)
         ax.set_title(_title(source, painter), fontsize='medium')
         for spine in ax.spines.values():
             spine.set(color=color, linewidth=2)
     axes[0].set_ylabel(painter.name)
+    _mark(axes[0], scene.family, colors, extent)
     return axes[2].images[0]
 
 
@@ -340,29 +378,18 @@ def plot_source(result, label, *, band=None, rgb=False, max_children=8):
     """
     family = _siblings(result, label)
     plt = import_optional('matplotlib.figure', 'DeblendResult.plot')
-    shown, colors = family[:max(1, max_children)], _colors(len(family))
-    window = _window(family, result.data.shape[-2:])
-    model = _cube(result.model_image)[:, *window]
-    data, residual = (
-        _without_masked(result, frame)[:, *window]
-        for frame in (result.data, result.residual_image))
-    images = [_crop(result, source, window) for source in shown]
-    extent = (window[1].start - 0.5, window[1].stop - 0.5,
-              window[0].start - 0.5, window[0].stop - 0.5)
-    painters = _painters(result, band, rgb, data)
-    n_columns = 3 + len(shown)
-    aspect = data.shape[1] / data.shape[2]
+    n_shown = min(max(1, max_children), len(family))
+    rows = _rows(result, band, rgb, family, n_shown)
+    ny, nx = rows[0][0].frames[0].shape[1:]
     figure = plt.Figure(
-        figsize=(PANEL_INCHES * n_columns + 0.6,
-                 (PANEL_INCHES * aspect + 0.35) * len(painters) + 0.5),
+        figsize=(PANEL_INCHES * (3 + n_shown) + 0.6,
+                 (PANEL_INCHES * ny / nx + 0.35) * len(rows) + 0.5),
         layout='constrained')
-    axes = figure.subplots(len(painters), n_columns, squeeze=False)
-    for row, painter in zip(axes, painters, strict=True):
-        drawn = _row(row, painter, (data, model, residual, images), extent,
-                     shown, colors[:len(shown)])
-        _mark(row[0], family, colors, extent)
+    axes = figure.subplots(len(rows), 3 + n_shown, squeeze=False)
+    for row, (scene, painter) in zip(axes, rows, strict=True):
+        drawn = _row(row, painter, scene, _colors(len(family)))
         figure.colorbar(drawn, ax=row[2], shrink=0.8, pad=0.02)
-    more = len(family) - len(shown)
+    more = len(family) - n_shown
     unit = '' if result.unit is None else f', fluxes in {result.unit}'
     figure.suptitle(
         f'parent {result[label].parent_label}: {len(family)} '
@@ -405,6 +432,9 @@ def plot_segments(result, *, band=None, ax=None):
     `matplotlib.figure.Figure`
     """
     index = result.band_index(band)
+    name = '' if result.is_2d else f', band {result.bands[index]}'
+    if result.on_own_grids:
+        result, index = result.band(index), 0
     data = _without_masked(result, result.data)
     if ax is None:
         plt = import_optional('matplotlib.figure',
@@ -430,6 +460,5 @@ def plot_segments(result, *, band=None, ax=None):
     ax.set(xlabel='x [pixels]', ylabel='y [pixels]',
            xlim=(-0.5, data.shape[2] - 0.5),
            ylim=(-0.5, data.shape[1] - 0.5))
-    name = '' if result.is_2d else f', band {result.bands[index]}'
     ax.set_title(f'{len(result)} sources{name}')
     return ax.figure

@@ -4,9 +4,11 @@ Results as FITS files.
 
 Images are extensions of their own. Models, images, parameters and
 covariances of the sources are laid end to end in one extension each, in
-the order of SOURCES, because thousands of small extensions are slow. The
-table is there twice: as a binary table for any FITS reader, and as ECSV
-text, which keeps every unit, the sky positions and the meta data.
+the order of SOURCES, because thousands of small extensions are slow; so
+are the matrices of GROUPS. The table is there twice: as a binary table for
+any FITS reader, and as ECSV text, which keeps every unit, the sky
+positions and the meta data. Bands on grids of their own have their images
+in DATA_0, DATA_1, ..., and the boxes of the sources in BOXES.
 """
 
 import json
@@ -22,14 +24,17 @@ from astropy.wcs import WCS, FITSFixedWarning
 from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage
 
+from vaephot._covariance import FitGroup
 from vaephot.exceptions import VaephotError, VaephotWarning
 from vaephot.utils._atomic import atomic_write, check_output
+from vaephot.utils._frames import each, is_mapping
 
 __all__ = ['ResultFileError', 'read_result', 'write_result']
 
 FORMAT_KEY = 'VAERESLT'
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FRAMES = ('data', 'model_image', 'error')
+BOX_EDGES = ('ixmin', 'ixmax', 'iymin', 'iymax')
 
 
 class ResultFileError(VaephotError, ValueError):
@@ -59,6 +64,8 @@ def _primary(result):
     header = hdu.header
     header[FORMAT_KEY] = (FORMAT_VERSION, 'version of this file format')
     header['IS2D'] = (result.is_2d, 'whether the data were one 2D image')
+    header['OWNGRIDS'] = (result.on_own_grids,
+                          'whether each band has a grid of its own')
     header['NBANDS'] = len(result.bands)
     for i, band in enumerate(result.bands):
         header[f'BAND{i}'] = band
@@ -134,7 +141,7 @@ def _sources_hdu(sources, n_bands):
         'label': [s.label for s in sources],
         'parent_label': [s.parent_label for s in sources],
         **{name: [getattr(s.bbox, name) for s in sources]
-           for name in ('ixmin', 'ixmax', 'iymin', 'iymax')}}
+           for name in BOX_EDGES}}
     columns = {name: np.array(values, int)
                for name, values in columns.items()}
     columns |= {name: np.array([getattr(s, name) for s in sources], float)
@@ -164,23 +171,76 @@ def _children_hdu(segm):
     return hdu
 
 
+def _frame_hdus(result):
+    """Images of the whole frame."""
+    hdus = []
+    for name in (*FRAMES, 'mask'):
+        frame = getattr(result, name)
+        if frame is None:
+            continue
+        frames = ({f'{name}_{i}': frame[band] for i, band
+                   in enumerate(result.bands)}
+                  if is_mapping(frame) else {name: frame})
+        for key, image in frames.items():
+            image = _plain(image)
+            if name == 'mask':
+                image = image.astype(np.uint8)
+            hdus.append(fits.ImageHDU(image, name=key.upper()))
+    return hdus
+
+
+def _boxes_hdu(sources, bands):
+    """Boxes of the sources in all bands, (n, n_bands, 4)."""
+    boxes = [[getattr(source.bboxes[band], edge) for edge in BOX_EDGES]
+             for source in sources for band in bands]
+    return fits.ImageHDU(np.array(boxes, np.int32).reshape(
+        len(sources), len(bands), 4), name='BOXES')
+
+
+def _group_hdus(groups):
+    """Labels and matrices of the sources fitted together."""
+    number = np.repeat(np.arange(len(groups)),
+                       [len(group.labels) for group in groups])
+    hdu = fits.table_to_hdu(Table({
+        'group': number.astype(int),
+        'label': np.array([label for group in groups
+                           for label in group.labels], int),
+        'n': np.array([len(groups[i].covariance) for i in number], int)}))
+    hdu.name = 'GROUPS'
+    return [hdu, fits.ImageHDU(_flat([g.covariance for g in groups]),
+                               name='GROUP_COVARIANCES')]
+
+
+def _images_of(result, name):
+    """Images of the sources, one after the other."""
+    images = [getattr(source, name) for source in result]
+    if result.on_own_grids:
+        return [image[band] for image in images for band in result.bands]
+    return images
+
+
 def _to_hdus(result):
     """All extensions of a result."""
     segm = result.segmentation_image
-    hdus = [_primary(result)]
-    hdus += [fits.ImageHDU(_plain(getattr(result, name)), name=name.upper())
-             for name in FRAMES if getattr(result, name) is not None]
-    if result.mask is not None:
-        hdus.append(fits.ImageHDU(result.mask.astype(np.uint8), name='MASK'))
-    hdus += [
-        fits.ImageHDU(segm.data, _wcs_header(result.wcs),
-                      name='SEGMENTATION'),
+    first = (result.wcs[result.bands[0]] if is_mapping(result.wcs)
+             else result.wcs)
+    hdus = [
+        _primary(result), *_frame_hdus(result),
+        fits.ImageHDU(segm.data, _wcs_header(first), name='SEGMENTATION'),
         _children_hdu(segm), _plain_table(result.table),
         _text_hdu(result.table),
-        _sources_hdu(result.sources, len(result.bands))]
+        _sources_hdu(result.sources, len(result.bands)),
+        *_group_hdus(result.groups)]
+    if result.on_own_grids:
+        hdus.append(_boxes_hdu(result.sources, result.bands))
+        for hdu in hdus:
+            name, _, index = hdu.name.rpartition('_')
+            if name == 'DATA' and result.wcs is not None:
+                hdu.header.update(_wcs_header(
+                    result.wcs[result.bands[int(index)]]) or {})
     flat = {
-        'MODELS': [s.model for s in result], 'IMAGES': [s.image for s in
-                                                        result],
+        'MODELS': _images_of(result, 'model'),
+        'IMAGES': _images_of(result, 'image'),
         'PARAMETERS': [np.asarray(value, float) for s in result
                        for value in s.parameters.values()],
         'COVARIANCES': [s.covariance for s in result]}
@@ -263,25 +323,52 @@ def _read_parameters(schema, reader):
             for name, shape in json.loads(schema)}
 
 
-def _read_sources(hdus, source_class, bands):
+class _Shapes:
+    """Takes the images of sources from flat arrays."""
+
+    def __init__(self, hdus, bands, is_2d):
+        self.bands, self.is_2d = bands, is_2d
+        self.boxes = None
+        if hdus[0].header['OWNGRIDS']:
+            self.boxes = hdus['BOXES'].data
+            if self.boxes is None:  # no source
+                self.boxes = np.zeros((0, len(bands), 4), int)
+
+    def bboxes(self, row):
+        """Boxes of a source by band, or None."""
+        if self.boxes is None:
+            return None
+        return {band: BoundingBox(*edges.tolist()) for band, edges
+                in zip(self.bands, self.boxes[row], strict=True)}
+
+    def take(self, reader, box, bboxes):
+        """Next image, or one for each band."""
+        if bboxes is not None:
+            return {band: reader.take(own.shape)
+                    for band, own in bboxes.items()}
+        return reader.take(box.shape if self.is_2d
+                           else (len(self.bands), *box.shape))
+
+
+def _read_sources(hdus, source_class, shapes):
     """Rebuild all sources, without units."""
     readers = {name: _Reader(_image(hdus, f'SOURCE_{name}'))
                for name in ('MODELS', 'IMAGES', 'PARAMETERS',
                             'COVARIANCES')}
     sources = []
-    for row in hdus['SOURCES'].data:
-        box = BoundingBox(*(int(row[name]) for name in (
-            'ixmin', 'ixmax', 'iymin', 'iymax')))
-        shape = box.shape if bands is None else (bands, *box.shape)
+    for number, row in enumerate(hdus['SOURCES'].data):
+        box = BoundingBox(*(int(row[name]) for name in BOX_EDGES))
+        bboxes = shapes.bboxes(number)
         size = int(row['n_covariance'])
         values = {name: _native(np.atleast_1d(row[name]))
                   for name in ('flux', 'flux_err')}
-        if bands is None:
+        if shapes.is_2d:
             values = {name: value[0] for name, value in values.items()}
         sources.append(source_class(
             label=int(row['label']), parent_label=int(row['parent_label']),
-            bbox=box, model=readers['MODELS'].take(shape),
-            image=readers['IMAGES'].take(shape),
+            bbox=box, bboxes=bboxes,
+            model=shapes.take(readers['MODELS'], box, bboxes),
+            image=shapes.take(readers['IMAGES'], box, bboxes),
             x_centroid=float(row['x_centroid']),
             y_centroid=float(row['y_centroid']), **values,
             parameters=_read_parameters(row['schema'],
@@ -289,6 +376,36 @@ def _read_sources(hdus, source_class, bands):
             covariance=None if size < 0
             else readers['COVARIANCES'].take((size, size))))
     return sources
+
+
+def _read_groups(hdus):
+    """Covariances of the sources fitted together."""
+    rows, reader = hdus['GROUPS'].data, _Reader(
+        _image(hdus, 'GROUP_COVARIANCES'))
+    number = np.asarray(rows['group'])
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    sizes = np.asarray(rows['n'])[starts].tolist()
+    labels = np.split(np.asarray(rows['label']), starts[1:])
+    return [FitGroup(labels=tuple(own.tolist()),
+                     covariance=reader.take((size, size)))
+            for own, size in zip(labels, sizes, strict=False)]
+
+
+def _read_frame(hdus, name, bands):
+    """Image of the whole frame, or one for each band."""
+    if hdus[0].header['OWNGRIDS'] and f'{name}_0'.upper() in hdus:
+        return {band: _image(hdus, f'{name}_{i}'.upper())
+                for i, band in enumerate(bands)}
+    return _image(hdus, name.upper())
+
+
+def _read_coordinates(hdus, bands):
+    """WCS of the frame, or of each band."""
+    first = _read_wcs(hdus['SEGMENTATION'].header)
+    if not hdus[0].header['OWNGRIDS'] or first is None:
+        return first
+    return {band: _read_wcs(hdus[f'DATA_{i}'].header) if i else first
+            for i, band in enumerate(bands)}
 
 
 def read_result(path, source_class):
@@ -323,15 +440,17 @@ def read_result(path, source_class):
         is_2d = bool(header['IS2D'])
         bands = tuple(header[f'BAND{i}'] for i in range(header['NBANDS']))
         unit = header.get('FLUXUNIT')
-        mask = _image(hdus, 'MASK')
+        mask = _read_frame(hdus, 'mask', bands)
         text = bytes(_image(hdus, 'TABLE_ECSV'))
         return {
-            **{name: _image(hdus, name.upper()) for name in FRAMES},
-            'mask': None if mask is None else mask.astype(bool),
+            **{name: _read_frame(hdus, name, bands) for name in FRAMES},
+            'mask': None if mask is None else each(
+                lambda image: image.astype(bool), mask),
             'table': QTable.read(BytesIO(text), format='ascii.ecsv'),
             'segmentation_image': _read_segmentation(hdus),
             'sources': _read_sources(hdus, source_class,
-                                     None if is_2d else len(bands)),
+                                     _Shapes(hdus, bands, is_2d)),
+            'groups': _read_groups(hdus),
             'bands': bands, 'is_2d': is_2d,
             'unit': None if unit is None else u.Unit(unit),
-            'wcs': _read_wcs(hdus['SEGMENTATION'].header)}
+            'wcs': _read_coordinates(hdus, bands)}

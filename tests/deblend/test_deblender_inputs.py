@@ -26,7 +26,6 @@ from vaephot.deblend.deblender import VAEDeblender
 from vaephot.exceptions import (
     BandMismatchError,
     DeblendWarning,
-    NotYetError,
     PSFError,
     ShapeMismatchError,
     UnitMismatchError,
@@ -353,8 +352,8 @@ BAD_CALLS = {
               r'data have 1 bands but bands names 2 \(g, r\)'),
     'same names': ({'data': CUBE, 'bands': ['g', 'r', 'g']},
                    BandMismatchError, 'each only once'),
-    'grids': ({'data': {'g': CUBE[0], 'r': CUBE[0, :9]}}, NotYetError,
-              "band 'r' has shape"),
+    'grids': ({'data': {'g': CUBE[0], 'r': CUBE[0, :9]}},
+              ShapeMismatchError, "band 'r' has shape .* and no WCS"),
     'small segmentation': (
         {'segmentation_image': np.ones((50, 70), int)}, ShapeMismatchError,
         r'segmentation_image has shape \(50, 70\) but the data have '

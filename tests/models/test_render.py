@@ -8,6 +8,7 @@ from scipy.special import erf
 
 from vaephot.models.decoder import Mixture
 from vaephot.models.render import (
+    BandRenderer,
     Renderer,
     Transfer,
     make_transfer,
@@ -100,7 +101,7 @@ def test_undersampled_psf_is_exact_at_any_shift(size, x, y):
                  - erf((grid - 0.5) / optics / math.sqrt(2)))
     psf = row[:, None] * row
     renderer = _renderer(21, [psf / psf.sum()], factor)
-    assert renderer.reach > 1
+    assert renderer.bands[0].transfer.oversampling > 1
     image = renderer.templates(
         _mixture([1.0], [size ** 2 * np.eye(2)]), _xy(x, y))[0, 0]
     expected = _pixel_gaussian(math.hypot(optics, size), x, y, 21)
@@ -178,12 +179,12 @@ def two_bands(gaussian_psf):
 
 def test_bands_of_different_reach_are_each_as_if_alone(decoder, two_bands):
     renderer = two_bands(20, 1)
-    assert renderer.transfers[0].oversampling < renderer.reach
+    assert len({b.transfer.oversampling for b in renderer.bands}) == 2
     sources = _sources(decoder, 3, 20)
     mixture = decoder.from_parameters(sources)
     images = renderer.templates(mixture, sources[:, :2])
-    for band, transfer in enumerate(renderer.transfers):
-        alone = Renderer(20, [transfer]).templates(mixture, sources[:, :2])
+    for band, part in enumerate(renderer.bands):
+        alone = Renderer(20, [part.transfer]).templates(mixture, sources[:, :2])
         torch.testing.assert_close(images[:, band], alone[:, 0], rtol=0,
                                    atol=1e-7)
 
@@ -233,17 +234,53 @@ def test_batches_equal_one_source_at_a_time(decoder, two_bands, n_groups,
             rtol=0, atol=1e-12)
 
 
-def test_subset_of_shared_psfs_is_the_renderer_itself(two_bands):
+def test_subset_of_shared_psfs_shares_the_bands(two_bands):
     renderer = two_bands(20, 1)
-    assert renderer.subset(torch.tensor([0, 0])) is renderer
+    assert renderer.subset(torch.tensor([0, 0])).bands == renderer.bands
 
 
-def test_subset_keeps_the_order_of_the_groups(two_bands):
+def test_subset_keeps_the_order_of_the_groups(decoder, two_bands):
     renderer = two_bands(20, 3)
+    sources = _sources(decoder, 3, 20)
+    mixture = decoder.from_parameters(sources)
+    images = renderer.templates(mixture, sources[:, :2], 3)
     rows = torch.tensor([2, 0])
-    for own, all_ in zip(renderer.subset(rows).transfers, renderer.transfers,
-                         strict=True):
-        assert torch.equal(own.values, all_.values[rows])
+    some = renderer.subset(rows).templates(
+        Mixture(*[m[rows] for m in mixture]), sources[rows, :2], 2)
+    torch.testing.assert_close(some, images[rows], rtol=0, atol=1e-12)
+
+
+def test_a_map_of_the_grid_is_a_map_of_the_image(decoder, gaussian_psf):
+    # pixels three times as large, turned by a quarter, and mirrored
+    sources = _sources(decoder, 3, 20)
+    mixture = decoder.from_parameters(sources)
+    band = Renderer(20, [make_transfer([gaussian_psf(2.0)], 1, 40)],
+                    40).bands[0]
+    turn = torch.tensor([[[0.0, 1.0], [-1.0, 0.0]]], dtype=torch.float64)
+    shift = torch.tensor([[0.0, 19.0]], dtype=torch.float64)
+    turned = BandRenderer(20, band.transfer, 40, affine=(turn, shift))
+    expected = band.templates(mixture, sources[:, :2]).rot90(1, (1, 2))
+    found = turned.templates(mixture, sources[:, :2])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_gradients_through_a_map_agree_with_differences(decoder,
+                                                        gaussian_psf):
+    matrix = torch.tensor([[[0.4, 0.1], [-0.05, 0.3]]], dtype=torch.float64)
+    offset = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
+    transfer = make_transfer([gaussian_psf(1.2)], 1, 24)
+    band = BandRenderer(16, transfer, 24, affine=(matrix, offset))
+    sources = _sources(decoder, 3, 20)
+    found = band.gradients(*decoder.jacobian(sources), sources[:, :2])
+
+    def draw(values):
+        return band.templates(decoder.from_parameters(values), values[:, :2])
+    for i in range(sources.shape[1]):
+        step = torch.zeros_like(sources)
+        step[:, i] = 1e-5
+        slope = (draw(sources + step) - draw(sources - step)) / 2e-5
+        torch.testing.assert_close(found[:, 1 + i], slope, rtol=1e-5,
+                                   atol=1e-8)
 
 
 def test_single_precision_is_close_to_double(decoder, gaussian_psf):

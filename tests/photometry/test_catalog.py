@@ -54,7 +54,19 @@ def test_columns_that_need_something_are_left_out():
     table = make_table(measure(), bands=['r'], is_2d=True)
     assert table.colnames == [
         name for name in COLUMNS if name not in
-        ('sky_centroid', 'p_source', 'p_point', 'mag', 'mag_err')]
+        ('sky_centroid', 'mag', 'mag_err')]
+    assert 'zeropoint' not in table.meta
+
+
+def test_unknown_probabilities_are_nan():
+    table = make_table(measure(), bands=['r'], is_2d=True)
+    assert np.isnan(table['p_source']).all()
+    assert np.isnan(table['p_point']).all()
+
+
+def test_meta_hold_the_zeropoints():
+    table = make_table(measure(2), bands=['VIS', 'H'], zeropoint=25)
+    assert table.meta['zeropoint'] == {'VIS': 25.0, 'H': 25.0}
 
 
 def test_several_bands_have_suffixes():
@@ -123,7 +135,7 @@ def test_no_sources(wcs):
     assert len(table) == 0
     assert table['flux_a'].unit == u.nJy
     assert len(table['sky_centroid']) == 0
-    assert table.meta == {'version': '1'}
+    assert table.meta == {'version': '1', 'zeropoint': {'a': 1, 'b': 1}}
 
 
 def test_rotated_pixels_and_units_of_the_wcs(wcs):

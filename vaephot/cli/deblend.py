@@ -248,7 +248,7 @@ def _write_outputs(args, result):
         (args.output, lambda path: write_catalog(result.table, path)),
         (args.models, lambda path: result.write(path, overwrite=True)),
         (args.segmentation_out, lambda path: _write_segmentation(
-            result, getattr(result, 'wcs', None), path)),
+            result, result.band().wcs, path)),
         (args.plot, lambda path: _write_plot(result, path)))
     with ExitStack() as stack:
         for name, write in writers:

@@ -2,19 +2,22 @@
 """From fitted sources to labels, shares of the data, table and result."""
 
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from vaephot import __version__
+from vaephot._covariance import build_groups
 from vaephot.deblend.assign import assign_pixels, build_segmentation
 from vaephot.deblend.labels import sum_by_label, values_of_labels
-from vaephot.deblend.measure import (
-    blendedness,
-    describe,
-    goodness,
-    shapes_of,
-    unseen,
+from vaephot.deblend.measure import describe, shapes_of
+from vaephot.deblend.native import (
+    blendedness_of,
+    goodness_of,
+    layer_views,
+    share_of,
+    unseen_in,
 )
 from vaephot.deblend.share import pad_to_bbox, required_bboxes, share_data
 from vaephot.exceptions import DeblendWarning
@@ -118,11 +121,11 @@ def _warn(conditions, labels):
                 stacklevel=4)
 
 
-def _measurements(observation, solution, fitter, quality, labels, areas,
+def _measurements(views, solution, fitter, quality, labels, areas,
                   conditions):
     """Numbers of the table, in the order of the sources."""
     fit, parent = solution.fit, solution.sources.parent
-    n_bands = len(observation.bands)
+    n_bands = fit.flux.shape[1]
     errors = np.sqrt(np.maximum(np.diagonal(
         fit.covariance, axis1=1, axis2=2), 0))
     shapes = shapes_of(fit.parameters, fitter.decoder)
@@ -135,7 +138,7 @@ def _measurements(observation, solution, fitter, quality, labels, areas,
         half_light_radius=shapes.half_light_radius,
         axis_ratio=shapes.axis_ratio, orientation=shapes.orientation,
         flux=fit.flux, flux_err=fit.flux_err,
-        blendedness=blendedness(solution),
+        blendedness=blendedness_of(views),
         reduced_chi2=quality.reduced_chi2,
         p_source=solution.p_source,
         flags=_pack_flags(conditions, len(labels)))
@@ -151,28 +154,56 @@ def _parameters(row):
             'latent': row[5:].copy()}
 
 
-def _sources(observation, segm, solution, labels):
-    """Deblended sources with their models and shares of the data."""
+def _shares(view):
+    """Boxes, models and shares of the data on one pixel grid."""
+    solution, observation = view.solution, view.observation
     parent = solution.sources.parent
     xy = solution.fit.parameters[:, :2]
-    boxes = required_bboxes(solution.boxes, segm.data, parent, xy)
+    boxes = required_bboxes(solution.boxes, view.segm.data, parent, xy)
     models = [pad_to_bbox(model, old, new) for model, old, new
               in zip(solution.models, solution.boxes, boxes, strict=True)]
     images = share_data(observation.data, observation.mask,
-                        list(zip(boxes, models, strict=True)), segm.data,
-                        parent, centroids=xy)
-    fit, n_bands = solution.fit, len(observation.bands)
+                        list(zip(boxes, models, strict=True)),
+                        view.segm.data, parent, centroids=xy)
+    return boxes, models, images
+
+
+def _images(views, observation):
+    """Boxes, model and share of the data of each source, by keyword."""
+    shares = [_shares(view) for view in views]
+    if len(views) == 1:
+        def shaped(array):
+            return array[0] if observation.is_2d else array
+        return [{'bbox': box, 'model': shaped(model), 'image': shaped(image)}
+                for box, model, image in zip(*shares[0], strict=True)]
+    out = []
+    for columns in zip(*[zip(*share, strict=True) for share in shares],
+                       strict=True):
+        boxes, models, images = zip(*columns, strict=True)
+        out.append({
+            'bbox': boxes[0], 'model': observation.by_band(models),
+            'image': observation.by_band(images),
+            'bboxes': observation.by_band([
+                [box] * len(model) for box, model
+                in zip(boxes, models, strict=True)])})
+    return out
+
+
+def _sources(observation, views, solution, labels):
+    """Deblended sources with their models and shares of the data."""
+    parent = solution.sources.parent
+    fit, n_bands = solution.fit, solution.fit.flux.shape[1]
+    xy = fit.parameters[:, :2]
 
     def shaped(array):
         return array[0] if observation.is_2d else array
     return [DeblendedSource(
-        label=int(labels[k]), parent_label=int(parent[k]), bbox=boxes[k],
-        model=shaped(models[k]), image=shaped(images[k]),
+        label=int(labels[k]), parent_label=int(parent[k]), **images,
         x_centroid=float(xy[k, 0]), y_centroid=float(xy[k, 1]),
         flux=shaped(fit.flux[k]), flux_err=shaped(fit.flux_err[k]),
         parameters=_parameters(fit.parameters[k]),
         covariance=fit.covariance[k][n_bands:, n_bands:])
-        for k in range(len(parent))]
+        for k, images in enumerate(_images(views, observation))]
 
 
 def _record_of_call(deblender, record):
@@ -185,21 +216,47 @@ def _record_of_call(deblender, record):
             'date': datetime.now(UTC).isoformat(timespec='seconds')}
 
 
-def _conditions(observation, segm, chosen, fitter, solution, quality,
-                areas):
+def _with_share(solution, share):
+    """Add to the fluxes what the models leave over."""
+    fit = solution.fit
+    n_bands = fit.flux.shape[1]
+    covariance = fit.covariance.copy()
+    band = np.arange(n_bands)
+    covariance[:, band, band] += share.variance
+    return replace(solution, fit=replace(
+        fit, flux=fit.flux + share.flux, covariance=covariance,
+        flux_err=np.sqrt(fit.flux_err ** 2 + share.variance)))
+
+
+def _conditions(views, chosen, fitter, solution, quality, areas):
     """Blank fluxes that nothing was seen of, and collect the flags."""
     fit, parent = solution.fit, solution.sources.parent
     radius = np.exp(fit.parameters[:, 2]) + fitter.fwhm.min()
-    dark = unseen(solution, observation, segm, radius)
+    dark = unseen_in(views, radius)
     for values in (fit.flux, fit.flux_err):
         values[dark] = np.nan
-    conditions = describe(solution, observation, radius, quality)
+    conditions = describe(solution, views[0].observation, radius, quality)
     conditions['no_pixels'] = (areas == 0) & (parent > 0)
     conditions['forced'] = parent == 0
     conditions['not_deblended'] = (
         np.zeros(len(parent), bool) if chosen.labels is None
         else ~np.isin(parent, chosen.labels))
     return conditions
+
+
+def _frames(views, observation):
+    """Images of the whole frame, by keyword."""
+    stacks = {
+        'data': [view.observation.data for view in views],
+        'model_image': [view.solution.model_image for view in views],
+        'mask': [view.observation.mask for view in views],
+        'error': [np.sqrt(view.observation.variance) for view in views],
+        'wcs': [[view.observation.wcs] * len(view.rows) for view in views]}
+    if len(views) == 1:
+        return {name: stack[0][0] if name == 'wcs' else stack[0]
+                for name, stack in stacks.items()}
+    return {name: observation.by_band(stack)
+            for name, stack in stacks.items()}
 
 
 def assemble_result(deblender, observation, segm, chosen, fitter, solution,
@@ -229,24 +286,25 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     `~vaephot.results.DeblendResult`
     """
     sky_rms = fitter.sky_rms(solution.fit.parameters[:, :2])
+    sky_rms = sky_rms[:, fitter.image_bands]
+    views = layer_views(fitter, solution, segm)
     children, labels = assign_labels(deblender, segm, solution, sky_rms)
     areas = _areas(children, labels)
-    quality = goodness(solution, observation)
-    conditions = _conditions(observation, segm, chosen, fitter, solution,
-                             quality, areas)
-    sources = _sources(observation, segm, solution, labels)
-    measured = _measurements(observation, solution, fitter, quality, labels,
-                             areas, conditions)
+    quality = goodness_of(views)
+    if fitter.settings.max_steps:
+        solution = _with_share(solution, share_of(views))
+    conditions = _conditions(views, chosen, fitter, solution, quality, areas)
+    sources = _sources(observation, views, solution, labels)
+    measured = _measurements(views, solution, fitter, quality, labels, areas,
+                             conditions)
     _warn(conditions, labels)
     order = np.arange(len(labels)) if chosen.given else np.argsort(labels)
     table = make_table(
         measured, bands=observation.bands, unit=observation.unit,
-        zeropoint=observation.zeropoint, wcs=observation.wcs,
+        zeropoint=observation.zeropoint, wcs=observation.reference.wcs,
         is_2d=observation.is_2d, meta=_record_of_call(deblender, record))
     return DeblendResult(
         table=table[order], segmentation_image=children,
-        sources=[sources[i] for i in order], data=observation.data,
-        model_image=solution.model_image, mask=observation.mask,
-        error=np.sqrt(observation.variance),
-        bands=observation.bands, unit=observation.unit, wcs=observation.wcs,
-        is_2d=observation.is_2d)
+        sources=[sources[i] for i in order], **_frames(views, observation),
+        bands=observation.bands, unit=observation.unit,
+        is_2d=observation.is_2d, groups=build_groups(solution.fit, labels))

@@ -7,13 +7,13 @@ from tqdm.auto import tqdm
 
 from vaephot.deblend.assemble import assemble_result, assign_labels
 from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import decide
+from vaephot.deblend.decisions import decide, reference_fitter
 from vaephot.deblend.detect import detect
 from vaephot.deblend.inputs import prepare_observation
+from vaephot.deblend.native import make_fitter
 from vaephot.deblend.peaks import validate_labels, validate_settings
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.refine import FitSettings
-from vaephot.deblend.scene import SceneFitter
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
 from vaephot.utils._device import resolve_device
@@ -185,11 +185,12 @@ class VAEDeblender:
         observation = prepare_observation(
             data, error=error, gain=gain, noise_correlation=noise_correlation,
             mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint)
-        segm = self._parents(observation, segmentation_image)
+        first = observation.reference
+        segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
         fitter = self._fitter(observation)
-        chosen = choose_sources(self, observation, segm, positions, labels,
-                                fitter=fitter)
+        chosen = choose_sources(self, first, segm, positions, labels,
+                                fitter=reference_fitter(fitter))
         solution = self._solve(fitter, segm, chosen)
         return assemble_result(self, observation, segm, chosen, fitter,
                                solution, record=self._record)
@@ -211,14 +212,16 @@ class VAEDeblender:
         """
         observation = prepare_observation(data, error=error, mask=mask,
                                           psf=psf)
-        segm = self._parents(observation, segmentation_image)
+        first = observation.reference
+        segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
         fitter = self._fitter(observation)
-        chosen = choose_sources(self, observation, segm, None, labels,
-                                fitter=fitter)
+        chosen = choose_sources(self, first, segm, None, labels,
+                                fitter=reference_fitter(fitter))
         solution = self._solve(fitter, segm, chosen)
         xy = solution.fit.parameters[:, :2]
-        return assign_labels(self, segm, solution, fitter.sky_rms(xy))[0]
+        noise = fitter.sky_rms(xy)[:, fitter.image_bands]
+        return assign_labels(self, segm, solution, noise)[0]
 
     def _parents(self, observation, segmentation_image):
         """Segmentation of the parents, detected if none is given."""
@@ -247,7 +250,7 @@ class VAEDeblender:
         """Fitter of the sources of an observation."""
         steps = {} if self.refine else {'max_steps': 0}
         settings = FitSettings(background=self.local_background, **steps)
-        return SceneFitter(observation, self._vae, self._decoder, settings,
+        return make_fitter(observation, self._vae, self._decoder, settings,
                            device=self.device, batch_size=self.batch_size)
 
     def _solve(self, fitter, segm, chosen):

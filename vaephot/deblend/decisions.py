@@ -12,6 +12,7 @@ from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.labels import sum_by_label
+from vaephot.deblend.native import NativeFitter
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
@@ -21,7 +22,8 @@ from vaephot.deblend.pipeline import (
 )
 from vaephot.deblend.residual import find_left_over
 
-__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'source_probability']
+__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'reference_fitter',
+           'source_probability']
 
 # of the logistic models of `source_probability`: sources alone in their
 # parent, children that were there from the start, children that were left
@@ -91,6 +93,24 @@ def source_probability(evidence):
     return _logistic(total)
 
 
+def reference_fitter(fitter):
+    """
+    Fitter of the bands whose pixels are searched.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Of bands on one pixel grid or on several.
+
+    Returns
+    -------
+    `~vaephot.deblend.scene.SceneFitter`
+        Of one grid.
+    """
+    return (fitter.fitters[0] if isinstance(fitter, NativeFitter)
+            else fitter)
+
+
 def _brightness(solution, fitter):
     """Flux of each source over the noise, summed over the bands."""
     noise = fitter.sky_rms(solution.fit.parameters[:, :2])
@@ -117,7 +137,8 @@ def _add_left_over(fitter, segm, solution, gain, labels, per_parent=1):
         Parents that got some: the ones to look at again.
     """
     xy = solution.fit.parameters[:, :2]
-    found = find_left_over(fitter, segm, solution.model_image, xy, labels,
+    found = find_left_over(reference_fitter(fitter), segm,
+                           solution.model_image, xy, labels,
                            per_parent=per_parent)
     if not len(found):
         return solution, gain, found.parent
@@ -275,8 +296,13 @@ def decide(fitter, segm, solution, chosen, deblender):
         With the probabilities ``p_source``, and at least one source of
         each parent that had any.
     """
+    first, bands = reference_fitter(fitter), fitter.image_bands
+
     def probability(current, gain=None):
-        return source_probability(measure_evidence(fitter, current, gain))
+        fit = current.fit
+        seen = replace(current, fit=replace(
+            fit, flux=fit.flux[:, bands], flux_err=fit.flux_err[:, bands]))
+        return source_probability(measure_evidence(first, seen, gain))
 
     if chosen.given:
         return replace(solution, p_source=probability(solution))

@@ -7,29 +7,12 @@ the fluxes ``a`` of a band solve ``sum_l (T_k w T_l) a_l = T_k w d``. There
 is no prior on them, so nothing shrinks; they may be negative.
 """
 
-from typing import NamedTuple
-
 import torch
 
-__all__ = ['LinearSystem', 'background_columns', 'linear_system',
-           'solve_fluxes']
+__all__ = ['background_columns', 'solve_fluxes']
 
 # added to the diagonal, relative to it: coincident templates share the light
 RIDGE = 1e-9
-
-
-class LinearSystem(NamedTuple):
-    """
-    Products of columns with each other and with the data.
-
-    ``matrix`` ``(n_groups, n_bands, n, n)``, ``vector``
-    ``(n_groups, n_bands, n)``, ``total`` ``(n_groups, n_bands)``: the
-    weighted sum of the squared data.
-    """
-
-    matrix: torch.Tensor
-    vector: torch.Tensor
-    total: torch.Tensor
 
 
 def background_columns(kind, size, n_bands, *, device, dtype):
@@ -61,58 +44,33 @@ def background_columns(kind, size, n_bands, *, device, dtype):
     return flat.expand(n_bands, -1, -1)
 
 
-def linear_system(columns, data, weight):
+def solve_fluxes(matrix, vector):
     """
-    Multiply columns with each other and with the data.
+    Fluxes of all columns of a linear system.
 
     Parameters
     ----------
-    columns : `torch.Tensor`, (n_groups, n_bands, n, n_pixels)
-        Templates, derivatives, backgrounds.
-    data, weight : `torch.Tensor`, (n_groups, n_bands, n_pixels)
-        Pixels and inverse variances.
+    matrix : `torch.Tensor`, (..., n, n)
+        Weighted products of unit-flux templates, and of backgrounds.
+    vector : `torch.Tensor`, (..., n)
+        Their weighted products with the data.
 
     Returns
     -------
-    LinearSystem
-    """
-    weighted = columns * weight[:, :, None]
-    matrix = weighted @ columns.transpose(-1, -2)
-    vector = (weighted @ data[..., None])[..., 0]
-    return LinearSystem(matrix, vector, (weight * data ** 2).sum(-1))
-
-
-def solve_fluxes(system):
-    """
-    Fluxes of all columns of a system.
-
-    Parameters
-    ----------
-    system : LinearSystem
-        Products of unit-flux templates, and of backgrounds if any.
-
-    Returns
-    -------
-    flux : `torch.Tensor`, (n_groups, n_bands, n)
+    flux : `torch.Tensor`, (..., n)
         Best fluxes; 0 for a column without light on good pixels.
-    factor : `torch.Tensor`, (n_groups, n_bands, n, n)
+    factor : `torch.Tensor`, (..., n, n)
         Cholesky factor of the matrix, for further solutions.
-    chi2 : `torch.Tensor`, (n_groups, n_bands)
-        Weighted sum of the squared residuals.
     """
-    diagonal = torch.diagonal(system.matrix, dim1=-2, dim2=-1)
+    diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
     dark = diagonal <= 1e-12 * diagonal.amax(-1, True).clamp(min=1e-300)
     lift = RIDGE * diagonal + dark.to(diagonal.dtype)
-    matrix = system.matrix + torch.diag_embed(lift)
-    factor, failed = torch.linalg.cholesky_ex(matrix)
+    factor, failed = torch.linalg.cholesky_ex(
+        matrix + torch.diag_embed(lift))
     if failed.any():
         scale = 1e-6 * diagonal.amax(-1, True).clamp(min=1e-300)
         lift = lift + scale * (failed > 0)[..., None]
         factor, _ = torch.linalg.cholesky_ex(
-            system.matrix + torch.diag_embed(lift))
-    vector = torch.where(dark, 0, system.vector)
-    flux = torch.cholesky_solve(vector[..., None], factor)[..., 0]
-    chi2 = (system.total - 2 * (flux * system.vector).sum(-1)
-            + (flux[..., None, :] @ system.matrix
-               @ flux[..., None])[..., 0, 0])
-    return flux, factor, chi2
+            matrix + torch.diag_embed(lift))
+    vector = torch.where(dark, 0, vector)
+    return torch.cholesky_solve(vector[..., None], factor)[..., 0], factor

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Draw fitted sources, each on the smallest box that holds its light."""
 
+import copy
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
 
-__all__ = ['draw_sources', 'draw_stamps']
+__all__ = ['draw_scene', 'draw_sources', 'draw_stamps', 'on_grid']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -75,9 +76,74 @@ def _clip(ix, iy, image, shape):
             image[:, y0 - iy:y1 - iy, x0 - ix:x1 - ix])
 
 
-def draw_stamps(fitter, parameters, size, corner=None):
+def on_grid(band, matrix, offset):
     """
-    Unit-flux stamps of sources.
+    Renderer of a band on whose pixels parameters have to be mapped.
+
+    Parameters
+    ----------
+    band : `~vaephot.models.render.BandRenderer`
+        Draws on the pixels of the band.
+    matrix : `torch.Tensor`, (n_groups, 2, 2)
+    offset : `torch.Tensor`, (n_groups, 2)
+        From positions in the stamps of the parameters to those in the
+        stamps of the band.
+
+    Returns
+    -------
+    `~vaephot.models.render.BandRenderer`
+    """
+    band = copy.copy(band)
+    band.affine = (matrix, offset)
+    return band
+
+
+class _Pen:
+    """Draws unit-flux stamps of sources on one pixel grid."""
+
+    def __init__(self, fitter, parameters, grid_map):
+        self.fitter = fitter
+        self.parameters = parameters
+        place = parameters[:, 0, :2]
+        self.place, self.matrix = place, None
+        if grid_map is not None and not grid_map.is_identity:
+            self.place = np.stack(grid_map(*place.T), -1)
+            self.matrix = grid_map.affine(*place.T)[0]
+
+    def scales(self):
+        """Half-light radii in pixels of the grid."""
+        scale = np.exp(self.parameters[:, :, 2].max(1))
+        if self.matrix is None:
+            return scale
+        return scale * np.sqrt(np.abs(np.linalg.det(self.matrix)))
+
+    def draw(self, rows, size):
+        """Corners and stamps of sources, centred on their pixels."""
+        fitter, place = self.fitter, self.place[rows]
+        corner = np.rint(place).astype(int) - size // 2
+        local = self.parameters[rows]
+        # positions from the first band's, so that single precision will do
+        start = local[:, 0, :2].copy() if self.matrix is not None else corner
+        local[:, :, :2] -= start[:, None]
+        values = torch.as_tensor(local, device=fitter.device,
+                                 dtype=fitter.decoder.sigma.dtype)
+        renderer = fitter.renderer(size, [tuple(p) for p in place])
+        images = []
+        for i, band in enumerate(renderer.bands):
+            if self.matrix is not None:
+                band = on_grid(band, *(torch.as_tensor(
+                    v, device=fitter.device, dtype=fitter.dtype)
+                    for v in (self.matrix[rows], place - corner)))
+            mixture = fitter.decoder.from_parameters(values[:, i])
+            images.append(band.templates(
+                type(mixture)(*[m.to(fitter.dtype) for m in mixture]),
+                values[:, i, :2].to(fitter.dtype), len(values)))
+        return corner, torch.stack(images, 1).cpu().double().numpy()
+
+
+def draw_stamps(fitter, parameters, size, corner):
+    """
+    Unit-flux stamps of sources at given places.
 
     Parameters
     ----------
@@ -87,41 +153,82 @@ def draw_stamps(fitter, parameters, size, corner=None):
         Parameters, positions in the image.
     size : int
         Side of the stamps.
-    corner : `numpy.ndarray` of int, (n, 2), optional
-        First column and row of each; `None`: the source is in the middle.
+    corner : `numpy.ndarray` of int, (n, 2)
+        First column and row of each.
 
     Returns
     -------
-    corner : `numpy.ndarray` of int, (n, 2)
-        First column and row.
-    images : `numpy.ndarray`, (n, n_bands, size, size)
+    `numpy.ndarray`, (n, n_bands, size, size)
         Templates.
     """
-    if corner is None:
-        corner = np.rint(parameters[:, :2]).astype(int) - size // 2
     local = parameters.copy()
     local[:, :2] -= corner
-    values = torch.as_tensor(local, dtype=fitter.dtype, device=fitter.device)
+    values = torch.as_tensor(local, device=fitter.device,
+                             dtype=fitter.decoder.sigma.dtype)
+    mixture = fitter.decoder.from_parameters(values)
+    mixture = type(mixture)(*[m.to(fitter.dtype) for m in mixture])
     renderer = fitter.renderer(size, [tuple(p) for p in parameters[:, :2]])
-    images = renderer.templates(fitter.decoder.from_parameters(values),
-                                values[:, :2], len(values))
-    return corner, images.cpu().double().numpy()
+    images = [band.templates(mixture, values[:, :2].to(fitter.dtype),
+                             len(values)) for band in renderer.bands]
+    return torch.stack(images, 1).cpu().double().numpy()
 
 
-def draw_sources(fitter, parameters, flux, shape, *, noise=None):
+def _noise(fitter, parameters, grid_map):
+    """Noise of a pixel of the sky at each source, (n, n_bands)."""
+    xy = parameters[..., :2] if parameters.ndim == 2 else parameters[:, 0, :2]
+    if grid_map is not None:
+        xy = np.stack(grid_map(*xy.T), -1)
+    return fitter.sky_rms(xy)
+
+
+def draw_scene(fitter, parameters, flux, *, grid_map=None):
     """
+    Draw the models of sources and their sum.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Draws templates; its observation is the frame.
+    parameters, flux, grid_map
+        As for `draw_sources`.
+
+    Returns
+    -------
+    dict
+        ``boxes``, ``models``, ``truncated`` and their sum
+        ``model_image``, ``(n_bands, ny, nx)``.
+    """
+    shape = fitter.observation.data.shape
+    boxes, models, truncated = draw_sources(
+        fitter, parameters, flux, shape[1:], grid_map=grid_map,
+        noise=_noise(fitter, parameters, grid_map))
+    image = np.zeros(shape)
+    for bbox, model in zip(boxes, models, strict=True):
+        image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
+    return {'boxes': boxes, 'models': models, 'truncated': truncated,
+            'model_image': image}
+
+
+def draw_sources(fitter, parameters, flux, shape, *, grid_map=None,
+                 noise=None):
+    r"""
     Model images of fitted sources.
 
     Parameters
     ----------
     fitter : `~vaephot.deblend.scene.SceneFitter`
         Draws templates.
-    parameters : `numpy.ndarray`, (n, n_parameters)
-        Fitted parameters, positions in the image.
+    parameters : `numpy.ndarray`, (n, n_parameters) or \
+            (n, n_bands, n_parameters)
+        Fitted parameters, positions in the image; those of each band or
+        the same in all.
     flux : `numpy.ndarray`, (n, n_bands)
-        Fitted fluxes.
+        Fitted fluxes in the bands of the fitter's observation.
     shape : tuple of int
         ``(ny, nx)`` of the image.
+    grid_map : `~vaephot.utils._grids.GridMap` or None, optional
+        From the pixels of the parameters to those of the image; `None` if
+        they are the same.
     noise : `numpy.ndarray`, (n, n_bands), optional
         Noise of a pixel at each; the wings of bright sources are then
         drawn as far as they matter.
@@ -137,6 +244,8 @@ def draw_sources(fitter, parameters, flux, shape, *, noise=None):
         Whether the largest stamp did not hold as much.
     """
     n = len(parameters)
+    if parameters.ndim == 2:
+        parameters = np.repeat(parameters[:, None], flux.shape[1], 1)
     boxes, models = [None] * n, [None] * n
     truncated = np.zeros(n, bool)
     limit = np.full(np.shape(flux), np.inf)
@@ -144,15 +253,15 @@ def draw_sources(fitter, parameters, flux, shape, *, noise=None):
         np.divide(MAX_OUTSIDE * noise, np.abs(flux), out=limit,
                   where=np.asarray(flux) != 0)
     waiting = {}
-    for i in range(n):
-        scale = float(np.exp(parameters[i, 2]))
+    pen = _Pen(fitter, parameters, grid_map)
+    for i, scale in enumerate(pen.scales().tolist()):
         waiting.setdefault(_first_size(scale, fitter.psf_reach), []).append(i)
     for size in DRAW_SIZES:
         members = waiting.pop(size, [])
         step = max(1, DRAW_PIXELS // size ** 2)
         for start in range(0, len(members), step):
             run = members[start:start + step]
-            corners, images = draw_stamps(fitter, parameters[run], size)
+            corners, images = pen.draw(run, size)
             for i, (ix, iy), image in zip(run, corners, images, strict=True):
                 half = _half_width(image, limit[i])
                 if half is None and size < MAX_DRAW_SIZE:

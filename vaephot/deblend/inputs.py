@@ -2,10 +2,16 @@
 """
 From what a user hands over to plain arrays: the only place where units,
 masks, dtypes and kinds of containers are dealt with.
+
+Bands may lie on pixel grids of their own. Those that share one are a
+*layer*, an `Observation` by itself; the layer of the first band is the
+reference, to which segmentation, positions and shapes belong. A map of the
+world coordinates leads from its pixels to those of each other layer. Data
+are never resampled.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from astropy import units as u
@@ -19,13 +25,15 @@ from astropy.nddata import (
 from vaephot.deblend.psf import BandPSF, estimate_psf, make_band_psfs
 from vaephot.exceptions import (
     BandMismatchError,
-    NotYetError,
     ShapeMismatchError,
     UnitMismatchError,
 )
+from vaephot.photometry.magnitudes import zeropoint_of_unit
 from vaephot.utils._bands import per_band
+from vaephot.utils._grids import GridMap, same_grid
 
-__all__ = ['Observation', 'estimate_noise', 'prepare_observation']
+__all__ = ['NativeObservation', 'Observation', 'estimate_noise',
+           'prepare_observation']
 
 # an image whose estimated noise is less than this part of its largest value
 # is taken as free of noise (single precision has 6e-8) ...
@@ -36,10 +44,6 @@ NOISELESS_FLOOR = 1e-4
 NOISE_SAMPLE = 1_000_000
 # median absolute deviation of a normal distribution of sigma 1
 MAD_NORMAL = 0.6744897501960817
-# flux density of AB magnitude 0: Oke & Gunn 1983, ApJ 266, 713
-AB_ZERO = 3631 * u.Jy
-# pixel grids that differ by less than this many pixels are the same
-SAME_GRID = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,6 +95,75 @@ class Observation:
     error_estimated: bool
     psf_estimated: bool
 
+    @property
+    def reference(self):
+        """The observation on the grid of the first band: itself."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NativeObservation:
+    """
+    Images of one field in bands on several pixel grids.
+
+    Parameters
+    ----------
+    layers : tuple of Observation
+        Bands by grid; the first layer holds the first band.
+    rows : tuple of `~numpy.ndarray` of int
+        Numbers of the bands of each layer among all.
+    maps : tuple of `~vaephot.utils._grids.GridMap`
+        From the pixels of the first layer to those of each.
+    bands : tuple of str
+        Names of all bands, in the order of the caller.
+    """
+
+    layers: tuple[Observation, ...]
+    rows: tuple[np.ndarray, ...]
+    maps: tuple[GridMap, ...]
+    bands: tuple[str, ...]
+
+    is_2d = False
+
+    @property
+    def reference(self):
+        """The observation on the grid of the first band."""
+        return self.layers[0]
+
+    @property
+    def unit(self):
+        """Unit of the data."""
+        return self.reference.unit
+
+    @property
+    def zeropoint(self):
+        """AB magnitudes of one data unit, (n_bands,), or None."""
+        if self.reference.zeropoint is None:
+            return None
+        out = np.zeros(len(self.bands))
+        for layer, rows in zip(self.layers, self.rows, strict=True):
+            out[rows] = layer.zeropoint
+        return out
+
+    def by_band(self, frames):
+        """
+        Images of the layers by the names of the bands.
+
+        Parameters
+        ----------
+        frames : sequence of `~numpy.ndarray`
+            One ``(n_bands, ...)`` for each layer.
+
+        Returns
+        -------
+        dict
+            In the order of the bands.
+        """
+        found = {band: image for layer, stack in zip(
+            self.layers, frames, strict=True)
+            for band, image in zip(layer.bands, stack, strict=True)}
+        return {band: found[band] for band in self.bands}
+
 
 @dataclass(kw_only=True)
 class _Image:
@@ -101,7 +174,6 @@ class _Image:
     error: np.ndarray | None = None
     unit: u.UnitBase | None = None
     wcs: object | None = None
-    wcs_list: list = field(default_factory=list)
 
 
 def prepare_observation(data, *, error=None, gain=None,
@@ -137,14 +209,18 @@ def prepare_observation(data, *, error=None, gain=None,
         Names of the bands; `None` (default): the keys of a mapping, else
         ``'band1'``, ``'band2'``, ...
     wcs : object or None, optional
-        World coordinate system, one or one per band.
+        World coordinate system, one or one per band. Bands whose systems
+        put their pixels elsewhere than that of the first are on grids of
+        their own: there each needs one, and errors, masks and PSFs are in
+        the pixels of their bands.
     zeropoint : float or sequence or None, optional
         AB magnitude of one data unit, one or one per band; `None`
         (default): from the unit if it is one of flux density.
 
     Returns
     -------
-    Observation
+    Observation or NativeObservation
+        The second if bands lie on several pixel grids.
 
     Raises
     ------
@@ -154,10 +230,22 @@ def prepare_observation(data, *, error=None, gain=None,
         For inputs that do not fit together or are out of range.
     PSFError
         For a PSF that cannot be used.
-    NotYetError
-        For bands on different pixel grids.
     """
-    image, bands, is_2d = _read_data(data, bands)
+    given = {'error': error, 'gain': gain, 'mask': mask, 'psf': psf,
+             'noise_correlation': noise_correlation, 'zeropoint': zeropoint}
+    images, bands, is_2d = _read_data(data, bands)
+    systems = _coordinates(wcs, images, bands)
+    layers = _layers(images, systems)
+    if len(layers) == 1:
+        image = _stack(images, bands) if isinstance(images, list) else images
+        return _observe(image, bands, is_2d, systems[0], **given)
+    _check_systems(systems, images, bands)
+    return _observe_layers(images, bands, systems, layers, given)
+
+
+def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
+             mask, psf, zeropoint):
+    """Observation of bands on one grid."""
     values, bad = image.values, image.mask
     bad |= ~np.isfinite(values)
     if mask is not None:
@@ -178,15 +266,118 @@ def prepare_observation(data, *, error=None, gain=None,
         data=values, variance=variance, mask=bad, psfs=psfs, bands=bands,
         gain=_read_gain(gain, image.unit, bands),
         noise_correlation=_read_correlation(noise_correlation, bands),
-        unit=image.unit, wcs=_one_wcs(wcs, image, bands),
+        unit=image.unit, wcs=wcs,
         zeropoint=_read_zeropoint(zeropoint, image.unit, bands),
         is_2d=is_2d, error_estimated=error_estimated,
         psf_estimated=psf is None)
 
 
+# --------------------------------------------------- grids of their own
+def _coordinates(wcs, images, bands):
+    """WCS of every band, None where there is none."""
+    if isinstance(wcs, (Mapping, list, tuple)):
+        return list(per_band(wcs, bands, 'wcs'))
+    if wcs is not None:
+        return [wcs] * len(bands)
+    if isinstance(images, list):
+        return [image.wcs for image in images]
+    return [images.wcs] * len(bands)
+
+
+def _shape_of(images, i):
+    """Shape of the image of a band."""
+    return (images[i].values.shape if isinstance(images, list)
+            else images.values.shape[1:])
+
+
+def _layers(images, systems):
+    """Numbers of the bands by grid, the grid of the first band first."""
+    layers = []
+    for i, wcs in enumerate(systems):
+        shape = _shape_of(images, i)
+        for layer in layers:
+            first = systems[layer[0]]
+            if shape == _shape_of(images, layer[0]) and (
+                    first is None or wcs is None
+                    or same_grid(first, wcs, shape)):
+                layer.append(i)
+                break
+        else:
+            layers.append([i])
+    return layers
+
+
+def _check_systems(systems, images, bands):
+    """Bands on several grids each need coordinates."""
+    missing = [i for i, wcs in enumerate(systems) if wcs is None]
+    if missing:
+        first = _shape_of(images, 0)
+        i = next((i for i in missing if _shape_of(images, i) != first),
+                 missing[0])
+        shape = _shape_of(images, i)
+        msg = (f'the image of band {bands[i]!r} has shape {shape} and no '
+               f'WCS, that of the first band, {bands[0]!r}, has shape '
+               f'{first}; bands on several pixel grids each need a WCS: '
+               'give NDData with one, or wcs per band.')
+        raise ShapeMismatchError(msg, band=bands[i], shape=shape)
+
+
+def _single(images, i):
+    """Image of one band."""
+    if isinstance(images, list):
+        return images[i]
+    return _Image(values=images.values[i], mask=images.mask[i],
+                  error=None if images.error is None else images.error[i],
+                  unit=images.unit)
+
+
+def _share_of(given, name, rows, bands):
+    """What an argument says of some of the bands."""
+    value = given[name]
+    if value is None or callable(value):
+        return value
+    if isinstance(value, Mapping):
+        each = per_band(value, bands, name)
+        return {bands[i]: each[i] for i in rows}
+    n_numbers = 1 if name in ('gain', 'zeropoint') else 0
+    listed = isinstance(value, (list, tuple)) or (
+        hasattr(value, 'ndim') and value.ndim in (
+            {'error': (1, 3), 'mask': (3,), 'psf': (1, 3),
+             'noise_correlation': (1, 3)}.get(name, (n_numbers,))))
+    if not listed:
+        return value
+    if len(value) != len(bands):
+        per_band(value, bands, name)  # says what is wrong
+    if isinstance(value, (list, tuple)):
+        return [value[i] for i in rows]
+    return value[list(rows)]
+
+
+def _observe_layers(images, bands, systems, layers, given):
+    """Observation of each grid, and the maps between them."""
+    unit = _single(images, 0).unit
+    first, made = systems[0], []
+    for rows in layers:
+        names = tuple(bands[i] for i in rows)
+        parts = [_single(images, i) for i in rows]
+        for name, part in zip(names, parts, strict=True):
+            _to_unit(part, unit, name)
+        made.append(_observe(
+            _stack(parts, names), names, False, systems[rows[0]],
+            **{name: _share_of(given, name, rows, bands) for name in given}))
+    return NativeObservation(
+        layers=tuple(made), rows=tuple(np.array(rows) for rows in layers),
+        maps=tuple(GridMap(first, systems[rows[0]]) for rows in layers),
+        bands=bands)
+
+
 # ---------------------------------------------------------------- the data
 def _read_data(data, bands):
-    """Stacked images, names of the bands, whether one 2D image was given."""
+    """
+    Images, names of the bands, whether one 2D image was given.
+
+    Images are one stack, or a list where each may have a shape of its own.
+    """
     if isinstance(bands, str):
         bands = (bands,)
     if isinstance(data, Mapping):
@@ -195,13 +386,10 @@ def _read_data(data, bands):
         things = per_band(data, names, 'data')
         images = [_read_image(item, f'data[{name!r}]', (2,))
                   for name, item in zip(names, things, strict=True)]
-        return _stack(images, names), names, False
-    if isinstance(data, (list, tuple)) and any(
-            isinstance(item, (NDData, u.Quantity, np.ma.MaskedArray))
-            for item in data):
-        images = [_read_image(item, f'data[{i}]', (2,))
-                  for i, item in enumerate(data)]
-        image = _stack(images, range(len(images)))
+        return images, names, False
+    if isinstance(data, (list, tuple)) and _is_list_of_images(data):
+        image = [_read_image(item, f'data[{i}]', (2,))
+                 for i, item in enumerate(data)]
         is_2d = False
     else:
         image = _read_image(data, 'data', (2, 3))
@@ -210,7 +398,7 @@ def _read_data(data, bands):
             image.values, image.mask = image.values[None], image.mask[None]
             if image.error is not None:
                 image.error = image.error[None]
-    n_bands = len(image.values)
+    n_bands = len(image if isinstance(image, list) else image.values)
     names = (tuple(f'band{i + 1}' for i in range(n_bands))
              if bands is None else tuple(bands))
     _check_names(names)
@@ -219,6 +407,15 @@ def _read_data(data, bands):
                f'({", ".join(map(str, names))}); name each band once.')
         raise BandMismatchError(msg, bands=names, n_bands=n_bands)
     return image, names, is_2d
+
+
+def _is_list_of_images(data):
+    """Whether a list holds images, not the rows of one."""
+    if any(isinstance(item, (NDData, u.Quantity, np.ma.MaskedArray))
+           for item in data):
+        return True
+    shapes = {item.shape for item in data if isinstance(item, np.ndarray)}
+    return len(shapes) > 1 and all(len(shape) == 2 for shape in shapes)
 
 
 def _check_names(names):
@@ -237,12 +434,6 @@ def _stack(images, names):
     """One stack from the images of the bands."""
     first = images[0]
     for name, image in zip(names, images, strict=True):
-        if image.values.shape != first.values.shape:
-            msg = (f'the image of band {name!r} has shape '
-                   f'{image.values.shape} but the first has '
-                   f'{first.values.shape}; bands on different pixel grids '
-                   'cannot be used yet: resample them to one grid.')
-            raise NotYetError(msg, band=name, shape=image.values.shape)
         _to_unit(image, first.unit, name)
     errors = [image.error for image in images]
     have = [err is not None for err in errors]
@@ -253,8 +444,7 @@ def _stack(images, names):
     return _Image(values=np.stack([image.values for image in images]),
                   mask=np.stack([image.mask for image in images]),
                   error=np.stack(errors) if all(have) else None,
-                  unit=first.unit, wcs=first.wcs,
-                  wcs_list=[image.wcs for image in images])
+                  unit=first.unit, wcs=first.wcs)
 
 
 def _to_unit(image, unit, name):
@@ -593,45 +783,6 @@ def _read_zeropoint(zeropoint, unit, bands):
         zeropoint = zeropoint.value
     if zeropoint is not None:
         return _numbers(zeropoint, bands, 'zeropoint')
-    if unit is None:
-        return None
-    try:
-        flux = unit.to(u.Jy, equivalencies=u.zero_point_flux(AB_ZERO))
-    except u.UnitConversionError:
-        return None
-    return np.full(len(bands), -2.5 * np.log10(flux / AB_ZERO.value))
+    known = zeropoint_of_unit(unit)
+    return None if known is None else np.full(len(bands), known)
 
-
-# ------------------------------------------------------------ coordinates
-def _one_wcs(wcs, image, bands):
-    """WCS of the first band; those of the others must agree with it."""
-    if isinstance(wcs, (Mapping, list, tuple)):
-        each = per_band(wcs, bands, 'wcs')
-    elif wcs is not None:
-        return wcs
-    else:
-        each = image.wcs_list or [image.wcs]
-    first = each[0]
-    shape = image.values.shape[1:]
-    for band, other in zip(bands, each, strict=False):
-        if (first is not None and other is not None
-                and not _same_grid(first, other, shape)):
-            msg = (f'the WCS of band {band!r} puts its pixels elsewhere '
-                   f'than that of band {bands[0]!r}; bands on different '
-                   'pixel grids cannot be used yet: resample them to one '
-                   'grid.')
-            raise NotYetError(msg, band=band)
-    return first
-
-
-def _same_grid(first, other, shape):
-    """Whether two WCS put the corners of an image in the same place."""
-    if first is other:
-        return True
-    ny, nx = shape
-    x = np.array([0, nx - 1, 0, nx - 1], float)
-    y = np.array([0, 0, ny - 1, ny - 1], float)
-    there = other.pixel_to_world_values(x, y)
-    back = first.world_to_pixel_values(*there)
-    away = np.hypot(back[0] - x, back[1] - y)
-    return bool(np.all(away < SAME_GRID))

@@ -8,7 +8,6 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece, SourceList
-from vaephot.deblend.images import draw_sources
 from vaephot.deblend.labels import segment_radii, sum_by_label
 from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
@@ -20,8 +19,10 @@ __all__ = ['Solution', 'accepted', 'settle', 'solve', 'solve_again',
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
-# what `_drawn` returns
-DRAWN = ('boxes', 'models', 'truncated', 'model_image')
+# looks of the encoder at every source
+N_LOOKS = 3
+# what `_drawn` returns at least
+DRAWN = ('boxes', 'models', 'truncated', 'model_image', 'layers')
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -49,6 +50,8 @@ class Solution:
         Sum of all models.
     rejected : tuple of int
         Parents that lost a candidate.
+    layers : tuple of dict
+        The same models on the pixel grids of other bands.
     p_source : `numpy.ndarray` or None, (n,)
         Probability of each to be a source of its own, once decided.
     """
@@ -63,20 +66,13 @@ class Solution:
     truncated: np.ndarray
     model_image: np.ndarray
     rejected: tuple = ()
+    layers: tuple = ()
     p_source: np.ndarray | None = None
 
 
 def _drawn(fitter, parameters, flux):
     """Models of all sources and their sum."""
-    shape = fitter.observation.data.shape
-    boxes, models, truncated = draw_sources(
-        fitter, parameters, flux, shape[1:],
-        noise=fitter.sky_rms(parameters[:, :2]))
-    image = np.zeros(shape)
-    for bbox, model in zip(boxes, models, strict=True):
-        image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
-    return {'boxes': boxes, 'models': models, 'truncated': truncated,
-            'model_image': image}
+    return fitter.draw(parameters, flux)
 
 
 def _common(piece, bbox):
@@ -114,7 +110,7 @@ class _ForeignLight:
         """Whether the foreign light could change the fit."""
         xy = np.array([[piece.ix + piece.size / 2,
                         piece.iy + piece.size / 2]])
-        noise = self.fitter.sky_rms(xy)[0]
+        noise = self.fitter.sky_rms(xy)[0, self.fitter.image_bands]
         light = np.abs(self(piece)).max((1, 2))
         return bool((light > FOREIGN_SIGMA * noise).any())
 
@@ -129,14 +125,46 @@ def _merge(old, new, rows):
     return SceneFit(**values)
 
 
+class _OwnLight:
+    """Gives the light of each source back where all light was taken."""
+
+    def __init__(self, drawn):
+        self.drawn = drawn
+
+    def __call__(self, band, rows, ix, iy, side):
+        """Models of sources on their windows, (n, side, side)."""
+        out = np.zeros((len(rows), side, side))
+        for image, source, x, y in zip(out, rows, ix, iy, strict=True):
+            window = Piece(core=(), halo=(), ix=int(x), iy=int(y),
+                           size=side, cropped=False)
+            stamp, own = _common(window, self.drawn['boxes'][source])
+            image[stamp[1:]] = self.drawn['models'][source][own][band]
+        return out
+
+
+def _look(fitter, sources, is_point, snr, **known):
+    """Shapes and prior of all sources from the encoder."""
+    posterior, prior = fitter.encode(sources, snr, **known)
+    return tuple(fitter.force_points(g, is_point)
+                 for g in (posterior, prior))
+
+
 def _start(fitter, sources, pieces, is_point):
-    """Start, prior and brightness of all sources from the encoder."""
-    shapes = fitter.default_shapes(sources)
-    for _ in range(2):
-        snr = fitter.linear_snr(pieces, shapes)
-        posterior, prior = fitter.encode(sources, snr)
-        shapes, prior = (fitter.force_points(g, is_point)
-                         for g in (posterior, prior))
+    """
+    Start, prior and brightness of all sources from the encoder.
+
+    At first it sees the sources as they are; then each without the light
+    that the others were found to have.
+    """
+    snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
+    shapes, prior = _look(fitter, sources, is_point, snr)
+    for _ in range(N_LOOKS - 1):
+        flux = fitter.linear_flux(pieces, shapes)
+        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
+        rest = fitter.observation.data - drawn['model_image']
+        snr = fitter.point_snr(shapes, flux)
+        shapes, prior = _look(fitter, sources, is_point, snr, shapes=shapes,
+                              alone=(rest, _OwnLight(drawn)))
     return shapes, prior, snr
 
 
@@ -170,7 +198,7 @@ def _better_half(fitter, old, new, pieces):
            <= _chi2(fitter, weight, drawn['model_image'], piece)]
     if len(won) < len(pieces):
         other = _merge(fit, other, [i for piece in won for i in piece.core])
-        redrawn = _drawn(fitter, other.parameters, other.flux)
+        redrawn = _drawn(fitter, other.band_parameters, other.flux)
     ny, nx = drawn['model_image'].shape[1:]
     everywhere = Piece(core=(), halo=(), ix=0, iy=0, size=max(ny, nx),
                        cropped=False)
@@ -199,7 +227,7 @@ def _rounds(fitter, solution):
         moved = np.abs(new.flux - fit.flux)[rows]
         fit, drawn = _better_half(
             fitter, (fit, drawn),
-            (new, _drawn(fitter, new.parameters, new.flux)), again)
+            (new, _drawn(fitter, new.band_parameters, new.flux)), again)
         if (moved < 0.05 * fit.flux_err[rows]).all():
             break
     return fit, drawn
@@ -238,7 +266,7 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
                      progress=progress)
     solution = Solution(
         sources=sources, is_point=is_point, fit=fit, prior=prior,
-        pieces=pieces, **_drawn(fitter, fit.parameters, fit.flux))
+        pieces=pieces, **_drawn(fitter, fit.band_parameters, fit.flux))
     return settle(fitter, solution) if settled else solution
 
 
@@ -338,42 +366,44 @@ def _join(sources, added, segm):
 
 def _extended(fit, n_new):
     """Arrays of a fit with empty rows for new sources."""
-    return SceneFit(**{name: np.concatenate([
-        value, np.zeros((n_new, *value.shape[1:]), value.dtype)])
-        for name in SceneFit.__dataclass_fields__
-        for value in [getattr(fit, name)]})
+    def longer(value):
+        fill = None if value.dtype == object else 0
+        return np.concatenate([value, np.full((n_new, *value.shape[1:]),
+                                              fill, value.dtype)])
+    return SceneFit(**{name: longer(getattr(fit, name))
+                       for name in SceneFit.__dataclass_fields__})
 
 
-def _renewed_start(fitter, sources, pieces, fit, prior, is_point):
+class _NoLight:
+    """New sources have no light yet."""
+
+    def __call__(self, band, rows, ix, iy, side):
+        """Dark windows, (n, side, side)."""
+        return np.zeros((len(rows), side, side))
+
+
+def _renewed_start(fitter, added, pieces, fit, prior, snr, rest):
     """
-    Start and prior where sources were added.
+    Start, prior and brightness with new sources at the end.
 
-    The encoder looks again at all sources of the pieces with new ones: a
-    galaxy that was two is not half of what was fitted to both.
+    The encoder is shown what the fit of the others leaves over of them.
     """
-    n_old = len(prior.mean)
-    defaults = fitter.default_shapes(sources)
-    mean = torch.cat([torch.as_tensor(fit.parameters[:n_old]),
-                      defaults.mean[n_old:]])
-    precision = torch.cat([prior.precision, defaults.precision[n_old:]])
-    start = Gaussian(mean, precision)
-    prior = Gaussian(torch.cat([prior.mean, defaults.mean[n_old:]]),
-                     precision.clone())
-    new = [p for p in pieces if max(p.members) >= n_old]
-    rows = np.unique([i for p in new for i in p.members])
-    snr = fit.snr.copy()
-    if not len(rows):
+    if added is None or not len(added):
+        start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
         return start, prior, snr
-    subset = sources.take(rows)
-    for _ in range(2):
-        snr[rows] = fitter.linear_snr(new, start)[rows]
-        for old, renewed in zip((start, prior),
-                                fitter.encode(subset, snr[rows]),
-                                strict=True):
-            renewed = fitter.force_points(renewed, is_point[rows])
-            for column, value in zip(old, renewed, strict=True):
-                column[rows] = value
-    return start, prior, snr
+    n_old = len(prior.mean)
+    shapes = fitter.default_shapes(added)
+    start = Gaussian(torch.cat([
+        torch.as_tensor(fit.parameters[:n_old]), shapes.mean]), torch.cat(
+            [prior.precision, shapes.precision]))
+    snr = snr.copy()
+    snr[n_old:] = fitter.linear_snr(pieces, start)[n_old:]
+    posterior, new_prior = fitter.encode(added, snr[n_old:], shapes=shapes,
+                                         alone=(rest, _NoLight()))
+    return (Gaussian(*[torch.cat([a[:n_old], b]) for a, b in zip(
+                start, posterior, strict=True)]),
+            Gaussian(*[torch.cat(pair) for pair in zip(
+                prior, new_prior, strict=True)]), snr)
 
 
 def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
@@ -409,9 +439,10 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
                                np.zeros(n_new, bool)])
     pieces = fitter.divide(sources, segm)
     changed = _changed(solution, keep, pieces)
-    start, prior, snr = _renewed_start(fitter, sources, changed, fit, prior,
-                                       is_point)
-    foreign = _foreign_light(fitter, pieces, fit.parameters, fit.flux)
+    rest = fitter.observation.data - solution.model_image
+    start, prior, snr = _renewed_start(fitter, added, changed, fit, prior,
+                                       fit.snr, rest)
+    foreign = _foreign_light(fitter, pieces, fit.band_parameters, fit.flux)
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
@@ -419,7 +450,7 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
     again = Solution(
         sources=sources, is_point=is_point, fit=fit, prior=prior,
         pieces=pieces, rejected=tuple(lost.astype(int).tolist()),
-        **_drawn(fitter, fit.parameters, fit.flux))
+        **_drawn(fitter, fit.band_parameters, fit.flux))
     return settle(fitter, again) if settled else again
 
 

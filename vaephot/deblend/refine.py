@@ -5,10 +5,14 @@ Joint fit of all sources of a group, in all bands.
 Damped Gauss-Newton steps (Levenberg 1944, Marquardt 1963) on position,
 size, shear and latent of every source, with the fluxes projected out
 (variable projection, Golub & Pereyra 1973) and the learned prior as a
-penalty. All groups of a batch advance together; a group that has converged
-leaves it. The errors are those of the Laplace approximation: the inverse of
-the matrix of second derivatives in fluxes and shapes together, so that
-neighbours and shapes count.
+penalty. A galaxy need not look the same in all bands: each band has
+parameters of its own, which scatter about the common ones as the colour
+gradients of the training's galaxies do. Where a band says little, it
+follows the others; where it says much, it may differ. All groups of a
+batch advance together; a group that has converged leaves it. The errors
+are those of the Laplace approximation: the inverse of the matrix of second
+derivatives in fluxes and shapes together, so that neighbours, shapes and
+colour gradients count.
 """
 
 import math
@@ -17,14 +21,11 @@ from typing import NamedTuple
 
 import torch
 
-from vaephot.deblend.fluxes import (
-    background_columns,
-    linear_system,
-    solve_fluxes,
-)
+from vaephot.deblend.fluxes import background_columns, solve_fluxes
 from vaephot.models.encoder import Gaussian
 
-__all__ = ['FitSettings', 'GroupBatch', 'GroupFit', 'fit_groups']
+__all__ = ['BandBatch', 'FitSettings', 'GroupBatch', 'GroupFit',
+           'fit_groups', 'linear_fluxes']
 
 # largest step of position [px], log size, shear and latent
 STEP_LIMIT = (1.0, 1.0, 0.7, 0.5, 0.5)
@@ -34,7 +35,10 @@ MIN_LOG_SIZE = -4.0
 MAX_SIZE_SHARE = 0.25
 ETA_LIMIT = 3.5
 LATENT_LIMIT = 5.0
-DAMPING_LIMIT = 1e7
+DAMPING_LIMIT = 1e5
+# tolerance of the first of two rounds, over that of the last: its weights
+# are renewed anyway
+FIRST_ROUND = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,44 +62,60 @@ class FitSettings:
     """
 
     max_steps: int = 20
-    tolerance: float = 0.01
+    tolerance: float = 0.02
     relative_tolerance: float = 2e-6
     damping: float = 1e-3
     background: str | None = None
+
+
+class BandBatch(NamedTuple):
+    """
+    Pixels of groups in one band.
+
+    ``data``, ``variance``, ``good`` ``(n_groups, size, size)``; ``gain``
+    in electrons per unit of data or `None`; ``renderer``: a
+    `~vaephot.models.render.BandRenderer` of these groups.
+    """
+
+    data: torch.Tensor
+    variance: torch.Tensor
+    good: torch.Tensor
+    gain: float | None
+    renderer: object
 
 
 class GroupBatch(NamedTuple):
     """
     Groups of equal size and equal number of places for sources.
 
-    ``data``, ``variance``, ``good`` ``(n_groups, n_bands, size, size)``;
-    ``active`` ``(n_groups, n_sources)``, 0 at empty places; ``prior``
-    with entries ``(n_groups, n_sources, n_parameters)``, positions in the
-    stamp; ``gain`` ``(n_bands,)`` or `None`; ``renderer`` of these groups.
+    ``bands``: a `BandBatch` each; ``active`` ``(n_groups, n_sources)``, 0
+    at empty places; ``prior`` with entries ``(n_groups, n_sources,
+    n_parameters)``, positions in the stamp; ``band_precision``
+    ``(n_parameters, n_parameters)``: inverse covariance of the parameters
+    of a band about the common ones.
     """
 
-    data: torch.Tensor
-    variance: torch.Tensor
-    good: torch.Tensor
+    bands: tuple[BandBatch, ...]
     active: torch.Tensor
     prior: Gaussian
-    gain: torch.Tensor | None
-    renderer: object
+    band_precision: torch.Tensor
 
 
 class GroupFit(NamedTuple):
     """
     Result of a fit.
 
-    ``parameters`` ``(n_groups, n_sources, n_parameters)``; ``flux``
-    ``(n_groups, n_sources, n_bands)``; ``covariance`` of the vector of all
-    fluxes, band by band, then all parameters, source by source
-    ``(n_groups, n, n)``; ``chi2`` ``(n_groups,)``; ``n_steps`` and
+    ``parameters`` ``(n_groups, n_sources, n_parameters)``;
+    ``band_parameters`` ``(n_groups, n_bands, n_sources, n_parameters)``;
+    ``flux`` ``(n_groups, n_sources, n_bands)``; ``covariance`` of the
+    vector of all fluxes, band by band, then all parameters, source by
+    source ``(n_groups, n, n)``; ``chi2`` ``(n_groups,)``; ``n_steps`` and
     ``converged`` ``(n_groups,)``; ``background``
     ``(n_groups, n_bands, m)``.
     """
 
     parameters: torch.Tensor
+    band_parameters: torch.Tensor
     flux: torch.Tensor
     covariance: torch.Tensor
     chi2: torch.Tensor
@@ -104,115 +124,207 @@ class GroupFit(NamedTuple):
     background: torch.Tensor
 
 
-class _Problem:
-    """Costs and derivatives of a batch for fixed weights."""
+class _Normal(NamedTuple):
+    """
+    Normal matrix of a band in fluxes, backgrounds and shapes.
 
-    def __init__(self, batch, decoder, settings):
-        self.batch = batch
+    ``linear`` ``(g, n, n)``, ``cross`` ``(g, n, m)``, ``shape``
+    ``(g, m, m)``, ``slope`` ``(g, m)``: minus the derivative of half the
+    chi-square by the shapes at the best fluxes; ``flux`` ``(g, n)``.
+    """
+
+    linear: torch.Tensor
+    cross: torch.Tensor
+    shape: torch.Tensor
+    slope: torch.Tensor
+    flux: torch.Tensor
+
+
+class _Band:
+    """Costs and derivatives of a batch in one band for fixed weights."""
+
+    def __init__(self, band, active, decoder, background):
+        self.band = band
+        self.active = active
         self.decoder = decoder
-        self.n_groups, self.n_sources = batch.active.shape
-        n_bands, size = batch.data.shape[1], batch.data.shape[-1]
-        self.n_bands, self.size = n_bands, size
-        self.data = batch.data.flatten(2)
+        self.dtype = band.data.dtype
+        self.data = band.data.flatten(1)
+        size = band.data.shape[-1]
         self.extra = background_columns(
-            settings.background, size, n_bands, device=self.data.device,
-            dtype=self.data.dtype)
+            background, size, 1, device=self.data.device,
+            dtype=self.dtype)[0]
         self.weight = None
 
     def set_weight(self, model):
-        """Renew the inverse variances from a model, (g, b, p) or None."""
-        variance = self.batch.variance.flatten(2)
-        if model is not None and self.batch.gain is not None:
-            photons = model.clamp(min=0) / self.batch.gain[:, None]
-            variance = variance + photons
-        self.weight = self.batch.good.flatten(2) / variance
+        """Renew the inverse variances from a model, (g, p) or None."""
+        variance = self.band.variance.flatten(1)
+        if model is not None and self.band.gain is not None:
+            variance = variance + model.clamp(min=0) / self.band.gain
+        self.weight = self.band.good.flatten(1) / variance
 
-    def _columns(self, images, rows):
-        """(g k) c b y x -> (g, b, k c + extra, p), empty places dark."""
-        n_groups, count = len(rows), images.shape[1]
-        columns = images.reshape(n_groups, self.n_sources, count,
-                                 self.n_bands, -1)
-        active = self.batch.active[rows]
-        columns = columns * active[:, :, None, None, None]
-        # templates of all sources first, then their derivatives
-        columns = torch.cat([columns[:, :, 0],
-                             columns[:, :, 1:].flatten(1, 2)], dim=1)
-        columns = columns.transpose(1, 2)
-        if self.extra.shape[1]:
-            extra = self.extra.expand(n_groups, -1, -1, -1)
-            columns = torch.cat([columns[:, :, :self.n_sources], extra,
-                                 columns[:, :, self.n_sources:]], dim=2)
-        return columns
-
-    def _flat(self, parameters):
-        """Sources of all groups in one run, with their positions."""
-        flat = parameters.flatten(0, 1)
-        return flat, flat[:, :2]
-
-    def _prior_cost(self, parameters, rows):
-        """Half the squared distance from the prior, per group."""
-        mean, precision = (p[rows] for p in self.batch.prior)
-        square = precision * (parameters - mean) ** 2
-        return 0.5 * (square * self.batch.active[rows, :, None]).sum((1, 2))
-
-    def _renderer(self, rows):
-        return self.batch.renderer.subset(rows)
+    def _cast(self, mixture):
+        """Gaussians in the precision of the pixels."""
+        return type(mixture)(*[m.to(self.dtype) for m in mixture])
 
     def templates(self, parameters, rows):
-        """Unit-flux templates and backgrounds, (g, b, k + m, p)."""
-        flat, xy = self._flat(parameters)
-        mixture = self.decoder.from_parameters(flat)
-        images = self._renderer(rows).templates(mixture, xy, len(rows))
-        return self._columns(images[:, None], rows)
+        """Unit-flux templates, empty places dark, (g, k, p)."""
+        flat = parameters.flatten(0, 1)
+        images = self.band.renderer.subset(rows).templates(
+            self._cast(self.decoder.from_parameters(flat)),
+            flat[:, :2].to(self.dtype), len(rows))
+        images = images.reshape(*parameters.shape[:2], -1)
+        return images * self.active[rows, :, None].to(self.dtype)
+
+    def _with_extra(self, columns):
+        """Append the images of the background."""
+        if not len(self.extra):
+            return columns
+        extra = self.extra.expand(len(columns), -1, -1)
+        return torch.cat([columns, extra], 1)
 
     def evaluate(self, parameters, rows):
-        """Fluxes, cost and model of groups for given shapes."""
-        columns = self.templates(parameters, rows)
-        system = linear_system(columns, self.data[rows], self.weight[rows])
-        flux, _, chi2 = solve_fluxes(system)
-        cost = 0.5 * chi2.sum(1) + self._prior_cost(parameters, rows)
-        return flux, cost, columns
-
-    def cost(self, parameters, rows):
-        """Half the chi-square at the best fluxes, plus the prior's."""
-        return self.evaluate(parameters, rows)[1]
-
-    def model(self, parameters, rows):
-        """Best model image of groups, (g, b, p)."""
-        flux, _, columns = self.evaluate(parameters, rows)
-        n = self.n_sources
-        return (flux[:, :, :n, None] * columns[:, :, :n]).sum(2)
+        """Fluxes, half the chi-square and the model of the sources."""
+        images = self.templates(parameters, rows)
+        columns = self._with_extra(images)
+        weight, data = self.weight[rows], self.data[rows]
+        weighted = columns * weight[:, None]
+        matrix = (weighted @ columns.transpose(1, 2)).double()
+        vector = (weighted @ data[..., None])[..., 0].double()
+        flux, _ = solve_fluxes(matrix, vector)
+        cast = flux.to(self.dtype)[:, None]
+        residual = data - (cast @ columns)[:, 0]
+        model = (cast[..., :images.shape[1]] @ images)[:, 0]
+        return flux, 0.5 * (weight * residual ** 2).double().sum(1), model
 
     def derivatives(self, parameters, rows):
-        """Everything that a step and the covariance need."""
-        flat, xy = self._flat(parameters)
-        images = self._renderer(rows).gradients(
-            *self.decoder.jacobian(flat), xy, len(rows))
-        columns = self._columns(images, rows)
-        system = linear_system(columns, self.data[rows], self.weight[rows])
-        n_linear = self.n_sources + self.extra.shape[1]
-        linear = type(system)(system.matrix[..., :n_linear, :n_linear],
-                              system.vector[..., :n_linear], system.total)
-        flux, factor, chi2 = solve_fluxes(linear)
-        scale = flux[..., :self.n_sources].repeat_interleave(
-            parameters.shape[-1], -1)
-        cross = system.matrix[..., :n_linear, n_linear:] * scale[..., None, :]
-        shape = (system.matrix[..., n_linear:, n_linear:]
-                 * scale[..., None, :] * scale[..., :, None])
-        slope = scale * (system.vector[..., n_linear:] - (
-            flux[..., None, :]
-            @ system.matrix[..., :n_linear, n_linear:])[..., 0, :])
-        return flux, factor, chi2, cross, shape, slope
+        """Normal matrix of groups for given shapes."""
+        n_groups, n_sources, n_par = parameters.shape
+        flat = parameters.flatten(0, 1)
+        mixture, slope = self.decoder.jacobian(flat)
+        images = self.band.renderer.subset(rows).gradients(
+            self._cast(mixture), self._cast(slope),
+            flat[:, :2].to(self.dtype), len(rows))
+        columns = images.reshape(n_groups, n_sources * (1 + n_par), -1)
+        lit = self.active[rows].to(self.dtype).repeat_interleave(
+            1 + n_par, 1)
+        columns = self._with_extra(columns * lit[..., None])
+        weighted = columns * self.weight[rows][:, None]
+        matrix = (weighted @ columns.transpose(1, 2)).double()
+        vector = (weighted @ self.data[rows][..., None])[..., 0].double()
+        first = torch.arange(n_sources) * (1 + n_par)
+        rest = (first[:, None] + 1 + torch.arange(n_par)).flatten()
+        last = torch.arange(n_sources * (1 + n_par), columns.shape[1])
+        return self._normal(matrix, vector, torch.cat([first, last]), rest)
 
-    def normal_equations(self, parameters, rows):
-        """Matrix and right-hand side of a step, fluxes projected out."""
-        _, factor, _, cross, shape, slope = self.derivatives(parameters, rows)
-        projected = cross.transpose(-1, -2) @ torch.cholesky_solve(
-            cross, factor)
-        mean, precision = (p[rows].flatten(1) for p in self.batch.prior)
-        matrix = (shape - projected).sum(1) + torch.diag_embed(precision)
-        vector = slope.sum(1) + precision * (mean - parameters.flatten(1))
-        return matrix, vector
+    def _normal(self, matrix, vector, linear, shape):
+        """Sort products into fluxes and shapes, shapes times fluxes."""
+        own = matrix[:, linear[:, None], linear]
+        flux, _ = solve_fluxes(own, vector[:, linear])
+        count = self.active.shape[1]
+        scale = flux[:, :count].repeat_interleave(len(shape) // count, 1)
+        cross = matrix[:, linear[:, None], shape]
+        slope = scale * (vector[:, shape]
+                         - (flux[:, None] @ cross)[:, 0])
+        bent = (matrix[:, shape[:, None], shape]
+                * scale[:, :, None] * scale[:, None, :])
+        return _Normal(own, cross * scale[:, None, :], bent, slope, flux)
+
+
+class _Problem:
+    """Costs and steps of a batch for fixed weights."""
+
+    def __init__(self, batch, decoder, settings):
+        self.batch = batch
+        self.bands = [_Band(band, batch.active, decoder,
+                            settings.background) for band in batch.bands]
+        self.n_groups, self.n_sources = batch.active.shape
+        self.size = batch.bands[0].data.shape[-1]
+        self.between = batch.band_precision.double()
+
+    def set_weights(self, local, rows):
+        """Renew the inverse variances from the model, if need be."""
+        for i, band in enumerate(self.bands):
+            model = None
+            if band.band.gain is not None:
+                band.set_weight(None)
+                model = band.evaluate(local[:, i], rows)[2]
+            band.set_weight(model)
+
+    def common(self, local, rows):
+        """Best common parameters for those of the bands, (g, k, p)."""
+        mean, precision = (p[rows] for p in self.batch.prior)
+        total = torch.diag_embed(precision) + local.shape[1] * self.between
+        pull = precision * mean + local.sum(1) @ self.between
+        return torch.linalg.solve(total, pull[..., None])[..., 0]
+
+    def _prior_cost(self, local, rows):
+        """Half the squared distance from the prior, per group."""
+        mean, precision = (p[rows] for p in self.batch.prior)
+        common = self.common(local, rows)
+        apart = local - common[:, None]
+        square = (precision * (common - mean) ** 2).sum(-1)
+        square = square + (apart * (apart @ self.between)).sum((1, -1))
+        return 0.5 * (square * self.batch.active[rows]).sum(1)
+
+    def cost(self, local, rows):
+        """Half the chi-square at the best fluxes, plus the prior's."""
+        total = self._prior_cost(local, rows)
+        for i, band in enumerate(self.bands):
+            total = total + band.evaluate(local[:, i], rows)[1]
+        return total
+
+    def normals(self, local, rows):
+        """Normal matrices of all bands, stacked, (g, b, ...)."""
+        parts = [band.derivatives(local[:, i], rows)
+                 for i, band in enumerate(self.bands)]
+        return _Normal(*[torch.stack(column, 1)
+                         for column in zip(*parts, strict=True)])
+
+    def coupling(self, rows):
+        """Precision between a band's and the common parameters."""
+        active = self.batch.active[rows].double()
+        n_par = len(self.between)
+        blocks = self.between * active[..., None, None]
+        out = active.new_zeros(len(rows), self.n_sources, n_par,
+                               self.n_sources, n_par)
+        index = torch.arange(self.n_sources)
+        out[:, index, :, index] = blocks.transpose(0, 1)
+        return out.flatten(3).flatten(1, 2)
+
+
+class _Equations(NamedTuple):
+    """
+    What a step needs, fluxes projected out.
+
+    ``matrix`` ``(g, b, m, m)`` and ``vector`` ``(g, b, m)``: of the bands,
+    the tie to the common parameters included; ``tie`` ``(g, m, m)``;
+    ``prior`` ``(g, m)``: precision of the common parameters, and
+    ``pull`` ``(g, m)``: towards their prior.
+    """
+
+    matrix: torch.Tensor
+    vector: torch.Tensor
+    tie: torch.Tensor
+    prior: torch.Tensor
+    pull: torch.Tensor
+
+
+def _equations(problem, local, rows):
+    """Set up the step of groups."""
+    normal = problem.normals(local, rows)
+    linear = normal.linear
+    _, factor = solve_fluxes(linear, normal.cross[..., 0])
+    projected = normal.cross.transpose(-1, -2) @ torch.cholesky_solve(
+        normal.cross, factor)
+    tie = problem.coupling(rows)
+    common = problem.common(local, rows)
+    apart = (local - common[:, None]).flatten(2)
+    vector = normal.slope - (tie[:, None] @ apart[..., None])[..., 0]
+    mean, precision = (p[rows].flatten(1) for p in problem.batch.prior)
+    pull = (precision * (mean - common.flatten(1))
+            + (tie @ apart.sum(1)[..., None])[..., 0])
+    return _Equations(normal.shape - projected + tie[:, None], vector, tie,
+                      precision, pull)
 
 
 def _bounds(parameters, size):
@@ -233,11 +345,11 @@ def _limit(parameters, size):
     return out
 
 
-def _pinned(parameters, vector, size):
+def _pinned(local, vector, size):
     """Parameters at a limit that the likelihood pushes beyond it."""
-    up = vector.unflatten(-1, parameters.shape[-2:]) > 0
-    low, high = _bounds(parameters, size)
-    beyond = torch.where(up, parameters >= high, parameters <= low)
+    up = vector.unflatten(-1, local.shape[-2:]) > 0
+    low, high = _bounds(local, size)
+    beyond = torch.where(up, local >= high, local <= low)
     return beyond.flatten(-2)
 
 
@@ -250,15 +362,36 @@ def _without(matrix, vector, rows):
             vector * keep)
 
 
-def _step(matrix, vector, damping, n_parameters):
+def _cholesky(matrix):
+    """Cholesky factors; the diagonal's where there is none."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1).clamp(min=1e-30)
+    return torch.where((failed > 0)[..., None, None],
+                       torch.diag_embed(diagonal.sqrt()), factor)
+
+
+def _arrow(matrix, tie, prior):
+    """Factors of the bands and of the common parameters given them."""
+    factor = _cholesky(matrix)
+    shared = torch.cholesky_solve(tie[:, None].expand_as(matrix), factor)
+    n_bands = matrix.shape[1]
+    inner = (n_bands * tie + torch.diag_embed(prior)
+             - (tie[:, None] @ shared).sum(1))
+    return factor, shared, _cholesky(0.5 * (inner + inner.transpose(1, 2)))
+
+
+def _step(equations, damping, pinned, n_parameters):
     """Damped step of each group, cut to the largest that is allowed."""
+    matrix, vector = _without(equations.matrix, equations.vector, pinned)
     diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
-    damped = matrix + torch.diag_embed(damping[:, None] * diagonal
-                                       + 1e-10 * diagonal)
-    factor, failed = torch.linalg.cholesky_ex(damped)
-    factor = torch.where((failed > 0)[:, None, None],
-                         torch.diag_embed(diagonal.sqrt()), factor)
-    step = torch.cholesky_solve(vector[..., None], factor)[..., 0]
+    matrix = matrix + torch.diag_embed(
+        (damping[:, None, None] + 1e-10) * diagonal)
+    factor, shared, inner = _arrow(matrix, equations.tie, equations.prior)
+    alone = torch.cholesky_solve(vector[..., None], factor)
+    pull = equations.pull + (equations.tie[:, None] @ alone)[..., 0].sum(1)
+    common = torch.cholesky_solve(pull[..., None], inner)
+    step = (alone + shared @ common[:, None])[..., 0]
+    step = torch.where(pinned, 0, step)
     limit = step.new_full((n_parameters,), LATENT_STEP_LIMIT)
     limit[:len(STEP_LIMIT)] = limit.new_tensor(STEP_LIMIT)
     step = step.unflatten(-1, (-1, n_parameters))
@@ -268,90 +401,138 @@ def _step(matrix, vector, damping, n_parameters):
 class _State:
     """Where the groups of a batch stand."""
 
-    def __init__(self, parameters, problem, settings):
-        rows = torch.arange(len(parameters), device=parameters.device)
-        self.parameters = parameters
-        self.cost = problem.cost(parameters, rows)
+    def __init__(self, local, problem, settings):
+        rows = torch.arange(len(local), device=local.device)
+        self.local = local
+        self.cost = problem.cost(local, rows)
         self.damping = torch.full_like(self.cost, settings.damping)
         self.done = torch.zeros_like(rows, dtype=torch.bool)
         self.fresh = torch.zeros_like(self.done)
-        self.equations = [None, None]
+        self.equations = None
 
     def renew(self, problem):
         """Compute the equations of groups that have moved."""
         rows = torch.nonzero(~self.done & ~self.fresh)[:, 0]
         if not len(rows):
             return
-        new = problem.normal_equations(self.parameters[rows], rows)
-        for i, value in enumerate(new):
-            if self.equations[i] is None:
-                shape = (len(self.cost), *value.shape[1:])
-                self.equations[i] = value.new_zeros(shape)
-            self.equations[i][rows] = value
+        new = _equations(problem, self.local[rows], rows)
+        if self.equations is None:
+            self.equations = _Equations(*[
+                value.new_zeros(len(self.cost), *value.shape[1:])
+                for value in new])
+        for old, value in zip(self.equations, new, strict=True):
+            old[rows] = value
         self.fresh[rows] = True
 
-    def try_step(self, problem, settings):
+    def try_step(self, problem, settings, looseness):
         """Step, keep what is better, note what has converged."""
         rows = torch.nonzero(~self.done)[:, 0]
-        n_parameters = self.parameters.shape[-1]
-        matrix, vector = (e[rows] for e in self.equations)
-        matrix, vector = _without(matrix, vector, _pinned(
-            self.parameters[rows], vector, problem.size))
-        step = _step(matrix, vector, self.damping[rows], n_parameters)
-        trial = _limit(self.parameters[rows] + step, problem.size)
+        equations = _Equations(*[value[rows] for value in self.equations])
+        local = self.local[rows]
+        pinned = _pinned(local, equations.vector, problem.size)
+        step = _step(equations, self.damping[rows], pinned,
+                     local.shape[-1])
+        trial = _limit(local + step, problem.size)
         cost = problem.cost(trial, rows)
         gain = self.cost[rows] - cost
         better = gain > 0
+        # what is left to gain if the cost were a parabola
+        hope = 0.5 * (step.flatten(2) * equations.vector).sum((1, 2))
         won = rows[better]
-        self.parameters[won], self.cost[won] = trial[better], cost[better]
+        self.local[won], self.cost[won] = trial[better], cost[better]
         self.fresh[won] = False
         self.damping[rows] = torch.where(
             better, self.damping[rows] * 0.2, self.damping[rows] * 8
         ).clamp(min=1e-7)
-        enough = (settings.tolerance
-                  + settings.relative_tolerance * self.cost[rows].abs())
-        self.done[rows] = ((better & (gain < enough))
+        enough = looseness * (settings.tolerance + (
+            settings.relative_tolerance * self.cost[rows].abs()))
+        self.done[rows] = ((better & (gain < enough)) | (hope < enough)
                            | (self.damping[rows] > DAMPING_LIMIT))
 
 
-def _round(parameters, problem, settings):
+def _round(local, problem, settings, looseness):
     """Fit all groups for fixed weights."""
-    state = _State(parameters, problem, settings)
+    state = _State(local, problem, settings)
     n_steps = torch.zeros_like(state.done, dtype=torch.int64)
     for _ in range(settings.max_steps):
         if state.done.all():
             break
         n_steps += ~state.done
         state.renew(problem)
-        state.try_step(problem, settings)
-    return state.parameters, n_steps, state.done
+        state.try_step(problem, settings, looseness)
+    return state.local, n_steps, state.done
 
 
-def _measured_shape(parts, precision):
-    """Second derivatives by the shapes, all bands, for known widths."""
-    _, factor, _, cross, _, _ = parts
-    projected = cross.transpose(-1, -2) @ torch.cholesky_solve(cross, factor)
-    return projected.sum(1) + torch.diag_embed(precision)
-
-
-def _covariance(parts, shape):
-    """Inverse of the full matrix: fluxes band by band, then shapes."""
-    flux, factor, _, cross, _, _ = parts
-    n_groups, n_bands, n_linear = flux.shape
+def _assemble(blocks, cross, shape):
+    """Covariance of all fluxes, band by band, then the shapes."""
+    n_groups, n_bands, n_linear = cross.shape[:3]
     n_flux = n_bands * n_linear
     n_total = n_flux + shape.shape[-1]
-    matrix = flux.new_zeros(n_groups, n_total, n_total)
+    reach = (cross @ shape[:, None]).flatten(1, 2)
+    out = shape.new_zeros(n_groups, n_total, n_total)
+    out[:, :n_flux, :n_flux] = reach @ cross.flatten(1, 2).transpose(1, 2)
     for band in range(n_bands):
-        block = slice(band * n_linear, (band + 1) * n_linear)
-        matrix[:, block, block] = factor[:, band] @ factor[
-            :, band].transpose(-1, -2)
-        matrix[:, block, n_flux:] = cross[:, band]
-        matrix[:, n_flux:, block] = cross[:, band].transpose(-1, -2)
-    matrix[:, n_flux:, n_flux:] = shape
-    scale = torch.diagonal(matrix, dim1=-2, dim2=-1).clamp(min=1e-300).rsqrt()
-    unit = scale[:, :, None] * matrix * scale[:, None, :]
+        part = slice(band * n_linear, (band + 1) * n_linear)
+        out[:, part, part] += blocks[:, band]
+    out[:, :n_flux, n_flux:] = reach
+    out[:, n_flux:, :n_flux] = reach.transpose(1, 2)
+    out[:, n_flux:, n_flux:] = shape
+    return out
+
+
+def _scaled_inverse(matrix):
+    """Inverse of symmetric matrices of very different scales."""
+    diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
+    scale = diagonal.clamp(min=1e-300).rsqrt()
+    unit = scale[..., :, None] * matrix * scale[..., None, :]
     return (torch.linalg.pinv(unit, hermitian=True, rtol=1e-12)
-            * scale[:, :, None] * scale[:, None, :])
+            * scale[..., :, None] * scale[..., None, :])
+
+
+def _fitted_covariance(problem, normal, rows):
+    """Laplace covariance at the best fit."""
+    tie = problem.coupling(rows)
+    n = normal.linear.shape[-1]
+    top = torch.cat([normal.linear, normal.cross], -1)
+    low = torch.cat([normal.cross.transpose(-1, -2),
+                     normal.shape + tie[:, None]], -1)
+    inverse = _scaled_inverse(torch.cat([top, low], -2))
+    cross = inverse[..., :n, n:] @ tie[:, None]
+    prior = torch.diag_embed(problem.batch.prior.precision[rows].flatten(1))
+    shape = (len(problem.bands) * tie + prior
+             - (tie[:, None] @ inverse[..., n:, n:] @ tie[:, None]).sum(1))
+    return _assemble(inverse[..., :n, :n], cross, _scaled_inverse(shape))
+
+
+def _started_covariance(normal, precision):
+    """Covariance of fluxes for shapes with known errors."""
+    inverse = _scaled_inverse(normal.linear)
+    return _assemble(inverse, -(inverse @ normal.cross),
+                     torch.diag_embed(1 / precision))
+
+
+def linear_fluxes(batch, decoder):
+    """
+    Fluxes of sources at the shapes of their prior.
+
+    Parameters
+    ----------
+    batch : GroupBatch
+        Pixels, noise and shapes of the groups.
+    decoder : `~vaephot.models.decoder.Decoder`
+        Turns parameters into templates; in double precision.
+
+    Returns
+    -------
+    `torch.Tensor`, (n_groups, n_sources, n_bands)
+    """
+    problem = _Problem(batch, decoder, FitSettings())
+    rows = torch.arange(problem.n_groups, device=batch.active.device)
+    columns = []
+    for band in problem.bands:
+        band.set_weight(None)
+        columns.append(band.evaluate(batch.prior.mean, rows)[0])
+    return torch.stack(columns, -1)
 
 
 def fit_groups(batch, start, decoder, settings, *, start_precision=None):
@@ -362,10 +543,11 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
     ----------
     batch : GroupBatch
         Pixels, noise and prior of the groups.
-    start : `torch.Tensor`, (n_groups, n_sources, n_parameters)
+    start : `torch.Tensor`, (n_groups, n_sources, n_parameters) or \
+            (n_groups, n_bands, n_sources, n_parameters)
         Parameters to start from, positions in the stamp.
     decoder : `~vaephot.models.decoder.Decoder`
-        Turns parameters into templates; in the precision of the batch.
+        Turns parameters into templates; in double precision.
     settings : FitSettings
         How far to go.
     start_precision : `torch.Tensor`, optional
@@ -379,23 +561,25 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
     """
     problem = _Problem(batch, decoder, settings)
     rows = torch.arange(problem.n_groups, device=start.device)
-    parameters = _limit(start, problem.size)
+    if start.ndim == 3:
+        start = start[:, None].expand(-1, len(batch.bands), -1, -1)
+    local = _limit(start, problem.size)
     n_steps = torch.zeros_like(rows)
     done = torch.ones_like(rows, dtype=torch.bool)
-    problem.set_weight(None)
-    for _ in range(2 if batch.gain is not None else 1):
-        if batch.gain is not None:
-            problem.set_weight(problem.model(parameters, rows))
+    renew = any(band.gain is not None for band in batch.bands)
+    for looseness in (FIRST_ROUND, 1.0) if renew else (1.0,):
+        problem.set_weights(local, rows)
         if settings.max_steps:
-            parameters, count, done = _round(parameters, problem, settings)
+            local, count, done = _round(local, problem, settings, looseness)
             n_steps = n_steps + count
-    parts = problem.derivatives(parameters, rows)
-    n = problem.n_sources
+    normal = problem.normals(local, rows)
     if settings.max_steps or start_precision is None:
-        shape = parts[4].sum(1) + torch.diag_embed(
-            batch.prior.precision.flatten(1))
+        covariance = _fitted_covariance(problem, normal, rows)
     else:
-        shape = _measured_shape(parts, start_precision.flatten(1))
-    return GroupFit(parameters, parts[0][..., :n].transpose(1, 2),
-                    _covariance(parts, shape), parts[2].sum(1), n_steps,
-                    done, parts[0][..., n:])
+        covariance = _started_covariance(normal, start_precision.flatten(1))
+    n = problem.n_sources
+    chi2 = sum(2 * band.evaluate(local[:, i], rows)[1]
+               for i, band in enumerate(problem.bands))
+    return GroupFit(problem.common(local, rows), local,
+                    normal.flux[..., :n].transpose(1, 2), covariance, chi2,
+                    n_steps, done, normal.flux[..., n:])

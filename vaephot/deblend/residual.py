@@ -66,8 +66,8 @@ def _filtered(residual, weight, model, fwhm):
     light = convolve_line(weight * model, line)
     variance = power + (MISFIT * light) ** 2
     noise = np.sqrt(np.where(power > 0, variance, 1))
-    signal = np.where(power > 0, convolve_line(weight * residual, line) / noise, 0)
-    return signal, np.where(power > 0, light / noise, 0)
+    signal = convolve_line(weight * residual, line) / noise
+    return np.where(power > 0, signal, 0), np.where(power > 0, light / noise, 0)
 
 
 def _significance(residual, weight, model, fwhm, galaxy):

@@ -8,15 +8,26 @@ those to fitted parameters, and from these to model images.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
-from vaephot.deblend.fluxes import linear_system, solve_fluxes
 from vaephot.deblend.groups import group_sources, make_pieces, segment_boxes
-from vaephot.deblend.refine import GroupBatch, fit_groups
-from vaephot.deblend.start import bin_factors, cut_stamps, pool_posterior
-from vaephot.models.encoder import Gaussian
+from vaephot.deblend.images import draw_scene
+from vaephot.deblend.refine import (
+    BandBatch,
+    GroupBatch,
+    fit_groups,
+    linear_fluxes,
+)
+from vaephot.deblend.start import (
+    BandView,
+    Targets,
+    band_evidence,
+    prior_of_band,
+)
+from vaephot.models.encoder import Evidence, Gaussian, combine
 from vaephot.models.render import Renderer, make_transfer, padded_size
 from vaephot.stamps import cut_window
 
@@ -26,9 +37,10 @@ __all__ = ['SceneFit', 'SceneFitter']
 PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
 # pixel-sources of a batch on a processor; on a GPU 64 times as many
 BATCH_PIXELS = 300_000
-# sources that the encoder sees at once, on a processor and elsewhere; always
-# as many, so that rounding does not depend on who else is there
-ENCODER_BATCH = {'cpu': 8, 'other': 256}
+# half-light radius that brightness is first measured with, in FWHM
+FIRST_RADIUS = 1.2
+# precision of the images that are drawn
+RENDER_DTYPE = torch.float32
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
@@ -43,6 +55,8 @@ class SceneFit:
     ----------
     parameters : `numpy.ndarray`, (n, n_parameters)
         Positions in the image.
+    band_parameters : `numpy.ndarray`, (n, n_bands, n_parameters)
+        The same as each band has them.
     flux, flux_err : `numpy.ndarray`, (n, n_bands)
         Fluxes and 1-sigma errors in units of the data.
     covariance : `numpy.ndarray`, (n, m, m)
@@ -55,9 +69,14 @@ class SceneFit:
         Point-source signal-to-noise ratio that the prior went by.
     prior_distance : `numpy.ndarray`, (n,)
         Squared distance of the latent from its prior mean.
+    group_covariance : `numpy.ndarray` of object, (n,)
+        Where several sources were measured at once: a source's place
+        among them, and the matrix ``(k * m, k * m)`` that they share,
+        whose diagonal blocks are their ``covariance``; else `None`.
     """
 
     parameters: np.ndarray
+    band_parameters: np.ndarray
     flux: np.ndarray
     flux_err: np.ndarray
     covariance: np.ndarray
@@ -65,16 +84,19 @@ class SceneFit:
     cropped: np.ndarray
     snr: np.ndarray
     prior_distance: np.ndarray
+    group_covariance: np.ndarray
 
 
 def _empty_fit(n, n_bands, n_parameters, snr):
     """Arrays of a fit, all zero."""
     n_all = n_bands + n_parameters
     return SceneFit(
-        parameters=np.zeros((n, n_parameters)), flux=np.zeros((n, n_bands)),
-        flux_err=np.zeros((n, n_bands)),
+        parameters=np.zeros((n, n_parameters)),
+        band_parameters=np.zeros((n, n_bands, n_parameters)),
+        flux=np.zeros((n, n_bands)), flux_err=np.zeros((n, n_bands)),
         covariance=np.zeros((n, n_all, n_all)), converged=np.zeros(n, bool),
-        cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n))
+        cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n),
+        group_covariance=np.full(n, None, object))
 
 
 def _sharpness(image, factor):
@@ -124,6 +146,9 @@ class SceneFitter:
         fits the memory.
     """
 
+    # bands whose grid is that of the parameters, labels and images
+    image_bands = slice(None)
+
     def __init__(self, observation, vae, decoder, settings, *, device='cpu',
                  batch_size=None):
         self.observation = observation
@@ -132,7 +157,7 @@ class SceneFitter:
         self.settings = settings
         self.device = device
         self.batch_size = batch_size
-        self.dtype = decoder.sigma.dtype if device != 'mps' else torch.float32
+        self.dtype = RENDER_DTYPE
         self.n_bands = len(observation.bands)
         self.fwhm = np.array([psf.fwhm for psf in observation.psfs])
         correlation = np.asarray(observation.noise_correlation, float)
@@ -142,6 +167,7 @@ class SceneFitter:
         samples = [self._central_psf(psf) for psf in observation.psfs]
         self._point_error = np.array([_sharpness(*s) for s in samples])
         self.psf_reach = max(_reach(*s) for s in samples)
+        self._psf_samples = samples
 
     def _central_psf(self, psf):
         ny, nx = self.observation.data.shape[1:]
@@ -179,6 +205,22 @@ class SceneFitter:
         `~vaephot.models.render.Renderer`
         """
         return Renderer(size, self._band_transfers(size, centres))
+
+    def draw(self, parameters, flux):
+        """
+        Draw the models of sources and their sum.
+
+        Parameters
+        ----------
+        parameters, flux
+            As for `~vaephot.deblend.images.draw_sources`, of all bands.
+
+        Returns
+        -------
+        dict
+            As `~vaephot.deblend.images.draw_scene` returns it.
+        """
+        return draw_scene(self, parameters, flux)
 
     def _tensor(self, values):
         return torch.as_tensor(np.ascontiguousarray(values),
@@ -246,13 +288,21 @@ class SceneFitter:
         active = np.zeros((len(run), places))
         for i, piece in enumerate(run):
             active[i, :len(piece.members)] = 1
-        gain = self.observation.gain
         centres = [(p.ix + size / 2, p.iy + size / 2) for p in run]
-        return GroupBatch(
-            self._tensor(data), self._tensor(variance), self._tensor(~mask),
-            self._tensor(active), self._gather(run, places, prior),
-            None if gain is None else self._tensor(gain),
-            self.renderer(size, centres))
+        renderer = self.renderer(size, centres)
+        gain = self.observation.gain
+        bands = [BandBatch(
+            self._tensor(data[:, i]), self._tensor(variance[:, i]),
+            self._tensor(~mask[:, i]), None if gain is None else gain[i],
+            renderer.bands[i]) for i in range(self.n_bands)]
+        return GroupBatch(tuple(bands), self._small(active),
+                          self._gather(run, places, prior),
+                          self.vae.prior.band_precision().double())
+
+    def _small(self, values):
+        """Numbers of sources, in double precision where there is one."""
+        return torch.as_tensor(values, dtype=self.decoder.sigma.dtype,
+                               device=self.device)
 
     def _gather(self, run, places, gaussian):
         """Prior or start of pieces, positions in their stamps."""
@@ -265,8 +315,7 @@ class SceneFitter:
             mean[i, :len(members), 0] -= piece.ix
             mean[i, :len(members), 1] -= piece.iy
             precision[i, :len(members)] = gaussian.precision[members]
-        return Gaussian(mean.to(self.device, self.dtype),
-                        precision.to(self.device, self.dtype))
+        return Gaussian(self._small(mean), self._small(precision))
 
     def _pixels(self, run, foreign=None):
         """Data of pieces, less the light of sources of other pieces."""
@@ -292,14 +341,14 @@ class SceneFitter:
         Returns
         -------
         `~vaephot.models.encoder.Gaussian`
-            Half-light radii of half the narrowest FWHM.
+            Half-light radii of `FIRST_RADIUS` times the narrowest FWHM.
         """
         n = len(sources)
         mean = torch.zeros(n, self.vae.config.n_parameters,
                            dtype=torch.float64)
         mean[:, 0] = torch.as_tensor(sources.x)
         mean[:, 1] = torch.as_tensor(sources.y)
-        mean[:, 2] = float(np.log(0.5 * self.fwhm.min()))
+        mean[:, 2] = float(np.log(FIRST_RADIUS * self.fwhm.min()))
         return Gaussian(mean, torch.ones_like(mean))
 
     def linear_flux(self, pieces, shapes):
@@ -320,17 +369,30 @@ class SceneFitter:
         flux = np.zeros((len(shapes.mean), self.n_bands))
         for places, run in self.runs(pieces):
             batch = self.batch(run, places, self._pixels(run), shapes)
-            flat = batch.prior.mean.flatten(0, 1)
-            images = batch.renderer.templates(
-                self.decoder.from_parameters(flat), flat[:, :2], len(run))
-            columns = images.unflatten(0, (len(run), places)).transpose(1, 2)
-            columns = columns.flatten(3) * batch.active[:, None, :, None]
-            system = linear_system(columns, batch.data.flatten(2),
-                                   (batch.good / batch.variance).flatten(2))
-            found = solve_fluxes(system)[0].transpose(1, 2).cpu().numpy()
+            with torch.no_grad():
+                found = linear_fluxes(batch, self.decoder).cpu().numpy()
             for piece, values in zip(run, found, strict=True):
                 flux[list(piece.core)] = values[:len(piece.core)]
         return flux
+
+    def point_snr(self, shapes, flux):
+        """
+        Brightness of sources as the encoder and the prior are told it.
+
+        Parameters
+        ----------
+        shapes : `~vaephot.models.encoder.Gaussian`
+            Shapes of all sources, positions in the image.
+        flux : `numpy.ndarray`, (n, n_bands)
+            Their fluxes.
+
+        Returns
+        -------
+        `numpy.ndarray`, (n, n_bands)
+            Fluxes over the flux error of an isolated point source.
+        """
+        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self._point_error
+        return flux / noise
 
     def linear_snr(self, pieces, shapes):
         """
@@ -344,10 +406,9 @@ class SceneFitter:
         Returns
         -------
         `numpy.ndarray`, (n, n_bands)
-            Their fluxes over the flux error of an isolated point source.
+            What `point_snr` returns for their best fluxes.
         """
-        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self._point_error
-        return self.linear_flux(pieces, shapes) / noise
+        return self.point_snr(shapes, self.linear_flux(pieces, shapes))
 
     def weight(self, model_image):
         """
@@ -390,7 +451,7 @@ class SceneFitter:
                   for c, n in zip(xy.T, (nx, ny), strict=True))
         return np.sqrt(self.variance[:, iy, ix].T)
 
-    def encode(self, sources, snr):
+    def encode(self, sources, snr, *, shapes=None, alone=None):
         """
         Start values and prior of sources from the encoder.
 
@@ -400,6 +461,13 @@ class SceneFitter:
             Sources.
         snr : `numpy.ndarray`, (n, n_bands)
             Point-source signal-to-noise ratios.
+        shapes : `~vaephot.models.encoder.Gaussian`, optional
+            Shapes so far; by default nothing is known.
+        alone : optional
+            What is left without the light of all sources, ``(n_bands,
+            ny, nx)``, and what gives a source's own light back: see
+            `~vaephot.deblend.start.band_evidence`, called with the band
+            in front. By default the sources are looked at as they are.
 
         Returns
         -------
@@ -408,28 +476,31 @@ class SceneFitter:
         """
         if not len(sources):
             return self.default_shapes(sources), self.default_shapes(sources)
-        factors = bin_factors(sources.radius, self.fwhm.min())
-        observation = self.observation
+        radius = (np.zeros(len(sources)) if shapes is None
+                  else torch.exp(shapes.mean[:, 2]).numpy())
+        targets = Targets(x=sources.x, y=sources.y, radius=radius,
+                          alone=alone is not None)
+        found = [band_evidence(self.vae, self._view(band, alone), targets,
+                               snr[:, band], device=self.device,
+                               own_light=None if alone is None
+                               else partial(alone[1], band))
+                 for band in range(self.n_bands)]
         reference = np.argmax(snr / self.fwhm, axis=1)
-        kind = 'cpu' if self.device == 'cpu' else 'other'
-        step = ENCODER_BATCH[kind]
-        parts = []
-        for start in range(0, len(sources), step):
-            which = np.arange(start, min(start + step, len(sources)))
-            filled = np.resize(which, step)
-            stamps = cut_stamps(
-                observation.data, self.variance, observation.mask,
-                sources.x, sources.y, factors,
-                self.vae.config.stamp_size, which=filled)
-            both = pool_posterior(
-                self.vae, stamps, self.fwhm, snr[filled],
-                sources.position_sigma[filled], factors[filled],
-                device=self.device, reference=reference[filled])
-            parts.append([Gaussian(*[value[:len(which)] for value in g])
-                          for g in both])
-        return tuple(Gaussian(*[torch.cat(column) for column in
-                                zip(*side, strict=True)])
-                     for side in zip(*parts, strict=True))
+        row = np.arange(len(sources))
+        prior = prior_of_band(
+            self.vae, np.column_stack([sources.x, sources.y]),
+            sources.position_sigma, self.fwhm[reference],
+            snr[row, reference], device=self.device)
+        evidence = Evidence(*[torch.stack(column, 1)
+                              for column in zip(*found, strict=True)])
+        return combine(prior, evidence, axis=1), prior
+
+    def _view(self, band, alone):
+        """One band as the encoder is shown it."""
+        data = self.observation.data if alone is None else alone[0]
+        return BandView(data[band], self.observation.mask[band],
+                        self.variance[band], self._psf_samples[band],
+                        float(self.fwhm[band]))
 
     @staticmethod
     def force_points(gaussian, is_point):
@@ -497,18 +568,28 @@ class SceneFitter:
     def _store(self, fit, run, done):
         """Copy what belongs to the cores into the arrays."""
         parameters = done.parameters.cpu().double().numpy()
+        local = done.band_parameters.cpu().double().numpy()
         flux = done.flux.cpu().double().numpy()
         covariance = done.covariance.cpu().double().numpy()
         places, n_par = parameters.shape[1:]
         n_linear = places + done.background.shape[-1]
+        # fluxes and parameters of each source in the matrix of its piece
+        place = np.arange(places)[:, None]
+        rows = np.concatenate([
+            np.arange(self.n_bands) * n_linear + place,
+            self.n_bands * n_linear + place * n_par + np.arange(n_par)], 1)
         for i, piece in enumerate(run):
+            if len(piece.core) > 1:
+                own = rows[:len(piece.core)].ravel()
+                shared = covariance[i][np.ix_(own, own)]
+                for k, source in enumerate(piece.core):
+                    fit.group_covariance[source] = (k, shared)
             for k, source in enumerate(piece.core):
-                own = np.concatenate([
-                    np.arange(self.n_bands) * n_linear + k,
-                    self.n_bands * n_linear + k * n_par + np.arange(n_par)])
-                block = covariance[i][np.ix_(own, own)]
+                block = covariance[i][np.ix_(rows[k], rows[k])]
                 fit.parameters[source] = parameters[i, k]
                 fit.parameters[source, :2] += piece.ix, piece.iy
+                fit.band_parameters[source] = local[i, :, k]
+                fit.band_parameters[source, :, :2] += piece.ix, piece.iy
                 fit.flux[source] = flux[i, k]
                 fit.covariance[source] = block
                 fit.flux_err[source] = np.sqrt(np.maximum(

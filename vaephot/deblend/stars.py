@@ -132,7 +132,7 @@ class _PointFit:
         """Templates at positions."""
         parameters = point_parameters(self.fitter, xy)
         return draw_stamps(self.fitter, parameters, self.size,
-                           self.corner)[1]
+                           self.corner)
 
     def weight(self, model):
         """Inverse variance for a model of the stars."""

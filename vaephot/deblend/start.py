@@ -2,49 +2,70 @@
 """
 Amortised start: the second autoencoder looks at every source at once.
 
-Each source gets a stamp per band, cut around it; large sources are binned
-down so that they fill the stamp as the galaxies of the training did. The
-evidence of the bands is pooled with the prior to a posterior of position,
-size, shear and latent.
+Each source gets a stamp per band, cut around it. Stamps are binned until
+the PSF is as narrow, and a large galaxy as small, as those of the training.
+The evidence of the bands is pooled with the prior to a posterior of
+position, size, shear and latent.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 
-from vaephot.models.encoder import Evidence, Gaussian, combine
+from vaephot.models.encoder import Evidence, Gaussian
+from vaephot.models.normalization import bin_factor, bin_psf, psf_numbers
 from vaephot.models.vae import StampBatch
-from vaephot.stamps import cut_window
 
-__all__ = ['EncoderStamps', 'bin_factors', 'cut_stamps', 'pool_posterior']
+__all__ = ['BandView', 'Targets', 'band_evidence', 'bin_factors',
+           'prior_of_band']
 
 # neighbours that are marked on a stamp
 MAX_MARKED = 8
-# a segment of this radius [px] fills the stamp of the encoder
-FULL_RADIUS = 18.0
-# widest PSF [px] of the training
-MAX_FWHM = 8.0
+# largest half-light radius in binned pixels
+MAX_RADIUS = 6.0
+# stamps that the encoder sees at once, on a processor and elsewhere; always
+# as many, so that rounding does not depend on who else is there
+ENCODER_BATCH = {'cpu': 32, 'other': 1024}
 
 
-class EncoderStamps(NamedTuple):
+class BandView(NamedTuple):
     """
-    Stamps of all sources in all bands, binned.
+    One band as the encoder is shown it.
 
-    ``data``, ``good`` ``(n, n_bands, size, size)``; ``sky_rms``
-    ``(n, n_bands)``; ``target`` ``(n, 2)`` and ``neighbours``
-    ``(n, m, 2)``, relative to the central pixel, in binned pixels;
-    ``present`` ``(n, m)``; ``corner`` ``(n, 2)``: position of the central
-    binned pixel's centre in the image.
+    ``data``, ``mask`` ``(ny, nx)``, True for bad pixels; ``variance`` of
+    the sky ``(ny, nx)`` or ``(1, 1)``; ``psf``: image and samples per
+    pixel; ``fwhm`` in pixels.
     """
 
     data: np.ndarray
-    good: np.ndarray
-    sky_rms: np.ndarray
-    target: np.ndarray
-    neighbours: np.ndarray
-    present: np.ndarray
-    corner: np.ndarray
+    mask: np.ndarray
+    variance: np.ndarray
+    psf: tuple
+    fwhm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """
+    What is known of the sources before a look.
+
+    Parameters
+    ----------
+    x, y : `numpy.ndarray`, (n,)
+        Where they were found, in pixels of the image.
+    radius : `numpy.ndarray`, (n,)
+        Half-light radii so far, in pixels; 0 if not known.
+    alone : bool
+        Whether the light of the neighbours has been taken away.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    alone: bool = False
 
 
 def bin_factors(radius, fwhm):
@@ -54,171 +75,199 @@ def bin_factors(radius, fwhm):
     Parameters
     ----------
     radius : `numpy.ndarray`, (n,)
-        Radius of the sources' segments in pixels.
+        Half-light radii of the sources in pixels.
     fwhm : float
-        Width of the narrowest PSF in pixels.
+        Width of the PSF in pixels.
 
     Returns
     -------
-    `numpy.ndarray` of int, (n,)
+    `numpy.ndarray` of int
         At least 1.
     """
-    needed = np.maximum(radius / FULL_RADIUS, fwhm / MAX_FWHM)
-    return np.maximum(1, np.ceil(needed)).astype(int)
+    return np.maximum(bin_factor(fwhm),
+                      np.ceil(np.asarray(radius) / MAX_RADIUS).astype(int))
 
 
-def _sky(variance, iy, ix, side, typical):
-    """Median variance of the part of a window that is in the image."""
-    window = variance[:, max(iy, 0):max(iy + side, 0),
-                      max(ix, 0):max(ix + side, 0)]
-    if not window.size:
-        return typical
-    return np.median(window.reshape(len(variance), -1)[:, ::7], axis=1)
+def _windows(array, iy, ix, side):
+    """Windows of a 2D array, and which of their pixels lie inside it."""
+    rows = iy[:, None] + np.arange(side)
+    columns = ix[:, None] + np.arange(side)
+    ny, nx = array.shape
+    inside = (((rows >= 0) & (rows < ny))[:, :, None]
+              & ((columns >= 0) & (columns < nx))[:, None, :])
+    return array[np.clip(rows, 0, ny - 1)[:, :, None],
+                 np.clip(columns, 0, nx - 1)[:, None, :]], inside
 
 
-def _binned(data, good, variance, factor):
+def _binned(data, good, factor):
     """Sum pixels; the sum counts as good if most of it is."""
-    side = data.shape[-1] // factor
-    blocks = (len(data), side, factor, side, factor)
+    n, side = len(data), data.shape[-1] // factor
+    blocks = (n, side, factor, side, factor)
     good = good.reshape(blocks)
     share = good.mean((2, 4))
     total = (data.reshape(blocks) * good).sum((2, 4))
     keep = share > 0.5
-    total = np.where(keep, total / np.maximum(share, 0.5), 0)
-    return total, keep, np.sqrt(variance) * factor
+    return np.where(keep, total / np.maximum(share, 0.5), 0), keep
 
 
-def _neighbour_marks(x, y, index, scale, corner, reach):
-    """Positions of the nearest other sources on a stamp."""
-    distance = np.maximum(np.abs(x - x[index]), np.abs(y - y[index]))
-    near = np.flatnonzero(distance < reach)
-    near = near[near != index]
-    order = np.argsort(np.hypot(x[near] - x[index], y[near] - y[index]),
-                       kind='stable')
-    near = near[order][:MAX_MARKED]
-    marks = np.zeros((MAX_MARKED, 2))
-    present = np.zeros(MAX_MARKED)
-    marks[:len(near), 0] = (x[near] - corner[0]) / scale
-    marks[:len(near), 1] = (y[near] - corner[1]) / scale
-    present[:len(near)] = 1
+def _sky_rms(variance, iy, ix, side):
+    """Median noise of the sky on windows."""
+    if variance.size == 1:
+        return np.full(len(iy), np.sqrt(variance.ravel()[0]))
+    values, _ = _windows(variance, iy, ix, side)
+    return np.sqrt(np.median(values.reshape(len(iy), -1)[:, ::7], axis=1))
+
+
+def _marks(targets, rows, corner, factor, size):
+    """Positions of the nearest other sources on stamps."""
+    places = np.column_stack([targets.x, targets.y])
+    n = len(places)
+    marks = np.zeros((len(rows), MAX_MARKED, 2))
+    if targets.alone or n < 2:
+        return marks, np.zeros(marks.shape[:2])
+    count = min(MAX_MARKED + 1, n)
+    reach = factor * size / np.sqrt(2)
+    distance, index = KDTree(places).query(places[rows], k=count,
+                                           distance_upper_bound=reach)
+    near = np.isfinite(distance) & (index != rows[:, None])
+    found = (places[np.minimum(index, n - 1)] - corner[:, None]) / factor
+    order = np.argsort(~near, axis=1, kind='stable')[:, :MAX_MARKED]
+    row = np.arange(len(rows))[:, None]
+    kept = near[row, order]
+    marks[:, :order.shape[1]] = np.where(kept[..., None],
+                                         found[row, order], 0)
+    present = np.zeros(marks.shape[:2])
+    present[:, :order.shape[1]] = kept
     return marks, present
 
 
-def cut_stamps(data, variance, mask, x, y, factors, size, *, which=None):
+def _stamps(view, targets, rows, factor, size, own_light):
+    """What `StampBatch` asks for, as arrays, and the stamps' corners."""
+    side, half = size * factor, factor * (size // 2)
+    x, y = targets.x[rows], targets.y[rows]
+    ix = np.rint(x - (factor - 1) / 2).astype(int) - half
+    iy = np.rint(y - (factor - 1) / 2).astype(int) - half
+    corner = np.column_stack([ix, iy]) + half + (factor - 1) / 2
+    data, inside = _windows(view.data, iy, ix, side)
+    bad, _ = _windows(view.mask, iy, ix, side)
+    if own_light is not None:
+        data = data + own_light(rows, ix, iy, side)
+    stamp, good = _binned(data, inside & ~bad, factor)
+    rms = _sky_rms(view.variance, iy, ix, side) * factor
+    marks, present = _marks(targets, rows, corner, factor, size)
+    own = (np.column_stack([x, y]) - corner) / factor
+    return (stamp, rms[:, None, None], good, own, marks, present), corner
+
+
+def band_evidence(vae, view, targets, snr, *, device, own_light=None):
     """
-    Cut and bin the encoder's stamps.
-
-    Parameters
-    ----------
-    data, mask : `numpy.ndarray`, (n_bands, ny, nx)
-        Image, and True for bad pixels.
-    variance : `numpy.ndarray`, (n_bands, ny, nx) or (n_bands, 1, 1)
-        Variance of the sky.
-    x, y : `numpy.ndarray`, (n,)
-        Positions of all sources.
-    factors : `numpy.ndarray` of int, (n,)
-        What `bin_factors` returned.
-    size : int
-        Side of the stamps.
-    which : sequence of int, optional
-        Sources to cut; by default all.
-
-    Returns
-    -------
-    EncoderStamps
-    """
-    which = range(len(x)) if which is None else which
-    columns = [[] for _ in EncoderStamps._fields]
-    constant = variance.shape[-2:] == (1, 1)
-    typical = np.median(variance.reshape(len(data), -1)[:, ::31], axis=1)
-    for i in which:
-        factor = int(factors[i])
-        side = size * factor
-        ix = round(x[i] - (factor - 1) / 2) - factor * (size // 2)
-        iy = round(y[i] - (factor - 1) / 2) - factor * (size // 2)
-        corner = np.array([ix, iy]) + factor * (size // 2) + (factor - 1) / 2
-        sky = typical if constant else _sky(variance, iy, ix, side, typical)
-        good = ~cut_window(mask, iy, ix, side, True)
-        stamp, keep, rms = _binned(cut_window(data, iy, ix, side, 0.0), good,
-                                   sky, factor)
-        marks, present = _neighbour_marks(x, y, i, factor, corner, side / 2)
-        own = (np.array([x[i], y[i]]) - corner) / factor
-        for column, value in zip(
-                columns, (stamp, keep, rms, own, marks, present, corner),
-                strict=True):
-            column.append(value)
-    return EncoderStamps(*[np.array(column) for column in columns])
-
-
-def _flat(values, n_bands):
-    """Repeat a per-source tensor for each band."""
-    return values.repeat_interleave(n_bands, 0)
-
-
-def pool_posterior(vae, stamps, fwhm, snr, position_sigma, factors, *,
-                   device, reference):
-    """
-    Posterior of sources from the evidence of all bands.
+    Evidence of one band on all sources.
 
     Parameters
     ----------
     vae : `~vaephot.models.vae.VAE`
         The second autoencoder.
-    stamps : EncoderStamps
-        Stamps of the sources.
-    fwhm : `numpy.ndarray`, (n_bands,)
-        Widths of the PSFs in pixels of the image.
-    snr : `numpy.ndarray`, (n, n_bands)
-        Point-source signal-to-noise ratios.
-    position_sigma : `numpy.ndarray`, (n,)
-        Prior 1-sigma of the positions in pixels of the image.
-    factors : `numpy.ndarray` of int, (n,)
-        Binning of the stamps.
+    view : BandView
+        The band.
+    targets : Targets
+        The sources.
+    snr : `numpy.ndarray`, (n,)
+        Their point-source signal-to-noise ratios in this band.
     device : str
         Where the network runs.
-    reference : `numpy.ndarray` of int, (n,)
-        Band whose brightness and PSF the prior goes by.
+    own_light : callable, optional
+        Light that was taken away with that of the neighbours and is the
+        source's own; called as ``own_light(rows, ix, iy, side)``.
 
     Returns
     -------
-    posterior, prior : `~vaephot.models.encoder.Gaussian`
+    `~vaephot.models.encoder.Evidence`
         Each entry ``(n, n_parameters)``, float64, on the CPU; positions
         and sizes in pixels of the image.
     """
+    n, n_par = len(snr), vae.config.n_parameters
+    mean = torch.zeros(n, n_par, dtype=torch.float64)
+    precision = torch.zeros_like(mean)
+    factors = bin_factors(targets.radius, view.fwhm)
+    step = ENCODER_BATCH['cpu' if device == 'cpu' else 'other']
+    for factor in np.unique(factors):
+        members = np.flatnonzero(factors == factor)
+        image, oversampling = bin_psf(*view.psf, int(factor))
+        fwhm = view.fwhm / factor
+        shape = psf_numbers(image, oversampling, fwhm)
+        for start in range(0, len(members), step):
+            rows = members[start:start + step]
+            filled = np.resize(rows, step)
+            arrays, corner = _stamps(view, targets, filled, int(factor),
+                                     vae.config.stamp_size, own_light)
+            found = _look(vae, arrays, fwhm, shape, snr[filled], device)
+            found = _to_image(found, corner, factor)
+            mean[rows], precision[rows] = (v[:len(rows)] for v in found)
+    return Evidence(mean, precision)
+
+
+def _look(vae, arrays, fwhm, shape, snr, device):
+    """Evidence of the stamps of one binning."""
     def tensor(values):
         return torch.as_tensor(np.ascontiguousarray(values),
                                dtype=torch.float32, device=device)
-    n, n_bands = snr.shape
-    log_fwhm = np.log(fwhm[None, :] / factors[:, None])
-    log_snr = np.log(np.maximum(snr, 1.0))
-    target = tensor(stamps.target)
-    batch = StampBatch(
-        tensor(stamps.data).flatten(0, 1),
-        tensor(stamps.sky_rms).reshape(-1, 1, 1),
-        tensor(stamps.good).flatten(0, 1), _flat(target, n_bands),
-        _flat(tensor(stamps.neighbours), n_bands),
-        _flat(tensor(stamps.present), n_bands),
-        tensor(log_fwhm).flatten(), tensor(log_snr).flatten())
-    row = np.arange(n)
+    n = len(snr)
+    batch = StampBatch(*[tensor(a) for a in arrays],
+                       tensor(np.full(n, np.log(fwhm))),
+                       tensor(np.log(np.maximum(snr, 1.0))),
+                       tensor(shape).expand(n, -1))
     with torch.no_grad():
-        evidence = vae.evidence(batch)
-        prior = vae.prior(target.double(),
-                          tensor(log_fwhm[row, reference]).double(),
-                          tensor(log_snr[row, reference]).double(),
-                          tensor(position_sigma / factors).double())
-    evidence = Evidence(*[e.double().unflatten(0, (n, n_bands))
-                          for e in evidence])
-    posterior = combine(prior, evidence, axis=1)
-    return tuple(_to_image(g, stamps.corner, factors)
-                 for g in (posterior, prior))
+        found = vae.evidence(batch)
+    return Gaussian(*[value.double().cpu() for value in found])
 
 
-def _to_image(gaussian, corner, factors):
+def _to_image(gaussian, corner, factor):
     """From binned pixels about the stamp's centre to the image."""
-    mean, precision = gaussian.mean.cpu(), gaussian.precision.cpu()
-    factor = torch.as_tensor(factors, dtype=mean.dtype)[:, None]
-    mean, precision = mean.clone(), precision.clone()
+    mean, precision = gaussian.mean.clone(), gaussian.precision.clone()
+    factor = float(factor)
     mean[:, :2] = mean[:, :2] * factor + torch.as_tensor(corner)
-    mean[:, 2] += torch.log(factor[:, 0])
+    mean[:, 2] += np.log(factor)
     precision[:, :2] /= factor ** 2
+    return Gaussian(mean, precision)
+
+
+def prior_of_band(vae, places, position_sigma, fwhm, snr, *, device):
+    """
+    Prior of sources by their brightness in one band.
+
+    Parameters
+    ----------
+    vae : `~vaephot.models.vae.VAE`
+        The autoencoder.
+    places : `numpy.ndarray`, (n, 2)
+        Where the sources were found.
+    position_sigma : `numpy.ndarray`, (n,)
+        1-sigma of that in pixels.
+    fwhm : `numpy.ndarray`, (n,)
+        Width of the PSF in pixels.
+    snr : `numpy.ndarray`, (n,)
+        Point-source signal-to-noise ratios.
+    device : str
+        Where the network runs.
+
+    Returns
+    -------
+    `~vaephot.models.encoder.Gaussian`
+        Each entry ``(n, n_parameters)``, float64, on the CPU.
+    """
+    factor = bin_factor(fwhm)
+
+    def tensor(values):
+        return torch.as_tensor(np.asarray(values), dtype=torch.float64,
+                               device=device)
+    with torch.no_grad():
+        prior = vae.prior(tensor(places / factor[:, None]),
+                          tensor(np.log(fwhm / factor)),
+                          tensor(np.log(np.maximum(snr, 1.0))),
+                          tensor(position_sigma / factor))
+    mean, precision = prior.mean.cpu(), prior.precision.cpu()
+    scale = torch.as_tensor(factor, dtype=torch.float64)[:, None]
+    mean[:, :2] *= scale
+    mean[:, 2] += torch.log(scale[:, 0])
+    precision[:, :2] /= scale ** 2
     return Gaussian(mean, precision)

@@ -36,15 +36,15 @@ class ModelConfig:
         was found, in pixels.
     """
 
-    n_latent: int = 4
+    n_latent: int = 3
     n_components: int = 12
     sigma_min: float = 0.02
     sigma_max: float = 4.5
     decoder_width: int = 64
     prior_width: int = 32
-    head_width: int = 128
-    encoder_channels: tuple[int, ...] = (16, 32, 64, 96)
-    stamp_size: int = 48
+    head_width: int = 192
+    encoder_channels: tuple[int, ...] = (24, 48, 96)
+    stamp_size: int = 32
     position_sigma: float = 0.5
 
     def __post_init__(self):

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vaephot.models.normalization import N_CHANNELS
+from vaephot.models.normalization import N_CHANNELS, N_CONDITIONS
 
 __all__ = ['Encoder', 'Evidence', 'Gaussian', 'combine']
 
@@ -98,11 +98,12 @@ class Encoder(nn.Module):
             in zip(channels[:-1], channels[1:], kernels, strict=False)])
         side = config.stamp_size // 2 ** len(config.encoder_channels)
         self.head = nn.Sequential(
-            nn.Linear(channels[-1] * side ** 2 + 2, config.head_width),
+            nn.Linear(channels[-1] * side ** 2 + N_CONDITIONS,
+                      config.head_width),
             nn.SiLU(), nn.Linear(config.head_width, config.head_width),
             nn.SiLU(), nn.Linear(config.head_width, 2 * config.n_parameters))
 
-    def forward(self, inputs, log_fwhm, log_snr):
+    def forward(self, inputs, log_fwhm, log_snr, psf_shape):
         """
         Evidence of stamps.
 
@@ -113,6 +114,8 @@ class Encoder(nn.Module):
         log_fwhm, log_snr : `torch.Tensor`, (n,)
             Natural logarithm of the PSF's FWHM in pixels and of the
             point-source signal-to-noise ratio.
+        psf_shape : `torch.Tensor`, (n, 3)
+            What `~vaephot.models.normalization.psf_numbers` returned.
 
         Returns
         -------
@@ -131,9 +134,11 @@ class Encoder(nn.Module):
             msg = (f'encoder inputs have shape {tuple(inputs.shape)}; '
                    f'expected (n, {", ".join(map(str, expected))})')
             raise ValueError(msg)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         features = self.stages(inputs).flatten(1)
-        numbers = torch.stack([log_fwhm, 0.3 * log_snr], 1)
-        out = self.head(torch.cat([features, numbers.to(features)], 1))
+        numbers = torch.stack([log_fwhm - 0.7, 0.3 * log_snr - 1], 1)
+        conditions = torch.cat([numbers, 5 * psf_shape], 1).to(features)
+        out = self.head(torch.cat([features, conditions], 1))
         mean, raw = out.chunk(2, dim=1)
         # sizes are learned in units of the PSF
         shift = torch.zeros_like(mean)

@@ -7,18 +7,33 @@ Channels of a stamp of one band:
 0. ``asinh(data / sky_rms)``, bad pixels 0 (invertible over all fluxes);
 1. 1 for good pixels, 0 for bad ones;
 2. a unit-height Gaussian at the position of the target;
-3. the same at its neighbours, at most 1.
+3. the same at its neighbours, at most 1;
+4. the data in units of the peak that a point source of the target's flux
+   would have, cut at both ends: linear, so that shapes of bright sources
+   are not squeezed into the end of a logarithm.
 
-Two numbers go with it: the logarithms of the PSF's FWHM in pixels and of
-the target's signal-to-noise ratio as a point source.
+Numbers go with it, the conditions: the logarithms of the PSF's FWHM in
+pixels and of the target's signal-to-noise ratio as a point source, the
+PSF's two ellipticities and how much wider its wings make it than its core.
 """
 
+import math
+
+import numpy as np
 import torch
 
-__all__ = ['N_CHANNELS', 'encoder_inputs', 'from_asinh', 'position_map',
-           'to_asinh']
+__all__ = ['CANONICAL_FWHM', 'N_CHANNELS', 'N_CONDITIONS', 'bin_factor',
+           'bin_psf', 'encoder_inputs', 'from_asinh', 'point_peak',
+           'position_map', 'psf_numbers', 'to_asinh']
 
-N_CHANNELS = 4
+N_CHANNELS = 5
+N_CONDITIONS = 5
+# stamps are binned until the FWHM of the PSF is at most this many pixels
+CANONICAL_FWHM = 3.2
+# range of the linear channel
+LINEAR_RANGE = (-0.5, 3.0)
+# peak of a Gaussian of unit flux and unit FWHM
+GAUSSIAN_PEAK = 4 * math.log(2) / math.pi
 # 1-sigma in pixels of the blobs that mark positions
 MARK_SIGMA = 1.0
 
@@ -89,7 +104,88 @@ def position_map(offsets, present, size):
     return torch.einsum('nmy,nmx->nyx', row, column).clamp(max=1)
 
 
-def encoder_inputs(data, sky_rms, good, target, neighbours, present):
+def bin_factor(fwhm):
+    """
+    Pixels that are summed to one so that a PSF looks as in the training.
+
+    Parameters
+    ----------
+    fwhm : float or `numpy.ndarray`
+        FWHM of the effective PSF in pixels.
+
+    Returns
+    -------
+    `numpy.ndarray` of int
+        1 up to a FWHM of `CANONICAL_FWHM`.
+    """
+    return np.maximum(1, np.ceil(np.asarray(fwhm) / CANONICAL_FWHM)
+                      ).astype(int)
+
+
+def bin_psf(image, oversampling, factor):
+    """
+    Effective PSF of binned pixels.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (p, p)
+        Effective PSF of the pixels, ``p`` odd, centred on ``p // 2``.
+    oversampling : int
+        Samples per pixel.
+    factor : int
+        Pixels that are summed to one, along each axis.
+
+    Returns
+    -------
+    image : `numpy.ndarray`, (p, p)
+        The PSF at the same samples.
+    oversampling : int
+        Samples per binned pixel.
+    """
+    if factor == 1:
+        return image, oversampling
+    wave = 2 * np.pi * np.fft.fftfreq(len(image)) * oversampling
+    places = np.arange(factor) - (factor - 1) / 2
+    comb = np.cos(wave[:, None] * places).mean(1)
+    binned = np.fft.ifft2(np.fft.fft2(image) * comb[:, None] * comb).real
+    return binned, oversampling * factor
+
+
+def psf_numbers(image, oversampling, fwhm):
+    """
+    What the encoder is told about an effective PSF besides its width.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (p, p)
+        Effective PSF, centred on sample ``p // 2``.
+    oversampling : int
+        Samples per pixel.
+    fwhm : float
+        Its FWHM in pixels.
+
+    Returns
+    -------
+    `numpy.ndarray`, (3,)
+        Both ellipticities ``(Qxx - Qyy) / (Qxx + Qyy)`` and
+        ``2 Qxy / (Qxx + Qyy)`` of the second moments under a round
+        Gaussian of the same FWHM, and the logarithm of the noise-equivalent
+        width over that of a Gaussian of this FWHM.
+    """
+    half = len(image) // 2
+    y, x = (np.mgrid[:image.shape[0], :image.shape[1]] - half) / oversampling
+    sigma = fwhm / math.sqrt(8 * math.log(2))
+    weighted = image * np.exp(-0.5 * (x ** 2 + y ** 2) / sigma ** 2)
+    q_xx, q_yy, q_xy = ((weighted * m).sum() for m in (x * x, y * y, x * y))
+    unit = image / image.sum()
+    noise_pixels = oversampling ** -2 / (unit ** 2).sum()
+    gaussian = 4 * math.pi * sigma ** 2
+    return np.array([(q_xx - q_yy) / (q_xx + q_yy),
+                     2 * q_xy / (q_xx + q_yy),
+                     0.5 * math.log(noise_pixels / gaussian)])
+
+
+def encoder_inputs(data, sky_rms, good, target, neighbours, present, peak):
     """
     Channels of the encoder for stamps of one band.
 
@@ -107,6 +203,8 @@ def encoder_inputs(data, sky_rms, good, target, neighbours, present):
         Where its neighbours were found, likewise.
     present : `torch.Tensor`, (n, m)
         1 where there is a neighbour.
+    peak : `torch.Tensor`, (n,)
+        Peak of a point source of the target's flux, over ``sky_rms``.
 
     Returns
     -------
@@ -115,5 +213,30 @@ def encoder_inputs(data, sky_rms, good, target, neighbours, present):
     size = data.shape[-1]
     own = position_map(target[:, None], torch.ones_like(target[:, :1]), size)
     other = position_map(neighbours, present, size)
-    channels = [to_asinh(data, sky_rms) * good, good, own, other]
+    noise_units = data / sky_rms
+    linear = (noise_units / peak[:, None, None]).clamp(*LINEAR_RANGE)
+    channels = [to_asinh(data, sky_rms) * good, good, own, other,
+                linear * good]
     return torch.stack([c.to(torch.float32) for c in channels], dim=1)
+
+
+def point_peak(log_fwhm, log_snr, log_width):
+    """
+    Peak of a point source over the noise, from the conditions.
+
+    Parameters
+    ----------
+    log_fwhm, log_snr, log_width : `torch.Tensor`, (n,)
+        Logarithms of the FWHM [px], of the point-source signal-to-noise
+        ratio, and of the noise-equivalent width as in `psf_numbers`.
+
+    Returns
+    -------
+    `torch.Tensor`, (n,)
+        As for a Gaussian core; at least 1.
+    """
+    # noise of a point source: root of the noise-equivalent pixels
+    log_noise = (log_fwhm + log_width
+                 + 0.5 * math.log(math.pi / (2 * math.log(2))))
+    log_peak = log_snr + log_noise - 2 * log_fwhm + math.log(GAUSSIAN_PEAK)
+    return torch.exp(log_peak.clamp(min=0))

@@ -21,6 +21,9 @@ __all__ = ['Prior']
 # brightness beyond which the prior no longer changes
 LOG_SNR_RANGE = (0.0, math.log(3000.0))
 LOG_SIGMA_RANGE = (-3.0, 1.0)
+# how much the parameters of a band scatter about the common ones
+BAND_SIGMA = (0.01, 0.01, 0.03, 0.03, 0.03)
+BAND_LATENT_SIGMA = 0.15
 
 
 class Prior(nn.Module):
@@ -43,6 +46,18 @@ class Prior(nn.Module):
         with torch.no_grad():
             self.network[-1].weight.mul_(0.1)
             self.network[-1].bias.copy_(torch.tensor([-0.3, -0.6, -0.7]))
+
+    def band_precision(self):
+        """
+        Inverse covariance of a band's parameters about the common ones.
+
+        Returns
+        -------
+        `torch.Tensor`, (n_parameters, n_parameters)
+        """
+        sigma = torch.tensor([*BAND_SIGMA, *[BAND_LATENT_SIGMA]
+                              * self.config.n_latent], dtype=torch.float64)
+        return torch.diag(sigma ** -2).to(self.network[0].weight.device)
 
     def forward(self, position, log_fwhm, log_snr, position_sigma=None):
         """

@@ -3,9 +3,14 @@
 Draw sums of Gaussians through a PSF, with derivatives.
 
 The product with the PSF is taken in Fourier space, on frequencies that
-reach `oversampling` times the pixels' Nyquist frequency, and folded to the
-pixels' own: an undersampled PSF is exact, and so is a galaxy smaller than
-a pixel. The PSF is an effective one: the pixel is in it.
+reach `oversampling` times the pixels' Nyquist frequency, and evaluated at
+the pixels' centres: an undersampled PSF is exact, and so is a galaxy
+smaller than a pixel. The PSF is an effective one: the pixel is in it.
+Frequencies that the PSF suppresses are left out, so a wide PSF costs
+little, and the transform to the pixels is two small matrix products.
+
+Each band has a grid of its own: an affine map takes positions and shapes
+from the pixels of the parameters to those of the band.
 """
 
 import math
@@ -13,10 +18,15 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ['Renderer', 'Transfer', 'make_transfer', 'padded_size']
+__all__ = ['BandRenderer', 'Renderer', 'Transfer', 'make_transfer',
+           'padded_size']
 
 # a transfer function below this beyond some frequency is cut there
 TRANSFER_CUT = 2e-3
+# and rows and columns of frequencies below this are left out
+SPECTRUM_CUT = 3e-4
+# exponents below this give nothing but slow denormal numbers
+LEAST_POWER = -80.0
 # frequencies drawn at once on a processor: more leave its cache
 CACHE_POINTS = 20_000
 # room against wrap-around, as a share of the stamp
@@ -126,39 +136,66 @@ def make_transfer(images, oversampling, n_grid, *, reach=None, device='cpu',
                     oversampling=min(reach, oversampling))
 
 
-class Renderer:
+class BandRenderer:
     """
-    Draw templates on stamps of one size.
+    Draw templates on stamps of one size in one band.
 
     Parameters
     ----------
     size : int
-        Side of the stamps in pixels.
-    transfers : sequence of Transfer
-        One per band, on a grid of ``padded_size(size)``.
-    n_grid : int, optional
-        Length of the Fourier grid, by default ``padded_size(size)``.
+        Side of the stamps in pixels of the band.
+    transfer : Transfer
+        Of the band's PSFs, on a grid of ``n_grid``.
+    n_grid : int
+        Length of the Fourier grid in pixels.
+    affine : tuple of `torch.Tensor`, optional
+        Matrix ``(n, 2, 2)`` and offset ``(n, 2)`` that take positions
+        from the stamp of the parameters to that of the band, one per
+        group or a single one; `None` is the identity.
     """
 
-    def __init__(self, size, transfers, n_grid=None):
+    def __init__(self, size, transfer, n_grid, affine=None):
         self.size = size
-        self.n_grid = padded_size(size) if n_grid is None else n_grid
-        self.transfers = tuple(transfers)
-        self.reach = max(t.oversampling for t in self.transfers)
-        values = self.transfers[0].values
+        self.n_grid = n_grid
+        self.transfer = transfer
+        self.affine = affine
+        values = transfer.values
         self.device = values.device
         self.dtype = (torch.float32 if values.dtype == torch.complex64
                       else torch.float64)
-        n_wide = self.reach * self.n_grid
-        step = 2 * math.pi * self.reach / n_wide
-        index = torch.arange(n_wide, device=self.device)
-        rows = torch.where(index < n_wide // 2, index, index - n_wide)
-        self._ky = rows.to(self.dtype) * step
-        self._kx = index[:n_wide // 2 + 1].to(self.dtype) * step
+        self._set_grid(values)
+
+    def _set_grid(self, values):
+        """Keep the frequencies that matter, with their transforms."""
+        n_rows, n_columns = values.shape[-2:]
+        strength = values.abs().amax(0)
+        limit = SPECTRUM_CUT * strength.max()
+        rows = torch.nonzero(strength.amax(1) > limit)[:, 0]
+        columns = torch.nonzero(strength.amax(0) > limit)[:, 0]
+        step = 2 * math.pi / self.n_grid
+        signed = torch.where(rows < n_rows // 2, rows, rows - n_rows)
+        self._ky = signed.to(self.dtype) * step
+        self._kx = columns.to(self.dtype) * step
+        self._values = values[:, rows[:, None], columns]
+        pixels = torch.arange(self.size, device=self.device,
+                              dtype=self.dtype)
+        self._to_rows = torch.exp(1j * pixels[:, None] * self._ky)
+        # the half-plane counts twice, but for its first and last column
+        twice = torch.where((columns == 0) | (columns == n_columns - 1),
+                            1.0, 2.0).to(self.dtype) / self.n_grid ** 2
+        wave = torch.exp(1j * self._kx[:, None] * pixels) * twice[:, None]
+        # real part of a product as one product of real matrices
+        self._to_columns = torch.cat([wave.real, -wave.imag])
         ky, kx = self._ky[:, None], self._kx[None, :]
         self._quadratic = torch.stack([
             (kx ** 2 + ky ** 2).ravel(), (kx ** 2 - ky ** 2).ravel(),
             (2 * kx * ky).ravel()])
+
+    @property
+    def shared(self):
+        """Whether all groups have the same PSF and grid."""
+        return len(self._values) == 1 and (
+            self.affine is None or len(self.affine[0]) == 1)
 
     def subset(self, rows):
         """
@@ -171,76 +208,67 @@ class Renderer:
 
         Returns
         -------
-        Renderer
-            Itself if all groups share their PSFs.
+        BandRenderer
+            Itself if all groups are alike.
         """
-        if all(len(t.values) == 1 for t in self.transfers):
+        if self.shared:
             return self
-        return Renderer(self.size, [
-            t if len(t.values) == 1
-            else Transfer(values=t.values[rows], oversampling=t.oversampling)
-            for t in self.transfers], self.n_grid)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        if len(self._values) > 1:
+            other._values = self._values[rows]
+        if self.affine is not None and len(self.affine[0]) > 1:
+            other.affine = tuple(a[rows] for a in self.affine)
+        return other
 
-    def _exponentials(self, mixture):
-        """Transforms of unit-flux Gaussians, (n, j, k)."""
-        shape = torch.stack([mixture.mean, mixture.plus, mixture.cross], -1)
-        return torch.exp(-0.5 * (shape @ self._quadratic))
-
-    def _phases(self, xy):
-        """Phases of the shifts along the rows and the columns."""
-        row = torch.exp(-1j * xy[:, 1:] * self._ky)
-        column = torch.exp(-1j * xy[:, :1] * self._kx)
-        return row, column
-
-    def _select(self, tensor, transfer):
-        """Cut the wide frequency grid to that of one band."""
-        if transfer.oversampling == self.reach:
-            return tensor
-        return _cut(tensor, self.n_grid, transfer.oversampling)
-
-    def _to_pixels(self, spectrum, oversampling):
-        """Fold to the pixels' frequencies and transform back."""
-        n_grid = self.n_grid
-        if oversampling > 1:
-            spectrum = spectrum.unflatten(-2, (oversampling, n_grid)).sum(-3)
-        rows = torch.fft.ifft(spectrum, dim=-2)[..., :self.size, :]
-        image = torch.fft.irfft(rows, n=oversampling * n_grid, dim=-1)
-        if oversampling > 1:
-            image = oversampling * image[..., ::oversampling]
-        return image[..., :self.size]
-
-    def _base(self, index, phases, n_groups):
-        """Transfer function times shift, (n, rows, columns), of a band."""
-        transfer = self.transfers[index]
-        row, column = phases
-        values = transfer.values
-        if len(values) > 1:
-            values = values.repeat_interleave(len(row) // n_groups, 0)
-        if transfer.oversampling < self.reach:
-            keep = transfer.oversampling * self.n_grid // 2
-            row = torch.cat([row[:, :keep], row[:, -keep:]], 1)
-            column = column[:, :keep + 1]
-        return values * row[:, :, None] * column[:, None, :]
+    def _per_source(self, values, n_sources, n_groups):
+        """Repeat what belongs to a group for each of its sources."""
+        if len(values) == 1:
+            return values
+        return values.repeat_interleave(n_sources // n_groups, 0)
 
     def _chunks(self, n_sources, n_groups):
         """Runs of sources that fit the processor's cache."""
         if self.device.type != 'cpu':
             return [slice(0, n_sources)]
         fit = max(1, CACHE_POINTS // self._quadratic.shape[1])
-        shared = all(len(t.values) == 1 for t in self.transfers)
-        unit = 1 if shared else n_sources // n_groups
+        unit = 1 if self.shared else n_sources // n_groups
         step = max(unit, fit // unit * unit)
         return [slice(start, min(start + step, n_sources))
                 for start in range(0, n_sources, step)]
 
-    def _groups(self, chunk, n_sources, n_groups):
-        """Renderer and number of groups of a run of sources."""
-        if all(len(t.values) == 1 for t in self.transfers):
-            return self, 1
-        unit = n_sources // n_groups
-        rows = torch.arange(chunk.start // unit, chunk.stop // unit,
-                            device=self.device)
-        return self.subset(rows), len(rows)
+    def _parts(self, n_sources, n_groups):
+        """Runs of sources with their renderer and number of groups."""
+        for chunk in self._chunks(n_sources, n_groups):
+            if self.shared:
+                yield chunk, self, 1
+            else:
+                unit = n_sources // n_groups
+                rows = torch.arange(chunk.start // unit, chunk.stop // unit,
+                                    device=self.device)
+                yield chunk, self.subset(rows), len(rows)
+
+    def _exponentials(self, mixture):
+        """Transforms of unit-flux Gaussians, (n, j, k)."""
+        shape = torch.stack([mixture.mean, mixture.plus, mixture.cross], -1)
+        power = (-0.5 * shape) @ self._quadratic
+        return torch.exp(power.clamp_(min=LEAST_POWER))
+
+    def _base(self, xy, n_groups):
+        """Transfer function times shift, (n, rows, columns)."""
+        row = torch.exp(-1j * xy[:, 1:] * self._ky)
+        column = torch.exp(-1j * xy[:, :1] * self._kx)
+        values = self._per_source(self._values, len(xy), n_groups)
+        return values * row[:, :, None] * column[:, None, :]
+
+    def _to_pixels(self, spectrum):
+        """Evaluate spectra at the pixels."""
+        half = self._to_rows @ spectrum
+        return torch.cat([half.real, half.imag], -1) @ self._to_columns
+
+    def _grid(self, spectra):
+        """Unfold the frequencies into rows and columns."""
+        return spectra.unflatten(-1, (len(self._ky), len(self._kx)))
 
     def templates(self, mixture, xy, n_groups=1):
         """
@@ -249,35 +277,51 @@ class Renderer:
         Parameters
         ----------
         mixture : `~vaephot.models.decoder.Mixture`
-            Gaussians, each entry ``(n, j)``.
+            Gaussians, each entry ``(n, j)``, in pixels of the parameters.
         xy : `torch.Tensor`, (n, 2)
-            Positions in the stamp.
+            Positions in the stamp of the parameters.
         n_groups : int
             Groups that the sources belong to, in order, equally many
-            each; matters where each group has its own PSF.
+            each; matters where each group has its own PSF or grid.
 
         Returns
         -------
-        `torch.Tensor`, (n, n_bands, size, size)
+        `torch.Tensor`, (n, size, size)
         """
-        parts = []
-        for chunk in self._chunks(len(xy), n_groups):
-            part, count = self._groups(chunk, len(xy), n_groups)
-            parts.append(part._templates(type(mixture)(
-                *[m[chunk] for m in mixture]), xy[chunk], count))
-        return torch.cat(parts)
+        return torch.cat([
+            part._templates(type(mixture)(*[m[chunk] for m in mixture]),
+                            xy[chunk], count)
+            for chunk, part, count in self._parts(len(xy), n_groups)])
 
     def _templates(self, mixture, xy, n_groups):
         """Templates of one run of sources."""
-        spectrum = (mixture.weight[:, None] @ self._exponentials(mixture))
-        spectrum = spectrum[:, 0].unflatten(-1, (len(self._ky),
-                                                 len(self._kx)))
-        phases = self._phases(xy)
-        return torch.stack([
-            self._to_pixels(self._select(spectrum, transfer)
-                            * self._base(i, phases, n_groups),
-                            transfer.oversampling)
-            for i, transfer in enumerate(self.transfers)], dim=1)
+        mixture, xy = self._onto_grid(mixture, xy, n_groups)
+        spectrum = mixture.weight[:, None] @ self._exponentials(mixture)
+        return self._to_pixels(self._grid(spectrum[:, 0])
+                               * self._base(xy, n_groups))
+
+    def _onto_grid(self, mixture, xy, n_groups):
+        """Take positions and shapes to the pixels of the band."""
+        if self.affine is None:
+            return mixture, xy
+        matrix, offset = (self._per_source(a, len(xy), n_groups)
+                          for a in self.affine)
+        xy = (matrix @ xy[..., None])[..., 0] + offset
+        return self._transformed(mixture, matrix), xy
+
+    @staticmethod
+    def _transformed(mixture, matrix):
+        """Covariances ``A C A^T`` of Gaussians, or their derivatives."""
+        a, b, c, d = matrix.flatten(1).T
+        extra = (1,) * (mixture.mean.ndim - 1)
+        a, b, c, d = (v.reshape(-1, *extra) for v in (a, b, c, d))
+        xx, yy = mixture.mean + mixture.plus, mixture.mean - mixture.plus
+        xy = mixture.cross
+        new_xx = a * a * xx + 2 * a * b * xy + b * b * yy
+        new_yy = c * c * xx + 2 * c * d * xy + d * d * yy
+        new_xy = a * c * xx + (a * d + b * c) * xy + b * d * yy
+        return type(mixture)(mixture.weight, (new_xx + new_yy) / 2,
+                             (new_xx - new_yy) / 2, new_xy)
 
     def _shape_spectra(self, mixture, derivative):
         """Spectra and their derivatives by size, shear and latent."""
@@ -294,14 +338,6 @@ class Renderer:
             flux = torch.addcmul(flux, squared, part, value=-0.5)
         return torch.cat([mixed[:, -1:], flux], 1)
 
-    def _waves(self, transfer):
-        """Frequencies along rows and columns of a band's own grid."""
-        n = transfer.oversampling * self.n_grid // 2
-        ky, kx = self._ky, self._kx
-        if transfer.oversampling < self.reach:
-            ky, kx = torch.cat([ky[:n], ky[-n:]]), kx[:n + 1]
-        return ky[:, None], kx[None, :]
-
     def gradients(self, mixture, derivative, xy, n_groups=1):
         """
         Unit-flux images and their derivatives.
@@ -311,22 +347,20 @@ class Renderer:
         mixture, derivative : `~vaephot.models.decoder.Mixture`
             As `~vaephot.models.decoder.Decoder.jacobian` returns them.
         xy : `torch.Tensor`, (n, 2)
-            Positions in the stamp.
+            Positions in the stamp of the parameters.
         n_groups : int
             As in `templates`.
 
         Returns
         -------
-        `torch.Tensor`, (n, 1 + n_parameters, n_bands, size, size)
+        `torch.Tensor`, (n, 1 + n_parameters, size, size)
             The template, then its derivatives in the order of the
             parameters.
         """
         kind = type(mixture)
         n_columns = derivative.weight.shape[-1] + 3
-        out = xy.new_empty(len(xy), n_columns, len(self.transfers),
-                           self.size, self.size)
-        for chunk in self._chunks(len(xy), n_groups):
-            part, count = self._groups(chunk, len(xy), n_groups)
+        out = xy.new_empty(len(xy), n_columns, self.size, self.size)
+        for chunk, part, count in self._parts(len(xy), n_groups):
             part._gradients(kind(*[m[chunk] for m in mixture]),
                             kind(*[d[chunk] for d in derivative]),
                             xy[chunk], count, out[chunk])
@@ -334,16 +368,91 @@ class Renderer:
 
     def _gradients(self, mixture, derivative, xy, n_groups, out):
         """Fill in the gradients of one run of sources."""
-        grid = (len(self._ky), len(self._kx))
-        spectra = self._shape_spectra(mixture, derivative).unflatten(-1, grid)
-        phases = self._phases(xy)
-        for i, transfer in enumerate(self.transfers):
-            base = self._base(i, phases, n_groups)
-            ky, kx = self._waves(transfer)
-            own = self._select(spectra, transfer)
-            field = base.new_empty(len(xy), out.shape[1], *base.shape[1:])
-            torch.mul(own[:, :1], base[:, None], out=field[:, :1])
-            torch.mul(own[:, 1:], base[:, None], out=field[:, 3:])
-            torch.mul(field[:, 0], -1j * kx, out=field[:, 1])
-            torch.mul(field[:, 0], -1j * ky, out=field[:, 2])
-            out[:, :, i] = self._to_pixels(field, transfer.oversampling)
+        mixture, xy = self._onto_grid(mixture, xy, n_groups)
+        slope_x, slope_y = self._kx, self._ky[:, None]
+        if self.affine is not None:
+            matrix = self._per_source(self.affine[0], len(xy), n_groups)
+            derivative = self._transformed(derivative, matrix)
+            wave = (matrix.transpose(1, 2)[:, :, :1, None] * self._kx
+                    + matrix.transpose(1, 2)[:, :, 1:, None]
+                    * self._ky[:, None])
+            slope_x, slope_y = wave[:, 0], wave[:, 1]
+        spectra = self._grid(self._shape_spectra(mixture, derivative))
+        base = self._base(xy, n_groups)
+        field = base.new_empty(len(xy), out.shape[1], *base.shape[1:])
+        torch.mul(spectra[:, :1], base[:, None], out=field[:, :1])
+        torch.mul(spectra[:, 1:], base[:, None], out=field[:, 3:])
+        torch.mul(field[:, 0], -1j * slope_x, out=field[:, 1])
+        torch.mul(field[:, 0], -1j * slope_y, out=field[:, 2])
+        out[:] = self._to_pixels(field)
+
+
+class Renderer:
+    """
+    Draw templates on stamps in several bands.
+
+    Parameters
+    ----------
+    size : int
+        Side of the stamps in pixels.
+    transfers : sequence of Transfer
+        One per band, on a grid of ``padded_size(size)``.
+    n_grid : int, optional
+        Length of the Fourier grid, by default ``padded_size(size)``.
+    """
+
+    def __init__(self, size, transfers, n_grid=None):
+        self.size = size
+        self.n_grid = padded_size(size) if n_grid is None else n_grid
+        self.bands = tuple(BandRenderer(size, transfer, self.n_grid)
+                           for transfer in transfers)
+
+    def subset(self, rows):
+        """
+        Renderer of some of the groups.
+
+        Parameters
+        ----------
+        rows : `torch.Tensor`, (m,)
+            Indices of the groups.
+
+        Returns
+        -------
+        Renderer
+        """
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.bands = tuple(band.subset(rows) for band in self.bands)
+        return other
+
+    def templates(self, mixture, xy, n_groups=1):
+        """
+        Unit-flux images of sources that look alike in all bands.
+
+        Parameters
+        ----------
+        mixture, xy, n_groups
+            As for `BandRenderer.templates`.
+
+        Returns
+        -------
+        `torch.Tensor`, (n, n_bands, size, size)
+        """
+        return torch.stack([band.templates(mixture, xy, n_groups)
+                            for band in self.bands], 1)
+
+    def gradients(self, mixture, derivative, xy, n_groups=1):
+        """
+        Unit-flux images of sources that look alike, and derivatives.
+
+        Parameters
+        ----------
+        mixture, derivative, xy, n_groups
+            As for `BandRenderer.gradients`.
+
+        Returns
+        -------
+        `torch.Tensor`, (n, 1 + n_parameters, n_bands, size, size)
+        """
+        return torch.stack([band.gradients(mixture, derivative, xy, n_groups)
+                            for band in self.bands], 2)

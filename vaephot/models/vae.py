@@ -16,7 +16,7 @@ from torch import nn
 from vaephot.models.decoder import Decoder
 from vaephot.models.encoder import Encoder, combine
 from vaephot.models.losses import kl_divergence, reconstruction_loss
-from vaephot.models.normalization import encoder_inputs
+from vaephot.models.normalization import encoder_inputs, point_peak
 from vaephot.models.prior import Prior
 
 __all__ = ['StampBatch', 'VAE', 'sample_posterior']
@@ -29,7 +29,7 @@ class StampBatch(NamedTuple):
     ``data``, ``sky_rms``, ``good`` are ``(n, size, size)`` (``sky_rms``
     may be ``(n, 1, 1)``); ``target`` ``(n, 2)``, ``neighbours``
     ``(n, m, 2)``, ``present`` ``(n, m)``; ``log_fwhm``, ``log_snr``
-    ``(n,)``.
+    ``(n,)``; ``psf_shape`` ``(n, 3)``.
     """
 
     data: torch.Tensor
@@ -40,6 +40,7 @@ class StampBatch(NamedTuple):
     present: torch.Tensor
     log_fwhm: torch.Tensor
     log_snr: torch.Tensor
+    psf_shape: torch.Tensor
 
 
 def sample_posterior(posterior, generator=None):
@@ -93,10 +94,13 @@ class VAE(nn.Module):
         -------
         `~vaephot.models.encoder.Evidence`
         """
+        peak = point_peak(stamps.log_fwhm, stamps.log_snr,
+                          stamps.psf_shape[:, 2])
         inputs = encoder_inputs(stamps.data, stamps.sky_rms, stamps.good,
                                 stamps.target, stamps.neighbours,
-                                stamps.present)
-        return self.encoder(inputs, stamps.log_fwhm, stamps.log_snr)
+                                stamps.present, peak)
+        return self.encoder(inputs, stamps.log_fwhm, stamps.log_snr,
+                            stamps.psf_shape)
 
     def posterior(self, stamps):
         """
@@ -116,15 +120,15 @@ class VAE(nn.Module):
         evidence = self.evidence(stamps)
         return combine(prior, evidence), prior, evidence
 
-    def elbo_terms(self, stamps, target, weight, renderer, groups,
+    def elbo_terms(self, posterior, prior, target, weight, renderer, groups,
                    generator=None):
         """
         Both terms of the evidence lower bound, per stamp.
 
         Parameters
         ----------
-        stamps : StampBatch
-            What the encoder sees.
+        posterior, prior : `~vaephot.models.encoder.Gaussian`
+            What `posterior` returned.
         target, weight : `torch.Tensor`, (n, size, size)
             What the template is compared with: the central source alone
             with the noise of the stamp, and the inverse variance.
@@ -139,12 +143,10 @@ class VAE(nn.Module):
         -------
         reconstruction, kl : `torch.Tensor`, (n,) and (n, n_parameters)
             Nats.
-        evidence : `~vaephot.models.encoder.Evidence`
         """
-        posterior, prior, evidence = self.posterior(stamps)
         sample = sample_posterior(posterior, generator)
         mixture = self.decoder.from_parameters(sample)
         xy = sample[:, :2] + renderer.size // 2
         template = renderer.templates(mixture, xy, groups)[:, 0]
         reconstruction = reconstruction_loss(target, template, weight)
-        return reconstruction, kl_divergence(posterior, prior), evidence
+        return reconstruction, kl_divergence(posterior, prior)

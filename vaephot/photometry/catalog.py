@@ -50,7 +50,7 @@ class Measurements:
         See `~vaephot.decode_flags`.
     p_source, p_point : `numpy.ndarray` or None, (n,)
         Probability to be a source of its own, and to be a point source.
-        `None`, the default, leaves the column out.
+        `None`, the default, if it is not known: NaN.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def make_table(measurements, *, bands, unit=None, zeropoint=None, wcs=None,
     is_2d : bool, optional
         Whether the data were one 2D image: names then have no suffix.
     meta : dict or None, optional
-        Meta data of the table.
+        Meta data of the table; ``zeropoint``, by band, is added to them.
 
     Returns
     -------
@@ -236,6 +236,9 @@ def make_table(measurements, *, bands, unit=None, zeropoint=None, wcs=None,
                    f'{len(bands)} bands ({", ".join(bands)}).')
             raise BandMismatchError(msg, bands=tuple(bands))
     table = QTable(meta=dict(meta or {}))
+    if zeropoint is not None:
+        table.meta['zeropoint'] = dict(zip(bands, np.broadcast_to(
+            zeropoint, len(bands)).tolist(), strict=True))
     table['label'], table['parent_label'] = m.label, m.parent_label
     for name in ('x', 'y'):
         table[f'{name}_centroid'] = getattr(m, name)
@@ -245,8 +248,9 @@ def make_table(measurements, *, bands, unit=None, zeropoint=None, wcs=None,
         table['sky_centroid'] = sky_wcs.pixel_to_world(m.x, m.y)
     table['n_blended'] = m.n_blended
     for name in OPTIONAL:
-        if getattr(m, name) is not None:
-            table[name] = getattr(m, name)
+        known = getattr(m, name)
+        table[name] = (np.full(len(m.label), np.nan) if known is None
+                       else np.asarray(known, float))
     table['area'] = m.area
     scale = u.pix if wcs is None else pixel_scale(wcs)
     table['half_light_radius'] = m.half_light_radius * scale

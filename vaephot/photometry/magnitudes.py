@@ -4,7 +4,8 @@
 import astropy.units as u
 import numpy as np
 
-__all__ = ['ab_magnitude', 'ab_magnitude_error', 'zeropoint_of_unit']
+__all__ = ['ab_color_error', 'ab_magnitude', 'ab_magnitude_error',
+           'zeropoint_of_unit']
 
 # Pogson 1856: five magnitudes are a factor of 100
 POGSON = 2.5
@@ -38,10 +39,14 @@ def zeropoint_of_unit(unit):
     >>> round(zeropoint_of_unit(u.uJy), 6)
     23.9
     """
-    try:
-        return float((1 * unit).to_value(u.ABmag))
-    except (u.UnitConversionError, TypeError):
+    if unit is None:
         return None
+    try:  # also maggies, which are fluxes of magnitude 0
+        flux = u.Unit(unit).to(u.AB,
+                               equivalencies=u.zero_point_flux(1 * u.AB))
+    except u.UnitConversionError:
+        return None
+    return float(-POGSON * np.log10(flux))
 
 
 def ab_magnitude(flux, zeropoint):
@@ -95,3 +100,35 @@ def ab_magnitude_error(flux, flux_err):
     flux = np.asarray(flux, float)
     positive = np.where(flux > 0, flux, np.nan)
     return MAG_PER_LN * np.asarray(flux_err, float) / positive
+
+
+def ab_color_error(flux1, flux2, variance1, variance2, covariance):
+    """
+    Error of the colour of two bands, to first order.
+
+    Parameters
+    ----------
+    flux1, flux2 : array-like
+        Fluxes of the two bands.
+    variance1, variance2, covariance : array-like
+        Their variances, and the covariance of the two.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        In magnitudes: 1.0857 times the error of the logarithm of the
+        ratio of the fluxes. NaN where a flux is not positive.
+
+    Examples
+    --------
+    >>> from vaephot.photometry import ab_color_error
+    >>> ab_color_error(10.0, 20.0, 1.0, 4.0, 2.0).round(6)
+    np.float64(0.0)
+    >>> ab_color_error(10.0, 20.0, 1.0, 4.0, 0.0).round(4)
+    np.float64(0.1535)
+    """
+    flux1, flux2 = (np.where(np.asarray(f, float) > 0, f, np.nan)
+                    for f in (flux1, flux2))
+    square = (variance1 / flux1 ** 2 + variance2 / flux2 ** 2
+              - 2 * np.asarray(covariance, float) / (flux1 * flux2))
+    return MAG_PER_LN * np.sqrt(np.maximum(square, 0))

@@ -304,12 +304,19 @@ def make_source_catalog(result, band=None, **kwargs):
     TypeError
         If a convolved image is given: it would hold all sources.
     ValueError
-        If there is no source to measure.
+        If there is no source to measure, or a detection catalog is given
+        for bands on pixel grids of their own.
     """
     if kwargs.get('convolved_data') is not None:
         msg = ('convolved_data cannot be used: each source is measured on '
                'an image of its own.')
         raise TypeError(msg)
+    if result.on_own_grids:
+        if kwargs.get('detection_catalog') is not None:
+            msg = ('detection_catalog cannot be used where each band has a '
+                   'pixel grid of its own: its apertures are in pixels.')
+            raise ValueError(msg)
+        return make_source_catalog(result.band(band), **kwargs)
     index = result.band_index(band)
 
     def pick(frame):

@@ -31,9 +31,11 @@ class TrainingConfig:
     template_error : float
         Share of the model that the likelihood forgives, so that the
         brightest galaxies do not drown the others.
-    supervised_share : float
-        Share of a stage's steps over which the known positions, sizes
-        and shears help.
+    family_steps : int
+        Steps of the decoder's training on noise-free shapes.
+    elbo_start : float
+        Share of a stage's steps after which the evidence lower bound
+        takes over from the known parameters.
     max_gradient : float
         Norm to which gradients are cut.
     n_validation : int
@@ -49,7 +51,8 @@ class TrainingConfig:
     n_psfs: int = 8
     learning_rate: float = 1.5e-3
     template_error: float = 0.03
-    supervised_share: float = 0.4
+    family_steps: int = 3000
+    elbo_start: float = 0.7
     max_gradient: float = 20.0
     n_validation: int = 2048
     seed: int = 1

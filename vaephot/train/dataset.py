@@ -26,6 +26,8 @@ __all__ = ['BlendSettings', 'BlendSampler', 'TrainingBatch']
 
 # most frequencies kept in training renders, in units of the pixels' Nyquist
 MAX_REACH = 2
+# half-light radius that stars count as, in FWHM of the PSF
+STAR_SIZE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +80,9 @@ class TrainingBatch(NamedTuple):
     Stamps, what their templates are compared with, and the truth.
 
     ``target`` and ``weight`` ``(n, size, size)``; ``floor`` ``(n,)``, the
-    reconstruction loss of the true template; ``truth`` ``(n, 5)``;
-    ``flux`` and ``is_galaxy`` ``(n,)``; ``renderer`` draws with the PSFs
-    of the batch.
+    reconstruction loss of the true template; ``truth`` ``(n, 5 +
+    n_latent)``; ``flux`` and ``is_galaxy`` ``(n,)``; ``renderer`` draws
+    with the PSFs of the batch.
     """
 
     stamps: StampBatch
@@ -148,13 +150,19 @@ class BlendSampler:
         Distribution of the stamps.
     blended : bool
         Whether targets have neighbours.
+    latents : list of `torch.Tensor`, optional
+        Latents of the galaxies of each shard; they are added to the truth.
     template_error : float
         Share of the target's model added to its noise in the weights.
     """
 
     def __init__(self, shards, size, seed, *, settings=None, blended=True,
-                 template_error=0.02):
+                 latents=None, template_error=0.02):
         self.shards = list(shards)
+        self._truth = [shard.truth for shard in self.shards]
+        if latents is not None:
+            self._truth = [torch.cat(pair, 1) for pair
+                           in zip(self._truth, latents, strict=True)]
         self.size = size
         self.settings = BlendSettings() if settings is None else settings
         self.blended = blended
@@ -179,8 +187,7 @@ class BlendSampler:
         TrainingBatch
         """
         chosen = self._choose(n_psfs)
-        parts = [self._draw_run(self.shards[i], self._transfers[i],
-                                n_stamps // n_psfs) for i in chosen]
+        parts = [self._draw_run(i, n_stamps // n_psfs) for i in chosen]
         stamps, *arrays = zip(*parts, strict=True)
         values = torch.cat([self._transfers[i].values for i in chosen])
         transfer = Transfer(
@@ -239,8 +246,9 @@ class BlendSampler:
         rank = rank + torch.as_tensor(self.rng.integers(-5, 6, shape))
         return rank.clamp(0, len(shard.snr) - 1), wanted
 
-    def _scene(self, shard, transfer, n_stamps):
+    def _scene(self, number, n_stamps):
         """Targets and neighbours without noise."""
+        shard, transfer = self.shards[number], self._transfers[number]
         settings = self.settings
         index = torch.as_tensor(self.rng.integers(len(shard.image),
                                                   size=n_stamps))
@@ -249,8 +257,10 @@ class BlendSampler:
         target, xy = self._place(shard, transfer, index, centre, is_star)
         snr = shard.snr[index] * 10 ** self._normal(0.15, n_stamps)
         target = target * (snr * shard.point_error)[:, None, None]
-        truth = shard.truth[index].clone()
+        truth = self._truth[number][index].clone()
         truth[:, :2] = xy - self.size // 2
+        truth[is_star, 2:] = 0
+        truth[is_star, 2] = float(np.log(STAR_SIZE * shard.psf_fwhm))
         empty = torch.zeros_like(target)
         count = settings.max_neighbours
         scene = _Scene(target, empty, empty, truth,
@@ -328,9 +338,10 @@ class BlendSampler:
                 good[i][image[i] > 0.3 * image[i].max()] = 0
         return good
 
-    def _draw_run(self, shard, transfer, n_stamps):
+    def _draw_run(self, number, n_stamps):
         """Stamps of one PSF."""
-        scene = self._scene(shard, transfer, n_stamps)
+        shard = self.shards[number]
+        scene = self._scene(number, n_stamps)
         poisson = 10 ** self._uniform(self.settings.log10_poisson,
                                       (n_stamps, 1, 1))
         light = scene.target + scene.neighbours
@@ -347,9 +358,11 @@ class BlendSampler:
         log_snr = torch.log(scene.snr.clamp(min=1.0))
         log_snr = log_snr + self._normal(0.15, n_stamps)
         log_fwhm = torch.full((n_stamps,), float(np.log(shard.psf_fwhm)))
+        psf_shape = torch.as_tensor(shard.psf_shape, dtype=torch.float32
+                                    ).expand(n_stamps, -1)
         stamps = StampBatch(scene.target + scene.residual + noise,
                             torch.ones(n_stamps, 1, 1), good, told, offsets,
-                            scene.present, log_fwhm, log_snr)
+                            scene.present, log_fwhm, log_snr, psf_shape)
         forgiven = (self.template_error * scene.target) ** 2
         weight = good / (variance * factor[:, None, None] ** 2 + forgiven)
         floor = 0.5 * (weight * noise ** 2).sum((-2, -1))

@@ -23,9 +23,9 @@ from vaephot.models.vae import VAE
 from vaephot.train.checkpoints import read_checkpoint, write_checkpoint
 from vaephot.train.config import STAGES
 from vaephot.train.dataset import BlendSampler
+from vaephot.train.family import Shapes, latents_of, teach_family
 from vaephot.train.metrics import validation_metrics
 from vaephot.train.store import read_store, store_hash
-from vaephot.train.warmup import teach_sersic
 
 __all__ = ['Trainer', 'train']
 
@@ -34,10 +34,16 @@ log = logging.getLogger(__name__)
 # a reconstruction this many nats above that of the truth counts as failed:
 # beyond it the loss grows as a logarithm
 FAILED_NATS = 300.0
-ELBO_WARMUP_SHARE = 0.15
+# known parameters keep this weight beside the evidence lower bound, whose
+# own weight rises over this share of the steps
+SUPERVISED_REST = 0.3
+ELBO_RISE = 0.05
+# the decoder knows its galaxies already: its rate over that of the encoder
+DECODER_RATE = 0.05
 RATE_WARMUP_SHARE = 0.03
 FINAL_RATE = 0.01
 VALIDATION_BATCH = 256
+_SPLITS = ('train', 'validation')
 
 
 def _rate_factor(step, n_steps):
@@ -82,32 +88,54 @@ class Trainer:
         frozen = stage == 'blended'
         for part in (vae.decoder, vae.prior):
             part.requires_grad_(not frozen)
-        trained = [p for p in vae.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            [{'params': list(part.parameters()), 'share': share}
+             for part, share in ((vae.encoder, 1.0), (vae.prior, 1.0),
+                                 (vae.decoder, DECODER_RATE))
+             if share == 1.0 or not frozen], lr=config.learning_rate)
 
     @property
     def finished(self):
         """Whether all steps are done."""
         return self.step >= self.n_steps
 
-    def _loss(self, batch):
-        """Mean loss of a batch, and its parts for the curves."""
-        reconstruction, kl, evidence = self.vae.elbo_terms(
-            batch.stamps, batch.target, batch.weight, batch.renderer,
+    def _known(self, batch, posterior, prior):
+        """Loss of the known parameters, of posterior and prior."""
+        counts = batch.is_galaxy[:, None].expand(batch.truth.shape).float()
+        counts[:, :3] = 1
+        # latents of real galaxies are not known
+        counts = counts * torch.isfinite(batch.truth)
+        truth = torch.nan_to_num(batch.truth)
+        loss = supervised_loss(posterior, truth, counts)
+        if self.stage == 'isolated':
+            loss = loss + supervised_loss(prior, truth, counts
+                                          * batch.is_galaxy[:, None])
+        return loss.mean()
+
+    def _elbo(self, batch, posterior, prior):
+        """Minus the evidence lower bound, less that of the truth."""
+        reconstruction, kl = self.vae.elbo_terms(
+            posterior, prior, batch.target, batch.weight, batch.renderer,
             batch.n_psfs, self.generator)
         excess = reconstruction - batch.floor
         failed = FAILED_NATS * torch.log1p(excess.clamp(min=0) / FAILED_NATS)
         excess = torch.where(excess > 0, failed, excess)
-        progress = self.step / self.n_steps
-        beta = min(1.0, 0.1 + 0.9 * progress / ELBO_WARMUP_SHARE)
-        share = min(1.0, max(0.0, progress / ELBO_WARMUP_SHARE - 0.3))
-        loss = share * (excess + beta * kl.sum(1)).mean()
-        help_ = 1 - progress / self.config.supervised_share
-        if help_ > 0:
-            known = supervised_loss(evidence, batch.truth)
-            loss = loss + help_ * (known * batch.is_galaxy).mean()
-        return loss, {'reconstruction': float(excess.detach().mean()),
-                      'kl': float(kl.detach().sum(1).mean())}
+        return excess.mean(), kl.sum(1).mean()
+
+    def _loss(self, batch):
+        """Mean loss of a batch, and its parts for the curves."""
+        posterior, prior, _ = self.vae.posterior(batch.stamps)
+        known = self._known(batch, posterior, prior)
+        progress = self.step / self.n_steps - self.config.elbo_start
+        share = min(1.0, max(0.0, progress / ELBO_RISE))
+        loss = known * (1 - share * (1 - SUPERVISED_REST))
+        parts = {'known': float(known.detach())}
+        if share > 0:
+            excess, kl = self._elbo(batch, posterior, prior)
+            loss = loss + share * (excess + kl)
+            parts['reconstruction'] = float(excess.detach())
+            parts['kl'] = float(kl.detach())
+        return loss, parts
 
     def advance(self):
         """
@@ -116,7 +144,7 @@ class Trainer:
         Returns
         -------
         dict
-            Loss, reconstruction and divergence in nats.
+            Losses; reconstruction and divergence in nats.
 
         Raises
         ------
@@ -124,7 +152,7 @@ class Trainer:
             If the loss is not finite.
         """
         for group in self.optimizer.param_groups:
-            group['lr'] = (self.config.learning_rate
+            group['lr'] = (self.config.learning_rate * group['share']
                            * _rate_factor(self.step, self.n_steps))
         batch = self.sampler.draw(self.config.batch_size, self.config.n_psfs)
         loss, parts = self._loss(batch)
@@ -185,21 +213,31 @@ class Trainer:
         self.sampler.rng.bit_generator.state = state['sampler']
 
 
-def _make_trainer(vae, stage, config, store):
+def _make_trainer(vae, stage, config, shards, latents):
     """Trainer of a stage with its streams of stamps."""
     size = config.model.stamp_size
-    options = {'blended': stage == 'blended',
-               'template_error': config.template_error}
     number = STAGES.index(stage)
-    sampler = BlendSampler(read_store(store, 'train'), size,
-                           [config.seed, number, 0], **options)
-    held_out = BlendSampler(read_store(store, 'validation'), size,
-                            [config.seed, number, 1], **options)
+    sampler, held_out = (BlendSampler(
+        shards[split], size, [config.seed, number, i],
+        latents=latents[split], blended=stage == 'blended',
+        template_error=config.template_error)
+        for i, split in enumerate(_SPLITS))
     n_batches = max(1, config.n_validation // VALIDATION_BATCH)
     n_stamps = min(config.n_validation, VALIDATION_BATCH)
     validation = [held_out.draw(n_stamps, config.n_psfs)
                   for _ in range(n_batches)]
     return Trainer(vae, stage, config, sampler, validation)
+
+
+def _teach_decoder(decoder, config, shards):
+    """Noise-free lessons of the decoder; latents of all galaxies."""
+    columns = zip(*[shard.shapes for shard in shards['train']], strict=True)
+    encoder, losses = teach_family(decoder, Shapes(*map(torch.cat, columns)),
+                                   config.seed, config.family_steps)
+    log.info('family steps %d loss %.4g', len(losses),
+             sum(losses[-100:]) / max(1, len(losses[-100:])))
+    return {split: [latents_of(encoder, shard.shapes) for shard in some]
+            for split, some in shards.items()}
 
 
 def _run_stage(trainer, path, deadline, validate_every, checkpoint_every):
@@ -279,10 +317,11 @@ def train(store, path, config, *, max_seconds=math.inf, validate_every=200,
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         vae = VAE(config.model)
-    teach_sersic(vae.decoder, config.seed)
+    shards = {split: read_store(store, split) for split in _SPLITS}
+    latents = _teach_decoder(vae.decoder, config, shards)
     vaes, curves = {}, {}
     for stage in STAGES:
-        trainer = _make_trainer(vae, stage, config, store)
+        trainer = _make_trainer(vae, stage, config, shards, latents)
         checkpoint = path / f'{stage}.pt'
         if checkpoint.exists():
             trainer.restore(read_checkpoint(checkpoint))

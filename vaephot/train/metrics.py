@@ -34,11 +34,13 @@ def validation_metrics(vae, batches):
         Medians and scatter: ``excess`` and ``divergence`` (nats, median),
         ``flux_bias`` and ``flux_nmad`` (of the flux projected on the
         template, over the truth), ``size_bias`` and ``size_nmad`` (of the
-        logarithm), ``position_nmad`` (pixels), ``size_pull`` (scatter in
+        logarithm), ``position_nmad`` (pixels),
+        ``shear_nmad``, ``latent_nmad`` (of the last dimension),
+        ``size_pull`` (scatter in
         units of the posterior's width).
     """
     columns = {name: [] for name in ('excess', 'divergence', 'flux', 'size',
-                                     'position', 'pull')}
+                                     'position', 'pull', 'shear', 'latent')}
     with torch.no_grad():
         for batch in batches:
             posterior, prior, _ = vae.posterior(batch.stamps)
@@ -49,7 +51,7 @@ def validation_metrics(vae, batches):
             excess = reconstruction_loss(batch.target, template,
                                          batch.weight) - batch.floor
             flux, _ = projected_flux(batch.target, template, batch.weight)
-            error = posterior.mean[:, :5] - batch.truth
+            error = posterior.mean - batch.truth
             galaxy = batch.is_galaxy
             columns['excess'].append(excess)
             columns['divergence'].append(
@@ -57,8 +59,10 @@ def validation_metrics(vae, batches):
             columns['flux'].append(flux / batch.flux - 1)
             columns['size'].append(error[galaxy, 2])
             columns['position'].append(error[:, 0])
+            columns['shear'].append(error[galaxy, 3])
+            columns['latent'].append(error[galaxy, -1])
             columns['pull'].append(
-                (error * posterior.precision[:, :5].sqrt())[galaxy, 2])
+                (error * posterior.precision.sqrt())[galaxy, 2])
     joined = {name: torch.cat(parts) for name, parts in columns.items()}
     return {'excess': float(joined['excess'].median()),
             'divergence': float(joined['divergence'].median()),
@@ -67,4 +71,6 @@ def validation_metrics(vae, batches):
             'size_bias': float(joined['size'].median()),
             'size_nmad': _nmad(joined['size']),
             'position_nmad': _nmad(joined['position']),
+            'shear_nmad': _nmad(joined['shear']),
+            'latent_nmad': _nmad(joined['latent']),
             'size_pull': _nmad(joined['pull'])}

@@ -1,5 +1,10 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Read stores of simulated galaxies into tensors."""
+"""
+Read stores of simulated galaxies into tensors.
+
+Stamps are binned as the deblender bins them, until the PSF is narrow
+enough for the encoder.
+"""
 
 import hashlib
 import json
@@ -10,18 +15,27 @@ import numpy as np
 import torch
 
 from vaephot.exceptions import StoreError
+from vaephot.models.normalization import bin_factor, bin_psf, psf_numbers
+from vaephot.train.family import Shapes
 
 __all__ = ['SPLITS', 'GalaxyShard', 'read_store', 'store_hash']
 
 SPLITS = {'train': 0, 'validation': 1, 'test': 2}
 _NEEDED = ('image', 'psf', 'oversampling', 'psf_fwhm', 'x', 'y',
-           'half_light_radius', 'eta1', 'eta2', 'mag', 'snr_scale', 'split')
+           'half_light_radius', 'eta1', 'eta2', 'mag', 'snr_scale', 'split',
+           'disk_radius', 'bulge_radius', 'disk_axis_ratio',
+           'bulge_axis_ratio', 'bulge_fraction', 'sersic_index')
+# galaxies larger than this [px] are learned in binned pixels too
+COARSE_RADIUS = 3.0
+_PER_GALAXY = set(_NEEDED) - {'psf', 'oversampling', 'psf_fwhm'}
 
 
 @dataclass(frozen=True, kw_only=True)
 class GalaxyShard:
     """
     Noise-free galaxies seen through one PSF, sorted by magnitude.
+
+    Lengths are in pixels as the encoder sees them, binned or not.
 
     Parameters
     ----------
@@ -32,12 +46,16 @@ class GalaxyShard:
         radius, shear; lengths in pixels.
     snr : `torch.Tensor`, (n,)
         Signal-to-noise ratio of a point source as bright.
+    shapes : `~vaephot.train.family.Shapes`
+        What was drawn.
     psf : `numpy.ndarray`, (p, p)
         Effective PSF.
     oversampling : int
         Samples of the PSF per pixel.
     psf_fwhm : float
         In pixels.
+    psf_shape : `numpy.ndarray`, (3,)
+        What `~vaephot.models.normalization.psf_numbers` returned.
     point_error : float
         1-sigma flux error of a point source under unit pixel noise.
     """
@@ -45,9 +63,11 @@ class GalaxyShard:
     image: torch.Tensor
     truth: torch.Tensor
     snr: torch.Tensor
+    shapes: Shapes
     psf: np.ndarray
     oversampling: int
     psf_fwhm: float
+    psf_shape: np.ndarray
     point_error: float
 
 
@@ -60,7 +80,7 @@ def _point_error(psf, oversampling):
 
 
 def _read_shard(path, split):
-    """Read one shard and keep the galaxies of one split."""
+    """Yield the galaxies of one split, as the encoder may see them."""
     with np.load(path) as file:
         missing = sorted(set(_NEEDED) - set(file.files))
         if missing:
@@ -70,18 +90,59 @@ def _read_shard(path, split):
         arrays = {name: file[name] for name in _NEEDED}
     keep = np.flatnonzero(arrays['split'] == SPLITS[split])
     keep = keep[np.argsort(arrays['mag'][keep])]
-    truth = np.stack([arrays['x'], arrays['y'],
-                      np.log(arrays['half_light_radius']),
+    factor = int(bin_factor(float(arrays['psf_fwhm'])))
+    yield _canonical_shard(_rows(arrays, keep), factor)
+    if factor == 1:
+        large = arrays['half_light_radius'][keep] > COARSE_RADIUS
+        if large.sum() > 1:
+            yield _canonical_shard(_rows(arrays, keep[large]), 2)
+
+
+def _rows(arrays, rows):
+    """Some of the galaxies of a shard."""
+    return {name: array[rows] if name in _PER_GALAXY else array
+            for name, array in arrays.items()}
+
+
+def _canonical_shard(arrays, factor):
+    """Bin the arrays of a shard as the deblender bins its stamps."""
+    fwhm = float(arrays['psf_fwhm'])
+    image, shift = _binned(arrays['image'], factor)
+    psf, oversampling = bin_psf(arrays['psf'].astype(float),
+                                int(arrays['oversampling']), factor)
+    truth = np.stack([(arrays['x'] + shift) / factor,
+                      (arrays['y'] + shift) / factor,
+                      np.log(arrays['half_light_radius'] / factor),
                       arrays['eta1'], arrays['eta2']], axis=1)
-    psf = arrays['psf'].astype(float)
-    oversampling = int(arrays['oversampling'])
+    # a point source is as bright in the binned pixels: the noise of the
+    # sky adds up and its flux too
     return GalaxyShard(
-        image=torch.as_tensor(arrays['image'][keep], dtype=torch.float32),
-        truth=torch.as_tensor(truth[keep], dtype=torch.float32),
-        snr=torch.as_tensor(arrays['snr_scale'][keep], dtype=torch.float32),
-        psf=psf, oversampling=oversampling,
-        psf_fwhm=float(arrays['psf_fwhm']),
+        image=torch.as_tensor(image, dtype=torch.float32),
+        truth=torch.as_tensor(truth, dtype=torch.float32),
+        snr=torch.as_tensor(arrays['snr_scale'], dtype=torch.float32),
+        shapes=_shapes(arrays), psf=psf, oversampling=oversampling,
+        psf_fwhm=fwhm / factor,
+        psf_shape=psf_numbers(psf, oversampling, fwhm / factor),
         point_error=_point_error(psf, oversampling))
+
+
+def _binned(image, factor):
+    """Sum pixels; also how far the middle moves, in pixels."""
+    side = image.shape[-1] // factor * factor
+    blocks = image[:, :side, :side].reshape(
+        len(image), side // factor, factor, side // factor, factor)
+    return blocks.sum((2, 4)), (image.shape[-1] - side) / 2
+
+
+def _shapes(arrays):
+    """Shapes in units of the half-light radius."""
+    radius = arrays['half_light_radius']
+    columns = (arrays['bulge_fraction'], arrays['disk_radius'] / radius,
+               arrays['bulge_radius'] / radius, arrays['disk_axis_ratio'],
+               arrays['bulge_axis_ratio'], arrays['sersic_index'],
+               np.hypot(arrays['eta1'], arrays['eta2']))
+    return Shapes(*[torch.as_tensor(c, dtype=torch.float32)
+                    for c in columns])
 
 
 def _shard_paths(path):
@@ -125,8 +186,8 @@ def read_store(path, split):
     if split not in SPLITS:
         msg = f'split is {split!r}; it must be one of {sorted(SPLITS)}'
         raise ValueError(msg)
-    shards = [_read_shard(p, split) for p in _shard_paths(path)]
-    return [shard for shard in shards if len(shard.image) > 1]
+    return [shard for p in _shard_paths(path)
+            for shard in _read_shard(p, split) if len(shard.image) > 1]
 
 
 def store_hash(path):
