@@ -7,12 +7,12 @@ from tqdm.auto import tqdm
 
 from vaephot.deblend.assemble import assemble_result, assign_labels
 from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import decide, reference_fitter
+from vaephot.deblend.decisions import decide
 from vaephot.deblend.detect import detect
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.peaks import validate_labels, validate_settings
-from vaephot.deblend.pipeline import solve
+from vaephot.deblend.pipeline import reference_fitter, solve
 from vaephot.deblend.refine import FitSettings
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder

@@ -12,18 +12,18 @@ from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.labels import sum_by_label
-from vaephot.deblend.native import NativeFitter
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
+    reference_fitter,
+    reference_view,
     settle,
     solve_again,
     take_back,
 )
 from vaephot.deblend.residual import find_left_over
 
-__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'reference_fitter',
-           'source_probability']
+__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'source_probability']
 
 # of the logistic models of `source_probability`: sources alone in their
 # parent, children that were there from the start, children that were left
@@ -91,24 +91,6 @@ def source_probability(evidence):
                 1.0 if name == 'constant'
                 else evidence[rows, FEATURES.index(name)])
     return _logistic(total)
-
-
-def reference_fitter(fitter):
-    """
-    Fitter of the bands whose pixels are searched.
-
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Of bands on one pixel grid or on several.
-
-    Returns
-    -------
-    `~vaephot.deblend.scene.SceneFitter`
-        Of one grid.
-    """
-    return (fitter.fitters[0] if isinstance(fitter, NativeFitter)
-            else fitter)
 
 
 def _brightness(solution, fitter):
@@ -296,13 +278,9 @@ def decide(fitter, segm, solution, chosen, deblender):
         With the probabilities ``p_source``, and at least one source of
         each parent that had any.
     """
-    first, bands = reference_fitter(fitter), fitter.image_bands
-
     def probability(current, gain=None):
-        fit = current.fit
-        seen = replace(current, fit=replace(
-            fit, flux=fit.flux[:, bands], flux_err=fit.flux_err[:, bands]))
-        return source_probability(measure_evidence(first, seen, gain))
+        return source_probability(
+            measure_evidence(*reference_view(fitter, current), gain))
 
     if chosen.given:
         return replace(solution, p_source=probability(solution))

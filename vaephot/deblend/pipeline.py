@@ -13,8 +13,8 @@ from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
-__all__ = ['Solution', 'accepted', 'settle', 'solve', 'solve_again',
-           'take_back']
+__all__ = ['Solution', 'accepted', 'reference_fitter', 'reference_view',
+           'settle', 'solve', 'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
@@ -289,6 +289,46 @@ def settle(fitter, solution):
     return replace(solution, fit=fit, **drawn)
 
 
+def reference_fitter(fitter):
+    """
+    Fitter of the bands on the pixel grid of the parents.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Of bands on one grid or several.
+
+    Returns
+    -------
+    `~vaephot.deblend.scene.SceneFitter`
+    """
+    return getattr(fitter, 'fitters', (fitter,))[0]
+
+
+def reference_view(fitter, solution):
+    """
+    A solution in the bands on the pixel grid of the parents.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Of bands on one grid or several.
+    solution : Solution
+        What it fitted.
+
+    Returns
+    -------
+    fitter, solution
+        Those of the reference grid alone.
+    """
+    first = reference_fitter(fitter)
+    if first is fitter:
+        return fitter, solution
+    rows, fit = fitter.image_bands, solution.fit
+    fit = replace(fit, flux=fit.flux[:, rows], flux_err=fit.flux_err[:, rows])
+    return first, replace(solution, fit=fit)
+
+
 def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     """
     Which sources stand on their own.
@@ -374,36 +414,61 @@ def _extended(fit, n_new):
                        for name in SceneFit.__dataclass_fields__})
 
 
-class _NoLight:
-    """New sources have no light yet."""
+def _without(solution, rows):
+    """Model image without some of the sources."""
+    image = solution.model_image.copy()
+    for k in rows:
+        box = solution.boxes[k]
+        image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] -= (
+            solution.models[k])
+    return image
 
-    def __call__(self, band, rows, ix, iy, side):
-        """Dark windows, (n, side, side)."""
-        return np.zeros((len(rows), side, side))
+
+def _looked_at(fitter, pieces, n_old):
+    """Pieces whose sources the encoder has to see again."""
+    if not fitter.settings.max_steps:
+        return pieces
+    return [piece for piece in pieces if max(piece.members) >= n_old]
 
 
-def _renewed_start(fitter, added, pieces, fit, prior, snr, rest):
+def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
+                   is_point):
     """
-    Start, prior and brightness with new sources at the end.
+    Start and prior where sources were added.
 
-    The encoder is shown what the fit of the others leaves over of them.
+    The encoder looks again at all sources of the pieces with new ones: a
+    galaxy that was two is not half of what was fitted to both. Where no
+    fit follows, it also looks at those that lost a neighbour.
     """
-    if added is None or not len(added):
-        start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
-        return start, prior, snr
     n_old = len(prior.mean)
-    shapes = fitter.default_shapes(added)
-    start = Gaussian(torch.cat([
-        torch.as_tensor(fit.parameters[:n_old]), shapes.mean]), torch.cat(
-            [prior.precision, shapes.precision]))
-    snr = snr.copy()
-    snr[n_old:] = fitter.linear_snr(pieces, start)[n_old:]
-    posterior, new_prior = fitter.encode(added, snr[n_old:], shapes=shapes,
-                                         alone=(rest, _NoLight()))
-    return (Gaussian(*[torch.cat([a[:n_old], b]) for a, b in zip(
-                start, posterior, strict=True)]),
-            Gaussian(*[torch.cat(pair) for pair in zip(
-                prior, new_prior, strict=True)]), snr)
+    defaults = fitter.default_shapes(sources)
+    mean = torch.cat([torch.as_tensor(fit.parameters[:n_old]),
+                      defaults.mean[n_old:]])
+    precision = torch.cat([prior.precision, defaults.precision[n_old:]])
+    start = Gaussian(mean, precision)
+    prior = Gaussian(torch.cat([prior.mean, defaults.mean[n_old:]]),
+                     precision.clone())
+    again = _looked_at(fitter, pieces, n_old)
+    rows = np.unique([i for p in again for i in p.core]).astype(int)
+    snr = fit.snr.copy()
+    if not len(rows):
+        return start, prior, snr
+    old = np.flatnonzero(keep)
+    others = _without(solution, np.concatenate(
+        [np.flatnonzero(~keep), old[rows[rows < n_old]]]))
+    rest = fitter.observation.data - others
+    subset, points = sources.take(rows), is_point[rows]
+    for _ in range(N_LOOKS):
+        flux = fitter.linear_flux(again, start)[rows]
+        shapes = Gaussian(*[column[rows] for column in start])
+        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
+        snr[rows] = fitter.point_snr(shapes, flux)
+        looks = _look(fitter, subset, points, snr[rows], shapes=shapes,
+                      alone=(rest - drawn['model_image'], _OwnLight(drawn)))
+        for column, value in zip((*start, *prior),
+                                 (*looks[0], *looks[1]), strict=True):
+            column[rows] = value
+    return start, prior, snr
 
 
 def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
@@ -439,9 +504,8 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
                                np.zeros(n_new, bool)])
     pieces = fitter.divide(sources, segm)
     changed = _changed(solution, keep, pieces)
-    rest = fitter.observation.data - solution.model_image
-    start, prior, snr = _renewed_start(fitter, added, changed, fit, prior,
-                                       fit.snr, rest)
+    start, prior, snr = _renewed_start(fitter, solution, keep, sources,
+                                       changed, fit, prior, is_point)
     foreign = _foreign_light(fitter, pieces, fit.band_parameters, fit.flux)
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)

@@ -67,7 +67,8 @@ def _filtered(residual, weight, model, fwhm):
     variance = power + (MISFIT * light) ** 2
     noise = np.sqrt(np.where(power > 0, variance, 1))
     signal = convolve_line(weight * residual, line) / noise
-    return np.where(power > 0, signal, 0), np.where(power > 0, light / noise, 0)
+    return tuple(np.where(power > 0, image, 0)
+                 for image in (signal, light / noise))
 
 
 def _significance(residual, weight, model, fwhm, galaxy):
