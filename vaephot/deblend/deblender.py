@@ -272,7 +272,7 @@ class VAEDeblender:
         with tqdm(total=len(chosen.sources), unit='source',
                   disable=not self.progress_bar, desc='deblend') as bar:
             solution = solve(fitter, segm, chosen.sources, chosen.is_point,
-                             progress=bar.update)
+                             progress=bar.update, settled=chosen.given)
         return decide(fitter, segm, solution, chosen, self)
 
 
