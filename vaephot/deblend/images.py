@@ -10,7 +10,7 @@ from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
 
-__all__ = ['draw_scene', 'draw_sources', 'on_grid']
+__all__ = ['draw_scene', 'draw_sources', 'draw_stamps', 'on_grid']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -19,6 +19,8 @@ AIM_ENCLOSED = MIN_ENCLOSED + 5e-4
 MAX_DRAW_SIZE = 512
 DRAW_SIZES = (*STAMP_SIZES, 320, 384, MAX_DRAW_SIZE)
 DRAW_PIXELS = 200_000
+# light per pixel that may fall outside of a box, in units of the noise
+MAX_OUTSIDE = 0.2
 
 
 def _ring_index(size):
@@ -27,15 +29,29 @@ def _ring_index(size):
     return np.maximum(distance[:, None], distance[None, :]).ravel()
 
 
-def _half_width(images):
-    """Half-width of the centred square with enough light, or None."""
+def _half_width(images, limit):
+    """
+    Half-width of the centred square with enough light, or None.
+
+    ``limit`` is the unit-flux light per pixel of each band that may fall
+    outside.
+    """
     size = images.shape[-1]
     ring = _ring_index(size)
+    n_rings = size // 2 + 1
     enclosed = np.stack([
-        np.cumsum(np.bincount(ring, image.ravel(), size // 2 + 1))
+        np.cumsum(np.bincount(ring, image.ravel(), n_rings))
         for image in images]).min(0)
-    enough = np.flatnonzero(enclosed >= AIM_ENCLOSED)
-    return int(enough[0]) if len(enough) else None
+    enough = enclosed >= AIM_ENCLOSED
+    if np.isfinite(limit).any():
+        order = np.argsort(ring, kind='stable')
+        starts = np.searchsorted(ring[order], np.arange(n_rings))
+        for image, most in zip(np.abs(images), limit, strict=True):
+            top = np.maximum.reduceat(image.ravel()[order], starts)
+            outside = np.maximum.accumulate(top[::-1])[::-1]
+            enough &= np.append(outside[1:], outside[-1]) <= most
+    widths = np.flatnonzero(enough)
+    return int(widths[0]) if len(widths) else None
 
 
 def _first_size(scale, psf_reach):
@@ -82,6 +98,13 @@ def on_grid(band, matrix, offset):
     return band
 
 
+def _in_all_bands(parameters, n_bands):
+    """Parameters of each band, (n, n_bands, n_parameters)."""
+    if parameters.ndim == 3:
+        return parameters
+    return np.repeat(parameters[:, None], n_bands, 1)
+
+
 class _Pen:
     """Draws unit-flux stamps of sources on one pixel grid."""
 
@@ -101,10 +124,11 @@ class _Pen:
             return scale
         return scale * np.sqrt(np.abs(np.linalg.det(self.matrix)))
 
-    def draw(self, rows, size):
+    def draw(self, rows, size, corner=None):
         """Corners and stamps of sources, centred on their pixels."""
         fitter, place = self.fitter, self.place[rows]
-        corner = np.rint(place).astype(int) - size // 2
+        if corner is None:
+            corner = np.rint(place).astype(int) - size // 2
         local = self.parameters[rows]
         # positions from the first band's, so that single precision will do
         start = local[:, 0, :2].copy() if self.matrix is not None else corner
@@ -123,6 +147,29 @@ class _Pen:
                 type(mixture)(*[m.to(fitter.dtype) for m in mixture]),
                 values[:, i, :2].to(fitter.dtype), len(values)))
         return corner, torch.stack(images, 1).cpu().double().numpy()
+
+
+def draw_stamps(fitter, parameters, size, corner):
+    """
+    Unit-flux stamps of sources.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Draws templates.
+    parameters : `numpy.ndarray`, (n, n_parameters)
+        Parameters, positions in the image.
+    size : int
+        Side of the stamps.
+    corner : `numpy.ndarray` of int, (n, 2)
+        First column and row of each.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n, n_bands, size, size)
+    """
+    pen = _Pen(fitter, _in_all_bands(parameters, fitter.n_bands), None)
+    return pen.draw(np.arange(len(parameters)), size, corner)[1]
 
 
 def draw_scene(fitter, parameters, flux, *, grid_map=None):
@@ -176,19 +223,22 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
     -------
     boxes : list of `~photutils.aperture.BoundingBox`
         Boxes inside the frame that hold at least 99 % of the light that
-        falls on it, in every band.
+        falls on it, in every band, and all light that matters next to the
+        noise.
     models : list of `numpy.ndarray`, (n_bands, h, w), float32
         Models in the boxes.
     truncated : `numpy.ndarray` of bool, (n,)
         Whether the largest stamp did not hold as much.
     """
     n = len(parameters)
-    if parameters.ndim == 2:
-        parameters = np.repeat(parameters[:, None], flux.shape[1], 1)
+    parameters = _in_all_bands(parameters, flux.shape[1])
     boxes, models = [None] * n, [None] * n
     truncated = np.zeros(n, bool)
     waiting = {}
     pen = _Pen(fitter, parameters, grid_map)
+    limit = np.full(flux.shape, np.inf)
+    np.divide(MAX_OUTSIDE * fitter.sky_rms(pen.place), np.abs(flux),
+              out=limit, where=flux != 0)
     for i, scale in enumerate(pen.scales().tolist()):
         waiting.setdefault(_first_size(scale, fitter.psf_reach), []).append(i)
     for size in DRAW_SIZES:
@@ -198,12 +248,13 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
             run = members[start:start + step]
             corners, images = pen.draw(run, size)
             for i, (ix, iy), image in zip(run, corners, images, strict=True):
-                half = _half_width(image)
+                half = _half_width(image, limit[i])
                 if half is None and size < MAX_DRAW_SIZE:
                     larger = DRAW_SIZES[DRAW_SIZES.index(size) + 1]
                     waiting.setdefault(larger, []).append(i)
                     continue
-                truncated[i] = half is None
+                truncated[i] = half is None and _half_width(
+                    image, np.full(len(image), np.inf)) is None
                 cut = 0 if half is None else max(0, size // 2 - half)
                 stop = size - cut + (1 if cut else 0)
                 image = image[:, cut:stop, cut:stop] * flux[i][:, None, None]

@@ -1,0 +1,300 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Which candidates are sources: more are added where a fit leaves light over,
+and those without enough evidence are dropped.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
+from vaephot.deblend.finder import PeakFinder
+from vaephot.deblend.groups import SourceList
+from vaephot.deblend.labels import sum_by_label
+from vaephot.deblend.pipeline import (
+    MIN_SNR,
+    accepted,
+    reference_fitter,
+    reference_view,
+    settle,
+    solve_again,
+    take_back,
+)
+from vaephot.deblend.residual import find_left_over
+
+__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'source_probability']
+
+# of the logistic models of `source_probability`: sources alone in their
+# parent, children that were there from the start, children that were left
+# over. Fitted with a ridge to 710 candidates, 55 of them false, of
+# simulated Euclid-like blends and isolated galaxies, smooth and real ones;
+# benchmarks/source_probability.py fits them anew.
+COEFFICIENTS = {
+    'alone': {'constant': -7.8, 'log_drop': 5.55},
+    'early': {'constant': -4.87, 'log_drop': 2.78},
+    'late': {'constant': -3.22, 'log_gain': 4.20, 'log_snr': -5.07,
+             'log_ratio': 0.63}}
+# prior 1-sigma of the positions of what is left over, in pixels
+LEFT_OVER_SIGMA = 1.0
+# least gain in chi-square of a source that is added
+MIN_GAIN = 25.0
+# how often sources are dropped
+MAX_REJECTIONS = 4
+# sources closer than this, in FWHM of the sharpest band, are one
+MERGE_FWHM = 0.5
+# of doubtful sources this close, in the same unit, one goes at a time
+NEAR_FWHM = 8.0
+
+
+def _logistic(values):
+    return 1 / (1 + np.exp(-np.clip(values, -50, 50)))
+
+
+def kinds_of(evidence):
+    """
+    Which of the logistic models holds for each source.
+
+    Parameters
+    ----------
+    evidence : `numpy.ndarray`, (n, n_features)
+        What `~vaephot.deblend.evidence.measure_evidence` returned.
+
+    Returns
+    -------
+    dict
+        Name of a model to the rows, `numpy.ndarray` of bool, (n,).
+    """
+    alone, late = (evidence[:, FEATURES.index(name)] > 0
+                   for name in ('alone', 'born_late'))
+    return {'alone': alone, 'early': ~alone & ~late, 'late': ~alone & late}
+
+
+def source_probability(evidence):
+    """
+    Probability to be a source of its own.
+
+    Parameters
+    ----------
+    evidence : `numpy.ndarray`, (n, n_features)
+        What `~vaephot.deblend.evidence.measure_evidence` returned.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n,)
+        From 0 to 1.
+    """
+    total = np.zeros(len(evidence))
+    for kind, rows in kinds_of(evidence).items():
+        for name, weight in COEFFICIENTS[kind].items():
+            total[rows] += weight * (
+                1.0 if name == 'constant'
+                else evidence[rows, FEATURES.index(name)])
+    return _logistic(total)
+
+
+def _brightness(solution, fitter):
+    """Flux of each source over the noise, summed over the bands."""
+    noise = fitter.sky_rms(solution.fit.parameters[:, :2])
+    return (solution.fit.flux / noise).sum(1)
+
+
+def _left_over_sources(found):
+    """Places that were left over as sources to be fitted."""
+    n = len(found)
+    return SourceList(x=found.x, y=found.y, parent=found.parent,
+                      position_sigma=np.full(n, LEFT_OVER_SIGMA),
+                      radius=np.zeros(n))
+
+
+def _add_left_over(fitter, segm, solution, gain, labels, per_parent=1):
+    """
+    Add what the fit leaves over, where that pays.
+
+    Returns
+    -------
+    solution, gain
+        With the new sources, and what each gained.
+    labels : `numpy.ndarray` of int
+        Parents that got some: the ones to look at again.
+    """
+    xy = solution.fit.parameters[:, :2]
+    found = find_left_over(reference_fitter(fitter), segm,
+                           solution.model_image, xy, labels,
+                           per_parent=per_parent)
+    if not len(found):
+        return solution, gain, found.parent
+    n = len(gain)
+    new = solve_again(fitter, segm, solution, np.ones(n, bool),
+                      added=_left_over_sources(found), settled=False)
+    won = chi2_gain(fitter, solution, new, n)
+    gain = np.concatenate([gain, won])
+    pays = won >= MIN_GAIN
+    pays &= ~(_coincident(fitter, new) | _dark(new))[n:]
+    keep = np.concatenate([np.ones(n, bool), pays])
+    if not keep.all():
+        new = solve_again(fitter, segm, take_back(new, solution, keep), keep,
+                          settled=False)
+    return new, gain[keep], np.unique(found.parent[pays])
+
+
+def _dark(solution):
+    """Sources that are bright in no band."""
+    return (solution.fit.flux <= 0).all(1)
+
+
+def _coincident(fitter, solution):
+    """Sources at the place of a brighter one of the same parent."""
+    xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
+    bright = _brightness(solution, fitter)
+    limit = MERGE_FWHM * fitter.fwhm.min()
+    out = np.zeros(len(xy), bool)
+    order = np.lexsort((-bright, parent))
+    start = 0
+    for stop in [*(np.flatnonzero(np.diff(parent[order])) + 1), len(order)]:
+        rows = order[start:stop]
+        start = stop
+        if len(rows) < 2:
+            continue
+        near = np.hypot(*(xy[rows][:, None] - xy[rows]).T) < limit
+        for i in range(1, len(rows)):
+            out[rows[i]] = (near[i, :i] & ~out[rows[:i]]).any()
+    return out
+
+
+def _one_at_a_time(xy, parent, score, doubtful, reach):
+    """The least likely of doubtful sources that are close to each other."""
+    chosen = []
+    rows = np.flatnonzero(doubtful)
+    for i in rows[np.argsort(score[rows], kind='stable')]:
+        if all(parent[i] != parent[k]
+               or np.hypot(*(xy[i] - xy[k])) >= reach for k in chosen):
+            chosen.append(i)
+    out = np.zeros(len(xy), bool)
+    out[chosen] = True
+    return out
+
+
+def _first_of_parent(bright, parent):
+    """The brightest source of each parent."""
+    order = np.lexsort((-bright, parent))
+    first = np.ones(len(order), bool)
+    first[1:] = parent[order][1:] != parent[order][:-1]
+    out = np.zeros(len(order), bool)
+    out[order[first]] = True
+    return out
+
+
+def _rejected(fitter, solution, p_source, settings, contrast, frozen):
+    """
+    Sources that go in this round.
+
+    The brightest of a parent only goes if it is alone and unlikely.
+    """
+    xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
+    impossible = _coincident(fitter, solution) | _dark(solution)
+    small = ~accepted(solution, contrast, fitter.sky_rms(xy),
+                      min_snr=settings.min_snr)
+    unlikely = p_source < settings.min_probability
+    doubtful = small | unlikely
+    drop = impossible | _one_at_a_time(
+        xy, parent, p_source, doubtful & ~impossible,
+        NEAR_FWHM * fitter.fwhm.min())
+    first = _first_of_parent(_brightness(solution, fitter), parent)
+    nothing = (sum_by_label(parent) == 1) & unlikely
+    return drop & ~(first & ~nothing) & ~frozen
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How much evidence is asked for."""
+
+    min_probability: float
+    n_rounds: int
+    min_snr: float
+
+
+def _settings(finder):
+    """Settings of our search, or none but a limit for that of others."""
+    if finder is None or isinstance(finder, PeakFinder):
+        own = PeakFinder() if finder is None else finder
+        return _Settings(own.min_probability, own.n_rounds, 0.0)
+    return _Settings(0.0, 0, MIN_SNR)
+
+
+def _wanted(segm, chosen, deblender):
+    """Parents that may be split."""
+    labels = np.asarray(segm.labels, int)
+    if deblender.contrast == 1:
+        return labels[:0]
+    large = segm.areas >= 2 * deblender.n_pixels
+    wanted = labels[large]
+    return wanted if chosen.labels is None else wanted[
+        np.isin(wanted, chosen.labels)]
+
+
+def _more(fitter, segm, solution, labels, n_rounds):
+    """Add what is left over until nothing is."""
+    gain = np.full(len(solution.sources), np.nan)
+    for _ in range(n_rounds):
+        if not len(labels):
+            break
+        solution, gain, labels = _add_left_over(fitter, segm, solution, gain,
+                                                labels)
+    return solution, gain
+
+
+def _fewer(fitter, segm, solution, gain, drop_of):
+    """Drop sources without evidence until none is."""
+    for _ in range(MAX_REJECTIONS):
+        drop = drop_of(solution, gain)
+        if not drop.any():
+            break
+        solution = solve_again(fitter, segm, solution, ~drop, settled=False)
+        gain = gain[~drop]
+    return solution, gain
+
+
+def decide(fitter, segm, solution, chosen, deblender):
+    """
+    Add sources that are left over, drop those without evidence.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation, networks and settings.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fit of the candidates.
+    chosen : `~vaephot.deblend.candidates.Chosen`
+        The candidates: those that the caller gave all stay.
+    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+        Settings.
+
+    Returns
+    -------
+    `~vaephot.deblend.pipeline.Solution`
+        With the probabilities ``p_source``, and at least one source of
+        each parent that had any.
+    """
+    def probability(current, gain=None):
+        return source_probability(
+            measure_evidence(*reference_view(fitter, current), gain))
+
+    if chosen.given:
+        return replace(solution, p_source=probability(solution))
+    settings = _settings(deblender.finder)
+    wanted = _wanted(segm, chosen, deblender)
+
+    def drop_of(current, gain):
+        return _rejected(fitter, current, probability(current, gain),
+                         settings, deblender.contrast,
+                         ~np.isin(current.sources.parent, wanted))
+
+    # shapes that are not fitted leave too much over to search it
+    n_rounds = settings.n_rounds if deblender.refine else 0
+    solution, gain = _more(fitter, segm, solution, wanted, n_rounds)
+    solution, gain = _fewer(fitter, segm, solution, gain, drop_of)
+    solution = settle(fitter, solution)
+    return replace(solution, p_source=probability(solution, gain))
