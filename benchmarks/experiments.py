@@ -60,6 +60,8 @@ def parse_arguments():
         help='default: %(default)s')
     add('--without', action='append', default=[], metavar='METHOD',
         help='leave a method out; may be repeated')
+    add('--set', action='append', default=[], dest='sets', metavar='SET',
+        help='run only this set of blends; may be repeated')
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in FIGURES]
     if unknown:
@@ -74,7 +76,7 @@ def scaled(config, args):
 
     sets = [replace(item, n=number(item.n), chunk=min(item.chunk, number(
         item.n)), floors=number(item.floors) if item.floors else 0)
-        for item in config.sets]
+        for item in config.sets if not args.sets or item.name in args.sets]
     return replace(config, sets=sets, methods=[
         m for m in config.methods if m.name not in args.without])
 
@@ -140,6 +142,7 @@ def command(name, args):
     words = ['python benchmarks/experiments.py', name, '-o runs']
     words += [f'--scale {args.scale:g}'] if args.scale != 1 else []
     words += [f'--without {method}' for method in args.without]
+    words += [f'--set {item}' for item in args.sets]
     lines = ['    ' + words[0]]
     for word in words[1:]:  # within the width of a page
         if len(lines[-1]) + len(word) > 72:
