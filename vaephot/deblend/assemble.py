@@ -138,6 +138,7 @@ def _measurements(views, solution, fitter, quality, labels, areas,
         flux=fit.flux, flux_err=fit.flux_err,
         blendedness=blendedness_of(views),
         reduced_chi2=quality.reduced_chi2,
+        p_source=solution.p_source,
         flags=_pack_flags(conditions, len(labels)))
 
 

@@ -7,13 +7,16 @@ import numpy as np
 from scipy import ndimage
 
 from vaephot.deblend.detect import detection_image
+from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.labels import sum_by_label, values_of_labels
+from vaephot.deblend.labels import segment_radii, sum_by_label
 from vaephot.deblend.peaks import (
     candidates_from_finder,
     candidates_from_positions,
     find_candidates,
 )
+from vaephot.deblend.residual import find_left_over
+from vaephot.deblend.stars import find_stars, star_light
 
 __all__ = ['Chosen', 'choose_sources']
 
@@ -23,6 +26,14 @@ LOWEST_LEVEL = 1.0
 FIXED_SIGMA = 1e-4
 # and of those that may
 POSITION_SIGMA = 0.5
+# and of bright stars, which are fitted before
+STAR_SIGMA = 0.1
+# share of a parent's light from which it is that of bright stars
+MAX_STARLIGHT = 0.5
+# places beside bright stars in one parent, and their least signal-to-noise
+# ratio
+MAX_BESIDE_STAR = 12
+MIN_BESIDE_STAR = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +46,8 @@ class Chosen:
     sources : `~vaephot.deblend.groups.SourceList`
         Their positions.
     is_point : `numpy.ndarray` of bool, (n,)
-        Which are point sources by the caller's word.
+        Which are point sources, by the caller's word or because they are
+        bright stars.
     given : bool
         Whether the caller gave them: none is dropped then.
     labels : `numpy.ndarray` of int or None
@@ -54,12 +66,6 @@ class Chosen:
         return bool((sum_by_label(parent[parent > 0]) > 1).any())
 
 
-def _radii(parent, segm):
-    """Radius of each source's share of its segment, in pixels."""
-    areas = values_of_labels(segm, segm.areas, parent)
-    return np.sqrt(areas / sum_by_label(parent) / np.pi)
-
-
 def _brightest(image, segm, labels):
     """Brightest good pixel of each segment."""
     if not len(labels):
@@ -70,9 +76,14 @@ def _brightest(image, segm, labels):
     return x, y
 
 
+def _is_own(finder):
+    """Whether the search is ours, and not one of the caller's."""
+    return finder is None or isinstance(finder, PeakFinder)
+
+
 def _found(deblender, image, mask, segm, labels):
     """Candidates of the peak search or of the caller's finder."""
-    if deblender.finder is not None:
+    if not _is_own(deblender.finder):
         return candidates_from_finder(deblender.finder, image, mask, segm,
                                       labels)
     # thresholds are spaced from the noise upwards
@@ -83,26 +94,74 @@ def _found(deblender, image, mask, segm, labels):
         noise=1.0)
 
 
-def _search(deblender, observation, segm, labels):
-    """Candidates of all parents, at least one each, by parent."""
+def _stars(deblender, fitter, segm, image, labels):
+    """Bright point sources, or None where they are not looked for."""
+    finder = deblender.finder
+    if (fitter is None or not _is_own(finder) or not len(labels)
+            or not (finder is None or finder.find_stars)):
+        return None
+    stars = find_stars(fitter, segm, image, labels)
+    return stars if len(stars) else None
+
+
+def _starlit(observation, light, segm, stars, labels):
+    """Parents of stars, and those that hold little but their light."""
+    scale = 1 / np.sqrt(observation.variance.mean((1, 2)))
+    good = ~observation.mask
+    shares = [ndimage.sum_labels(np.einsum(
+        'byx,b->yx', np.where(good, image, 0), scale), segm.data, labels)
+        for image in (light, observation.data)]
+    lit = shares[0] > MAX_STARLIGHT * shares[1]
+    return labels[lit | np.isin(labels, stars.parent)]
+
+
+def _around_stars(deblender, fitter, segm, image, labels):
+    """
+    Bright stars, and what they leave over where their light is.
+
+    Returns
+    -------
+    columns : list of tuple
+        x, y, parent and whether they are stars.
+    starlit : `numpy.ndarray` of int
+        Parents that need no further search.
+    """
+    stars = _stars(deblender, fitter, segm, image, labels)
+    if stars is None:
+        return [], labels[:0]
+    light = star_light(fitter, stars)
+    starlit = _starlit(fitter.observation, light, segm, stars, labels)
+    beside = find_left_over(
+        fitter, segm, light, np.column_stack([stars.x, stars.y]), starlit,
+        per_parent=MAX_BESIDE_STAR, least=MIN_BESIDE_STAR)
+    return [(stars.x, stars.y, stars.parent, True),
+            (beside.x, beside.y, beside.parent, False)], starlit
+
+
+def _search(deblender, observation, segm, labels, fitter):
+    """Candidates of all parents, by parent; none where only stars shine."""
     image = detection_image(observation)
     mask = observation.mask.all(0)
     image = np.where(mask, np.nan, image)
-    wanted = segm.labels if labels is None else labels
-    wanted = [] if deblender.contrast == 1 else wanted
-    x, y, parent = np.zeros(0), np.zeros(0), np.zeros(0, int)
-    if len(wanted):
-        found = _found(deblender, image, mask, segm, wanted)
-        x, y, parent = found.x, found.y, found.label
-    rest = np.setdiff1d(segm.labels, parent)
-    x_rest, y_rest = _brightest(image, segm, rest)
-    x, y = np.concatenate([x, x_rest]), np.concatenate([y, y_rest])
-    parent = np.concatenate([parent, rest]).astype(int)
+    wanted = np.asarray(segm.labels if labels is None else labels, int)
+    wanted = wanted[:0] if deblender.contrast == 1 else wanted
+    columns, starlit = _around_stars(deblender, fitter, segm, image, wanted)
+    peaked = np.setdiff1d(wanted, starlit)
+    if len(peaked):
+        found = _found(deblender, image, mask, segm, peaked)
+        columns.append((found.x, found.y, found.label, False))
+    rest = np.setdiff1d(segm.labels, np.concatenate(
+        [starlit, *(parent for _, _, parent, _ in columns)]))
+    columns.append((*_brightest(image, segm, rest), rest, False))
+    x, y, parent = (np.concatenate(c) for c in list(zip(
+        *columns, strict=True))[:3])
+    is_star = np.concatenate([np.full(len(c[0]), c[3]) for c in columns])
     order = np.argsort(parent, kind='stable')
-    return x[order], y[order], parent[order]
+    return x[order], y[order], parent[order], is_star[order]
 
 
-def choose_sources(deblender, observation, segm, positions, labels):
+def choose_sources(deblender, observation, segm, positions, labels, *,
+                   fitter=None):
     """
     Choose the sources to be fitted.
 
@@ -118,15 +177,17 @@ def choose_sources(deblender, observation, segm, positions, labels):
         The caller's positions.
     labels : `numpy.ndarray` of int or None
         Parents that may be split; `None`: all.
+    fitter : `~vaephot.deblend.scene.SceneFitter`, optional
+        Fits bright stars before the search; `None`: peaks only.
 
     Returns
     -------
     Chosen
     """
     if positions is None:
-        x, y, parent = _search(deblender, observation, segm, labels)
-        sigma = np.full(len(x), POSITION_SIGMA)
-        is_point = np.zeros(len(x), bool)
+        x, y, parent, is_point = _search(deblender, observation, segm,
+                                         labels, fitter)
+        sigma = np.where(is_point, STAR_SIGMA, POSITION_SIGMA)
     else:
         given = candidates_from_positions(positions, segm)
         x, y, parent = given.x, given.y, given.label
@@ -134,6 +195,6 @@ def choose_sources(deblender, observation, segm, positions, labels):
         is_point = np.asarray(given.point_source.filled(False), bool)
     parent = np.asarray(parent, int)
     sources = SourceList(x=x, y=y, parent=parent, position_sigma=sigma,
-                         radius=_radii(parent, segm))
+                         radius=segment_radii(parent, segm))
     return Chosen(sources=sources, is_point=is_point,
                   given=positions is not None, labels=labels)

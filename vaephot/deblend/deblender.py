@@ -6,13 +6,13 @@ from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
 from vaephot.deblend.assemble import assemble_result, assign_labels
-from vaephot.deblend.assign import build_segmentation
 from vaephot.deblend.candidates import choose_sources
+from vaephot.deblend.decisions import decide
 from vaephot.deblend.detect import detect
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.peaks import validate_labels, validate_settings
-from vaephot.deblend.pipeline import accepted, solve, solve_again
+from vaephot.deblend.pipeline import solve
 from vaephot.deblend.refine import FitSettings
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
@@ -22,8 +22,6 @@ from vaephot.weights import load_weights
 __all__ = ['VAEDeblender']
 
 BACKGROUNDS = (None, 'constant', 'plane')
-# how often candidates that turned out to be none are dropped
-MAX_REJECTIONS = 3
 
 
 class VAEDeblender:
@@ -51,9 +49,11 @@ class VAEDeblender:
     weights : str or path-like or None, optional
         Name of registered weights or path of a weights file; `None`: the
         set ``'default'``.
-    finder : callable or None, optional
-        Replaces the peak search; called as ``finder(image, mask=mask)``
-        as photutils' finders are. `None`: the multi-threshold search.
+    finder : `~vaephot.deblend.finder.PeakFinder` or callable or None, \
+            optional
+        Settings of the search, from cautious to aggressive; or what
+        replaces it, called as ``finder(image, mask=mask)`` as photutils'
+        finders are. `None`: the search with its default settings.
     refine : bool, optional
         `True`: joint fit after the network (best accuracy); `False`: the
         network's shapes and linear fluxes only (fastest).
@@ -188,8 +188,10 @@ class VAEDeblender:
         first = observation.reference
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        chosen = choose_sources(self, first, segm, positions, labels)
-        fitter, solution = self._solve(observation, segm, chosen)
+        fitter = self._fitter(observation)
+        chosen = choose_sources(self, first, segm, positions, labels,
+                                fitter=fitter.reference)
+        solution = self._solve(fitter, segm, chosen)
         return assemble_result(self, observation, segm, chosen, fitter,
                                solution, record=self._record)
 
@@ -213,11 +215,10 @@ class VAEDeblender:
         first = observation.reference
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        chosen = choose_sources(self, first, segm, None, labels)
-        if not chosen.has_blends:
-            return build_segmentation(
-                segm, {}, relabel=self.relabel).segmentation_image
-        fitter, solution = self._solve(observation, segm, chosen)
+        fitter = self._fitter(observation)
+        chosen = choose_sources(self, first, segm, None, labels,
+                                fitter=fitter.reference)
+        solution = self._solve(fitter, segm, chosen)
         xy = solution.fit.parameters[:, :2]
         noise = fitter.sky_rms(xy)[:, fitter.image_bands]
         return assign_labels(self, segm, solution, noise)[0]
@@ -245,25 +246,20 @@ class VAEDeblender:
                                      expected=shape)
         return segmentation_image
 
-    def _solve(self, observation, segm, chosen):
-        """Fit the sources, drop those that are none, fit again."""
+    def _fitter(self, observation):
+        """Fitter of the sources of an observation."""
         steps = {} if self.refine else {'max_steps': 0}
         settings = FitSettings(background=self.local_background, **steps)
-        fitter = make_fitter(observation, self._vae, self._decoder, settings,
-                             device=self.device, batch_size=self.batch_size)
+        return make_fitter(observation, self._vae, self._decoder, settings,
+                           device=self.device, batch_size=self.batch_size)
+
+    def _solve(self, fitter, segm, chosen):
+        """Fit the sources, and decide which there are."""
         with tqdm(total=len(chosen.sources), unit='source',
                   disable=not self.progress_bar, desc='deblend') as bar:
             solution = solve(fitter, segm, chosen.sources, chosen.is_point,
-                             progress=bar.update)
-        if chosen.given:
-            return fitter, solution
-        for _ in range(MAX_REJECTIONS):
-            xy = solution.fit.parameters[:, :2]
-            keep = accepted(solution, self.contrast, fitter.sky_rms(xy))
-            if keep.all():
-                break
-            solution = solve_again(fitter, segm, solution, keep)
-        return fitter, solution
+                             progress=bar.update, settled=chosen.given)
+        return decide(fitter, segm, solution, chosen, self)
 
 
 def _check_background(kind):

@@ -6,7 +6,7 @@ from photutils.segmentation import detect_sources
 from scipy.ndimage import convolve1d
 from scipy.ndimage import label as label_regions
 
-__all__ = ['detect', 'detection_image']
+__all__ = ['convolve_line', 'detect', 'detection_image', 'gaussian_line']
 
 # threshold in units of the noise of single pixels, as is usual after
 # smoothing ...
@@ -88,12 +88,12 @@ def _stack(observation, smooth):
         factor = observation.noise_correlation[i] if smooth > 0 else 1.0
         good = ~observation.mask[i]
         ivar = good / observation.variance[i]
-        line = _gaussian_line(smooth * psf.fwhm)
-        signal = _smooth(observation.data[i] * ivar, line)
-        power = _smooth(ivar, line**2)
+        line = gaussian_line(smooth * psf.fwhm)
+        signal = convolve_line(observation.data[i] * ivar, line)
+        power = convolve_line(ivar, line**2)
         has_data = good
         if not good.all():
-            cover = _smooth(good.astype(float), line**2)
+            cover = convolve_line(good.astype(float), line**2)
             has_data = cover > MIN_COVER * (line @ line)**2
         scale = np.sqrt(np.where(has_data, power, 1)) * factor
         signals.append(np.where(has_data, signal / scale, 0))
@@ -107,7 +107,7 @@ def _stack(observation, smooth):
                       where=norm > 0), float(np.mean(lowered)))
 
 
-def _gaussian_line(fwhm):
+def gaussian_line(fwhm):
     """Gaussian of sum 1; its outer product with itself is the kernel."""
     sigma = fwhm / GAUSSIAN_FWHM
     half = int(np.ceil(3 * sigma))
@@ -117,7 +117,7 @@ def _gaussian_line(fwhm):
     return line / line.sum()
 
 
-def _smooth(image, line):
+def convolve_line(image, line):
     """Convolve with a separable kernel; there is nothing outside."""
     for axis in (0, 1):
         image = convolve1d(image, line, axis=axis, mode='constant')

@@ -10,7 +10,7 @@ from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
 
-__all__ = ['draw_scene', 'draw_sources', 'on_grid']
+__all__ = ['draw_scene', 'draw_sources', 'draw_stamps', 'on_grid']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -19,6 +19,8 @@ AIM_ENCLOSED = MIN_ENCLOSED + 5e-4
 MAX_DRAW_SIZE = 512
 DRAW_SIZES = (*STAMP_SIZES, 320, 384, MAX_DRAW_SIZE)
 DRAW_PIXELS = 200_000
+# light per pixel that may fall outside of a box, in units of the noise
+MAX_OUTSIDE = 0.2
 
 
 def _ring_index(size):
@@ -27,15 +29,29 @@ def _ring_index(size):
     return np.maximum(distance[:, None], distance[None, :]).ravel()
 
 
-def _half_width(images):
-    """Half-width of the centred square with enough light, or None."""
+def _half_width(images, limit):
+    """
+    Half-width of the centred square with enough light, or None.
+
+    ``limit`` is the unit-flux light per pixel of each band that may fall
+    outside.
+    """
     size = images.shape[-1]
     ring = _ring_index(size)
+    n_rings = size // 2 + 1
     enclosed = np.stack([
-        np.cumsum(np.bincount(ring, image.ravel(), size // 2 + 1))
+        np.cumsum(np.bincount(ring, image.ravel(), n_rings))
         for image in images]).min(0)
-    enough = np.flatnonzero(enclosed >= AIM_ENCLOSED)
-    return int(enough[0]) if len(enough) else None
+    enough = enclosed >= AIM_ENCLOSED
+    if np.isfinite(limit).any():
+        order = np.argsort(ring, kind='stable')
+        starts = np.searchsorted(ring[order], np.arange(n_rings))
+        for image, most in zip(np.abs(images), limit, strict=True):
+            top = np.maximum.reduceat(image.ravel()[order], starts)
+            outside = np.maximum.accumulate(top[::-1])[::-1]
+            enough &= np.append(outside[1:], outside[-1]) <= most
+    widths = np.flatnonzero(enough)
+    return int(widths[0]) if len(widths) else None
 
 
 def _first_size(scale, psf_reach):
@@ -101,10 +117,11 @@ class _Pen:
             return scale
         return scale * np.sqrt(np.abs(np.linalg.det(self.matrix)))
 
-    def draw(self, rows, size):
+    def draw(self, rows, size, corner=None):
         """Corners and stamps of sources, centred on their pixels."""
         fitter, place = self.fitter, self.place[rows]
-        corner = np.rint(place).astype(int) - size // 2
+        if corner is None:
+            corner = np.rint(place).astype(int) - size // 2
         local = self.parameters[rows]
         # positions from the first band's, so that single precision will do
         start = local[:, 0, :2].copy() if self.matrix is not None else corner
@@ -125,6 +142,42 @@ class _Pen:
         return corner, torch.stack(images, 1).cpu().double().numpy()
 
 
+def _of_bands(parameters, n_bands):
+    """Parameters of each band, (n, n_bands, n_parameters)."""
+    if parameters.ndim == 2:
+        return np.repeat(parameters[:, None], n_bands, 1)
+    return parameters
+
+
+def draw_stamps(fitter, parameters, size, corner=None):
+    r"""
+    Unit-flux stamps of sources.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Draws templates.
+    parameters : `numpy.ndarray`, (n, n_parameters) or \
+            (n, n_bands, n_parameters)
+        Parameters, positions in the image; those of each band or the same
+        in all.
+    size : int
+        Side of the stamps.
+    corner : `numpy.ndarray` of int, (n, 2), optional
+        First column and row of each; `None`: the source is in the middle.
+
+    Returns
+    -------
+    corner : `numpy.ndarray` of int, (n, 2)
+        First column and row.
+    images : `numpy.ndarray`, (n, n_bands, size, size)
+        Templates.
+    """
+    n_bands = len(fitter.observation.bands)
+    pen = _Pen(fitter, _of_bands(parameters, n_bands), None)
+    return pen.draw(np.arange(len(parameters)), size, corner)
+
+
 def draw_scene(fitter, parameters, flux, *, grid_map=None):
     """
     Draw the models of sources and their sum.
@@ -143,8 +196,12 @@ def draw_scene(fitter, parameters, flux, *, grid_map=None):
         ``model_image``, ``(n_bands, ny, nx)``.
     """
     shape = fitter.observation.data.shape
+    xy = _of_bands(parameters, 1)[:, 0, :2]
+    if grid_map is not None:
+        xy = np.stack(grid_map(*xy.T), -1)
     boxes, models, truncated = draw_sources(
-        fitter, parameters, flux, shape[1:], grid_map=grid_map)
+        fitter, parameters, flux, shape[1:], grid_map=grid_map,
+        noise=fitter.sky_rms(xy)[:, fitter.image_bands])
     image = np.zeros(shape)
     for bbox, model in zip(boxes, models, strict=True):
         image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
@@ -152,7 +209,8 @@ def draw_scene(fitter, parameters, flux, *, grid_map=None):
             'model_image': image}
 
 
-def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
+def draw_sources(fitter, parameters, flux, shape, *, grid_map=None,
+                 noise=None):
     r"""
     Model images of fitted sources.
 
@@ -171,6 +229,9 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
     grid_map : `~vaephot.utils._grids.GridMap` or None, optional
         From the pixels of the parameters to those of the image; `None` if
         they are the same.
+    noise : `numpy.ndarray`, (n, n_bands), optional
+        Noise of a pixel at each; the wings of bright sources are then
+        drawn as far as they matter.
 
     Returns
     -------
@@ -183,10 +244,13 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
         Whether the largest stamp did not hold as much.
     """
     n = len(parameters)
-    if parameters.ndim == 2:
-        parameters = np.repeat(parameters[:, None], flux.shape[1], 1)
+    parameters = _of_bands(parameters, flux.shape[1])
     boxes, models = [None] * n, [None] * n
     truncated = np.zeros(n, bool)
+    limit = np.full(np.shape(flux), np.inf)
+    if noise is not None:
+        np.divide(MAX_OUTSIDE * noise, np.abs(flux), out=limit,
+                  where=np.asarray(flux) != 0)
     waiting = {}
     pen = _Pen(fitter, parameters, grid_map)
     for i, scale in enumerate(pen.scales().tolist()):
@@ -198,7 +262,7 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
             run = members[start:start + step]
             corners, images = pen.draw(run, size)
             for i, (ix, iy), image in zip(run, corners, images, strict=True):
-                half = _half_width(image)
+                half = _half_width(image, limit[i])
                 if half is None and size < MAX_DRAW_SIZE:
                     larger = DRAW_SIZES[DRAW_SIZES.index(size) + 1]
                     waiting.setdefault(larger, []).append(i)

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-__all__ = ['sum_by_label', 'values_of_labels']
+__all__ = ['segment_radii', 'sum_by_label', 'values_of_labels']
 
 
 def values_of_labels(segm, values, labels):
@@ -51,3 +51,23 @@ def sum_by_label(labels, values=None):
     """
     _, index = np.unique(labels, return_inverse=True)
     return np.bincount(index, values)[index] if len(labels) else np.zeros(0)
+
+
+def segment_radii(parent, segm):
+    """
+    Radius of the share of its segment that each source has.
+
+    Parameters
+    ----------
+    parent : `numpy.ndarray` of int, (n,)
+        Label of the segment of each source.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Segmentation.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n,)
+        In pixels; 0 outside of all segments.
+    """
+    areas = values_of_labels(segm, segm.areas, parent)
+    return np.sqrt(areas / sum_by_label(parent) / np.pi)

@@ -1,0 +1,274 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Which candidates are sources: more are added where a fit leaves light over,
+and those without enough evidence are dropped.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
+from vaephot.deblend.finder import PeakFinder
+from vaephot.deblend.groups import SourceList
+from vaephot.deblend.labels import sum_by_label
+from vaephot.deblend.pipeline import (
+    MIN_SNR,
+    accepted,
+    settle,
+    solve_again,
+    take_back,
+)
+from vaephot.deblend.residual import find_left_over
+
+__all__ = ['decide', 'source_probability']
+
+# of the logistic model of `source_probability`, by whether sources were
+# fitted and whether they are alone in their parents
+COEFFICIENTS = {
+    (refined, alone): {'constant': -4.0, 'log_drop': 3.0}
+    for refined in (True, False) for alone in (True, False)}
+# prior 1-sigma of the positions of what is left over, in pixels
+LEFT_OVER_SIGMA = 1.0
+# least gain in chi-square of a source that is added
+MIN_GAIN = 25.0
+# how often sources are dropped
+MAX_REJECTIONS = 4
+# sources closer than this, in FWHM of the sharpest band, are one
+MERGE_FWHM = 0.5
+# of doubtful sources this close, in the same unit, one goes at a time
+NEAR_FWHM = 8.0
+
+
+def _logistic(values):
+    return 1 / (1 + np.exp(-np.clip(values, -50, 50)))
+
+
+def source_probability(evidence, *, refined):
+    """
+    Probability to be a source of its own.
+
+    Parameters
+    ----------
+    evidence : `numpy.ndarray`, (n, n_features)
+        What `~vaephot.deblend.evidence.measure_evidence` returned.
+    refined : bool
+        Whether the sources were fitted, or the network's shapes taken.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n,)
+        From 0 to 1.
+    """
+    alone = evidence[:, FEATURES.index('alone')] > 0
+    total = np.zeros(len(evidence))
+    for kind, rows in ((True, alone), (False, ~alone)):
+        weights = COEFFICIENTS[bool(refined), kind]
+        total[rows] = weights['constant'] + sum(
+            weight * evidence[rows, FEATURES.index(name)]
+            for name, weight in weights.items() if name != 'constant')
+    return _logistic(total)
+
+
+def _brightness(solution, fitter):
+    """Flux of each source over the noise, summed over the bands."""
+    noise = fitter.sky_rms(solution.fit.parameters[:, :2])
+    return (solution.fit.flux / noise).sum(1)
+
+
+def _left_over_sources(found):
+    """Places that were left over as sources to be fitted."""
+    n = len(found)
+    return SourceList(x=found.x, y=found.y, parent=found.parent,
+                      position_sigma=np.full(n, LEFT_OVER_SIGMA),
+                      radius=np.zeros(n))
+
+
+def _add_left_over(fitter, segm, solution, gain, labels, per_parent=1):
+    """
+    Add what the fit leaves over, where that pays.
+
+    Returns
+    -------
+    solution, gain
+        With the new sources, and what each gained.
+    labels : `numpy.ndarray` of int
+        Parents that got some: the ones to look at again.
+    """
+    xy = solution.fit.parameters[:, :2]
+    found = find_left_over(fitter.reference, segm, solution.model_image, xy,
+                           labels, per_parent=per_parent)
+    if not len(found):
+        return solution, gain, found.parent
+    n = len(gain)
+    new = solve_again(fitter, segm, solution, np.ones(n, bool),
+                      added=_left_over_sources(found), settled=False)
+    won = chi2_gain(fitter, solution, new, n)
+    gain = np.concatenate([gain, won])
+    pays = won >= MIN_GAIN
+    pays &= ~(_coincident(fitter, new) | _dark(new))[n:]
+    keep = np.concatenate([np.ones(n, bool), pays])
+    if not keep.all():
+        new = solve_again(fitter, segm, take_back(new, solution, keep), keep,
+                          settled=False)
+    return new, gain[keep], np.unique(found.parent[pays])
+
+
+def _dark(solution):
+    """Sources that are bright in no band."""
+    return (solution.fit.flux <= 0).all(1)
+
+
+def _coincident(fitter, solution):
+    """Sources at the place of a brighter one of the same parent."""
+    xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
+    bright = _brightness(solution, fitter)
+    limit = MERGE_FWHM * fitter.fwhm.min()
+    out = np.zeros(len(xy), bool)
+    order = np.lexsort((-bright, parent))
+    start = 0
+    for stop in [*(np.flatnonzero(np.diff(parent[order])) + 1), len(order)]:
+        rows = order[start:stop]
+        start = stop
+        if len(rows) < 2:
+            continue
+        near = np.hypot(*(xy[rows][:, None] - xy[rows]).T) < limit
+        for i in range(1, len(rows)):
+            out[rows[i]] = (near[i, :i] & ~out[rows[:i]]).any()
+    return out
+
+
+def _one_at_a_time(xy, parent, score, doubtful, reach):
+    """The least likely of doubtful sources that are close to each other."""
+    chosen = []
+    rows = np.flatnonzero(doubtful)
+    for i in rows[np.argsort(score[rows], kind='stable')]:
+        if all(parent[i] != parent[k]
+               or np.hypot(*(xy[i] - xy[k])) >= reach for k in chosen):
+            chosen.append(i)
+    out = np.zeros(len(xy), bool)
+    out[chosen] = True
+    return out
+
+
+def _first_of_parent(bright, parent):
+    """The brightest source of each parent."""
+    order = np.lexsort((-bright, parent))
+    first = np.ones(len(order), bool)
+    first[1:] = parent[order][1:] != parent[order][:-1]
+    out = np.zeros(len(order), bool)
+    out[order[first]] = True
+    return out
+
+
+def _rejected(fitter, solution, p_source, settings, contrast, frozen):
+    """
+    Sources that go in this round.
+
+    The brightest of a parent only goes if it is alone and unlikely.
+    """
+    xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
+    impossible = _coincident(fitter, solution) | _dark(solution)
+    small = ~accepted(solution, contrast, fitter.sky_rms(xy),
+                      min_snr=settings.min_snr)
+    unlikely = p_source < settings.min_probability
+    doubtful = small | unlikely
+    drop = impossible | _one_at_a_time(
+        xy, parent, p_source, doubtful & ~impossible,
+        NEAR_FWHM * fitter.fwhm.min())
+    first = _first_of_parent(_brightness(solution, fitter), parent)
+    nothing = (sum_by_label(parent) == 1) & unlikely
+    return drop & ~(first & ~nothing) & ~frozen
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How much evidence is asked for."""
+
+    min_probability: float
+    n_rounds: int
+    min_snr: float
+
+
+def _settings(finder):
+    """Settings of our search, or none but a limit for that of others."""
+    if finder is None or isinstance(finder, PeakFinder):
+        own = PeakFinder() if finder is None else finder
+        return _Settings(own.min_probability, own.n_rounds, 0.0)
+    return _Settings(0.0, 0, MIN_SNR)
+
+
+def _wanted(segm, chosen, deblender):
+    """Parents that may be split."""
+    labels = np.asarray(segm.labels, int)
+    if deblender.contrast == 1:
+        return labels[:0]
+    large = segm.areas >= 2 * deblender.n_pixels
+    wanted = labels[large]
+    return wanted if chosen.labels is None else wanted[
+        np.isin(wanted, chosen.labels)]
+
+
+def _more(fitter, segm, solution, labels, n_rounds):
+    """Add what is left over until nothing is."""
+    gain = np.full(len(solution.sources), np.nan)
+    for _ in range(n_rounds):
+        if not len(labels):
+            break
+        solution, gain, labels = _add_left_over(fitter, segm, solution, gain,
+                                                labels)
+    return solution, gain
+
+
+def _fewer(fitter, segm, solution, gain, drop_of):
+    """Drop sources without evidence until none is."""
+    for _ in range(MAX_REJECTIONS):
+        drop = drop_of(solution, gain)
+        if not drop.any():
+            break
+        solution = solve_again(fitter, segm, solution, ~drop, settled=False)
+        gain = gain[~drop]
+    return solution, gain
+
+
+def decide(fitter, segm, solution, chosen, deblender):
+    """
+    Add sources that are left over, drop those without evidence.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation, networks and settings.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fit of the candidates.
+    chosen : `~vaephot.deblend.candidates.Chosen`
+        The candidates: those that the caller gave all stay.
+    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+        Settings.
+
+    Returns
+    -------
+    `~vaephot.deblend.pipeline.Solution`
+        With the probabilities ``p_source``, and at least one source of
+        each parent that had any.
+    """
+    def probability(current, gain=None):
+        return source_probability(measure_evidence(fitter, current, gain),
+                                  refined=deblender.refine)
+
+    if chosen.given:
+        return replace(solution, p_source=probability(solution))
+    settings = _settings(deblender.finder)
+    wanted = _wanted(segm, chosen, deblender)
+
+    def drop_of(current, gain):
+        return _rejected(fitter, current, probability(current, gain),
+                         settings, deblender.contrast,
+                         ~np.isin(current.sources.parent, wanted))
+
+    solution, gain = _more(fitter, segm, solution, wanted, settings.n_rounds)
+    solution, gain = _fewer(fitter, segm, solution, gain, drop_of)
+    solution = settle(fitter, solution)
+    return replace(solution, p_source=probability(solution, gain))
