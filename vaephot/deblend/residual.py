@@ -66,7 +66,8 @@ def _filtered(residual, weight, model, fwhm):
     light = convolve_line(weight * model, line)
     variance = power + (MISFIT * light) ** 2
     noise = np.sqrt(np.where(power > 0, variance, 1))
-    signal = np.where(power > 0, convolve_line(weight * residual, line) / noise, 0)
+    matched = convolve_line(weight * residual, line)
+    signal = np.where(power > 0, matched / noise, 0)
     return signal, np.where(power > 0, light / noise, 0)
 
 
