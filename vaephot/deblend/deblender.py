@@ -163,7 +163,9 @@ class VAEDeblender:
         bands : sequence of str, optional
             Names of the bands; `None`: ``band1``, ``band2``, ...
         wcs : optional
-            World coordinate system; adds sky positions.
+            World coordinate system; adds sky positions. One, or one per
+            band: bands may then lie on pixel grids of their own, with
+            segmentation and positions in pixels of the first.
         zeropoint : float or sequence of float, optional
             AB magnitude of one unit of ``data``, one or one per band.
         positions : `~astropy.table.Table` or array_like (n, 2), optional
