@@ -25,7 +25,8 @@ def fitter(tiny_decoder, gaussian_band):
             make_transfer([b.sample(*centres[0])[0]], 1, padded_size(size))
             for b in bands])
     return SimpleNamespace(decoder=tiny_decoder, renderer=renderer,
-                           dtype=torch.float64, device='cpu', psf_reach=6)
+                           dtype=torch.float64, device='cpu', psf_reach=6,
+                           sky_rms=lambda xy: np.full((len(xy), 2), 1e3))
 
 
 def _parameters(*rows):

@@ -12,7 +12,7 @@ from vaephot.deblend.detect import detect
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.peaks import validate_labels, validate_settings
-from vaephot.deblend.pipeline import solve
+from vaephot.deblend.pipeline import reference_fitter, solve
 from vaephot.deblend.refine import FitSettings
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
@@ -163,9 +163,7 @@ class VAEDeblender:
         bands : sequence of str, optional
             Names of the bands; `None`: ``band1``, ``band2``, ...
         wcs : optional
-            World coordinate system; adds sky positions. One, or one per
-            band: bands may then lie on pixel grids of their own, with
-            segmentation and positions in pixels of the first.
+            World coordinate system; adds sky positions.
         zeropoint : float or sequence of float, optional
             AB magnitude of one unit of ``data``, one or one per band.
         positions : `~astropy.table.Table` or array_like (n, 2), optional
@@ -190,9 +188,9 @@ class VAEDeblender:
         first = observation.reference
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        fitter = self._fitter(observation)
+        fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, positions, labels,
-                                fitter=fitter.reference)
+                                fitter=reference_fitter(fitter))
         solution = self._solve(fitter, segm, chosen)
         return assemble_result(self, observation, segm, chosen, fitter,
                                solution, record=self._record)
@@ -217,9 +215,9 @@ class VAEDeblender:
         first = observation.reference
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        fitter = self._fitter(observation)
+        fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, None, labels,
-                                fitter=fitter.reference)
+                                fitter=reference_fitter(fitter))
         solution = self._solve(fitter, segm, chosen)
         xy = solution.fit.parameters[:, :2]
         noise = fitter.sky_rms(xy)[:, fitter.image_bands]
@@ -248,8 +246,20 @@ class VAEDeblender:
                                      expected=shape)
         return segmentation_image
 
-    def _fitter(self, observation):
-        """Fitter of the sources of an observation."""
+    def make_fitter(self, observation):
+        """
+        Prepare to fit the sources of an observation.
+
+        Parameters
+        ----------
+        observation : `~vaephot.deblend.inputs.Observation`
+            Images, as `~vaephot.deblend.inputs.prepare_observation`
+            returns them.
+
+        Returns
+        -------
+        `~vaephot.deblend.scene.SceneFitter`
+        """
         steps = {} if self.refine else {'max_steps': 0}
         settings = FitSettings(background=self.local_background, **steps)
         return make_fitter(observation, self._vae, self._decoder, settings,
@@ -260,7 +270,7 @@ class VAEDeblender:
         with tqdm(total=len(chosen.sources), unit='source',
                   disable=not self.progress_bar, desc='deblend') as bar:
             solution = solve(fitter, segm, chosen.sources, chosen.is_point,
-                             progress=bar.update, settled=chosen.given)
+                             progress=bar.update)
         return decide(fitter, segm, solution, chosen, self)
 
 

@@ -98,6 +98,13 @@ def on_grid(band, matrix, offset):
     return band
 
 
+def _in_all_bands(parameters, n_bands):
+    """Parameters of each band, (n, n_bands, n_parameters)."""
+    if parameters.ndim == 3:
+        return parameters
+    return np.repeat(parameters[:, None], n_bands, 1)
+
+
 class _Pen:
     """Draws unit-flux stamps of sources on one pixel grid."""
 
@@ -142,40 +149,27 @@ class _Pen:
         return corner, torch.stack(images, 1).cpu().double().numpy()
 
 
-def _of_bands(parameters, n_bands):
-    """Parameters of each band, (n, n_bands, n_parameters)."""
-    if parameters.ndim == 2:
-        return np.repeat(parameters[:, None], n_bands, 1)
-    return parameters
-
-
-def draw_stamps(fitter, parameters, size, corner=None):
-    r"""
+def draw_stamps(fitter, parameters, size, corner):
+    """
     Unit-flux stamps of sources.
 
     Parameters
     ----------
     fitter : `~vaephot.deblend.scene.SceneFitter`
         Draws templates.
-    parameters : `numpy.ndarray`, (n, n_parameters) or \
-            (n, n_bands, n_parameters)
-        Parameters, positions in the image; those of each band or the same
-        in all.
+    parameters : `numpy.ndarray`, (n, n_parameters)
+        Parameters, positions in the image.
     size : int
         Side of the stamps.
-    corner : `numpy.ndarray` of int, (n, 2), optional
-        First column and row of each; `None`: the source is in the middle.
+    corner : `numpy.ndarray` of int, (n, 2)
+        First column and row of each.
 
     Returns
     -------
-    corner : `numpy.ndarray` of int, (n, 2)
-        First column and row.
-    images : `numpy.ndarray`, (n, n_bands, size, size)
-        Templates.
+    `numpy.ndarray`, (n, n_bands, size, size)
     """
-    n_bands = len(fitter.observation.bands)
-    pen = _Pen(fitter, _of_bands(parameters, n_bands), None)
-    return pen.draw(np.arange(len(parameters)), size, corner)
+    pen = _Pen(fitter, _in_all_bands(parameters, fitter.n_bands), None)
+    return pen.draw(np.arange(len(parameters)), size, corner)[1]
 
 
 def draw_scene(fitter, parameters, flux, *, grid_map=None):
@@ -196,12 +190,8 @@ def draw_scene(fitter, parameters, flux, *, grid_map=None):
         ``model_image``, ``(n_bands, ny, nx)``.
     """
     shape = fitter.observation.data.shape
-    xy = _of_bands(parameters, 1)[:, 0, :2]
-    if grid_map is not None:
-        xy = np.stack(grid_map(*xy.T), -1)
     boxes, models, truncated = draw_sources(
-        fitter, parameters, flux, shape[1:], grid_map=grid_map,
-        noise=fitter.sky_rms(xy)[:, fitter.image_bands])
+        fitter, parameters, flux, shape[1:], grid_map=grid_map)
     image = np.zeros(shape)
     for bbox, model in zip(boxes, models, strict=True):
         image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
@@ -209,8 +199,7 @@ def draw_scene(fitter, parameters, flux, *, grid_map=None):
             'model_image': image}
 
 
-def draw_sources(fitter, parameters, flux, shape, *, grid_map=None,
-                 noise=None):
+def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
     r"""
     Model images of fitted sources.
 
@@ -229,30 +218,27 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None,
     grid_map : `~vaephot.utils._grids.GridMap` or None, optional
         From the pixels of the parameters to those of the image; `None` if
         they are the same.
-    noise : `numpy.ndarray`, (n, n_bands), optional
-        Noise of a pixel at each; the wings of bright sources are then
-        drawn as far as they matter.
 
     Returns
     -------
     boxes : list of `~photutils.aperture.BoundingBox`
         Boxes inside the frame that hold at least 99 % of the light that
-        falls on it, in every band.
+        falls on it, in every band, and all light that matters next to the
+        noise.
     models : list of `numpy.ndarray`, (n_bands, h, w), float32
         Models in the boxes.
     truncated : `numpy.ndarray` of bool, (n,)
         Whether the largest stamp did not hold as much.
     """
     n = len(parameters)
-    parameters = _of_bands(parameters, flux.shape[1])
+    parameters = _in_all_bands(parameters, flux.shape[1])
     boxes, models = [None] * n, [None] * n
     truncated = np.zeros(n, bool)
-    limit = np.full(np.shape(flux), np.inf)
-    if noise is not None:
-        np.divide(MAX_OUTSIDE * noise, np.abs(flux), out=limit,
-                  where=np.asarray(flux) != 0)
     waiting = {}
     pen = _Pen(fitter, parameters, grid_map)
+    limit = np.full(flux.shape, np.inf)
+    np.divide(MAX_OUTSIDE * fitter.sky_rms(pen.place), np.abs(flux),
+              out=limit, where=flux != 0)
     for i, scale in enumerate(pen.scales().tolist()):
         waiting.setdefault(_first_size(scale, fitter.psf_reach), []).append(i)
     for size in DRAW_SIZES:
@@ -267,7 +253,8 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None,
                     larger = DRAW_SIZES[DRAW_SIZES.index(size) + 1]
                     waiting.setdefault(larger, []).append(i)
                     continue
-                truncated[i] = half is None
+                truncated[i] = half is None and _half_width(
+                    image, np.full(len(image), np.inf)) is None
                 cut = 0 if half is None else max(0, size // 2 - half)
                 stop = size - cut + (1 if cut else 0)
                 image = image[:, cut:stop, cut:stop] * flux[i][:, None, None]

@@ -93,11 +93,6 @@ class NativeFitter(SceneFitter):
         self.gain = None if gains[0] is None else self._merge(gains)
 
     @property
-    def reference(self):
-        """Fitter of the bands on the grid of the parameters."""
-        return self.fitters[0]
-
-    @property
     def image_bands(self):
         """Numbers of the bands of the reference layer."""
         return self.native.rows[0]

@@ -10,19 +10,18 @@ from photutils.aperture import BoundingBox
 from vaephot.deblend.groups import Piece, SourceList
 from vaephot.deblend.labels import segment_radii, sum_by_label
 from vaephot.deblend.scene import SceneFit
+from vaephot.deblend.turned import encode_both_ways
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
-__all__ = ['Solution', 'accepted', 'settle', 'solve', 'solve_again',
-           'take_back']
+__all__ = ['Solution', 'accepted', 'reference_fitter', 'reference_view',
+           'solve', 'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
 # looks of the encoder at every source
 N_LOOKS = 3
-# what `_drawn` returns
-DRAWN = ('boxes', 'models', 'truncated', 'model_image', 'layers')
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -144,7 +143,9 @@ class _OwnLight:
 
 def _look(fitter, sources, is_point, snr, **known):
     """Shapes and prior of all sources from the encoder."""
-    posterior, prior = fitter.encode(sources, snr, **known)
+    posterior, prior = encode_both_ways(
+        reference_fitter(fitter), sources, snr[:, fitter.image_bands],
+        **known)
     return tuple(fitter.force_points(g, is_point)
                  for g in (posterior, prior))
 
@@ -207,11 +208,9 @@ def _better_half(fitter, old, new, pieces):
     return (other, redrawn) if after <= before else (fit, drawn)
 
 
-def _rounds(fitter, solution):
-    """Refit what other pieces shine on until it settles."""
-    sources, pieces = solution.sources, solution.pieces
-    fit, prior = solution.fit, solution.prior
-    drawn = {name: getattr(solution, name) for name in DRAWN}
+def _rounds(fitter, sources, pieces, fit, prior):
+    """Draw, and refit what other pieces shine on until it settles."""
+    drawn = _drawn(fitter, fit.band_parameters, fit.flux)
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
@@ -233,8 +232,7 @@ def _rounds(fitter, solution):
     return fit, drawn
 
 
-def solve(fitter, segm, sources, is_point, *, progress=None,
-          settled=True):
+def solve(fitter, segm, sources, is_point, *, progress=None):
     """
     Fit sources from scratch.
 
@@ -250,9 +248,6 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
         Sources that are to be fitted as point sources.
     progress : callable, optional
         Called with the number of sources just measured.
-    settled : bool, optional
-        Whether pieces that shine on each other are fitted again until
-        that settles.
 
     Returns
     -------
@@ -264,29 +259,49 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
                              fitter.linear_flux(pieces, start))
     fit = fitter.fit(sources, pieces, start, prior, snr, foreign=foreign,
                      progress=progress)
-    solution = Solution(
-        sources=sources, is_point=is_point, fit=fit, prior=prior,
-        pieces=pieces, **_drawn(fitter, fit.band_parameters, fit.flux))
-    return settle(fitter, solution) if settled else solution
+    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
+    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
+                    pieces=pieces, **drawn)
 
 
-def settle(fitter, solution):
+def reference_fitter(fitter):
     """
-    Fit again what other pieces shine on, until it settles.
+    Fitter of the bands on the pixel grid of the parents.
 
     Parameters
     ----------
     fitter : `~vaephot.deblend.scene.SceneFitter`
-        Observation, networks and settings.
-    solution : Solution
-        Pieces fitted once.
+        Of bands on one grid or several.
 
     Returns
     -------
-    Solution
+    `~vaephot.deblend.scene.SceneFitter`
     """
-    fit, drawn = _rounds(fitter, solution)
-    return replace(solution, fit=fit, **drawn)
+    return getattr(fitter, 'fitters', (fitter,))[0]
+
+
+def reference_view(fitter, solution):
+    """
+    A solution in the bands on the pixel grid of the parents.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Of bands on one grid or several.
+    solution : Solution
+        What it fitted.
+
+    Returns
+    -------
+    fitter, solution
+        Those of the reference grid alone.
+    """
+    first = reference_fitter(fitter)
+    if first is fitter:
+        return fitter, solution
+    rows, fit = fitter.image_bands, solution.fit
+    fit = replace(fit, flux=fit.flux[:, rows], flux_err=fit.flux_err[:, rows])
+    return first, replace(solution, fit=fit)
 
 
 def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
@@ -370,12 +385,31 @@ def _extended(fit, n_new):
         for value in [getattr(fit, name)]})
 
 
-def _renewed_start(fitter, sources, pieces, fit, prior, is_point):
+def _without(solution, rows):
+    """Model image without some of the sources."""
+    image = solution.model_image.copy()
+    for k in rows:
+        box = solution.boxes[k]
+        image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] -= (
+            solution.models[k])
+    return image
+
+
+def _looked_at(fitter, pieces, n_old):
+    """Pieces whose sources the encoder has to see again."""
+    if not fitter.settings.max_steps:
+        return pieces
+    return [piece for piece in pieces if max(piece.members) >= n_old]
+
+
+def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
+                   is_point):
     """
     Start and prior where sources were added.
 
     The encoder looks again at all sources of the pieces with new ones: a
-    galaxy that was two is not half of what was fitted to both.
+    galaxy that was two is not half of what was fitted to both. Where no
+    fit follows, it also looks at those that lost a neighbour.
     """
     n_old = len(prior.mean)
     defaults = fitter.default_shapes(sources)
@@ -385,31 +419,36 @@ def _renewed_start(fitter, sources, pieces, fit, prior, is_point):
     start = Gaussian(mean, precision)
     prior = Gaussian(torch.cat([prior.mean, defaults.mean[n_old:]]),
                      precision.clone())
-    new = [p for p in pieces if max(p.members) >= n_old]
-    rows = np.unique([i for p in new for i in p.members])
+    again = _looked_at(fitter, pieces, n_old)
+    rows = np.unique([i for p in again for i in p.core]).astype(int)
     snr = fit.snr.copy()
     if not len(rows):
         return start, prior, snr
-    subset = sources.take(rows)
-    for _ in range(2):
-        snr[rows] = fitter.linear_snr(new, start)[rows]
-        for old, renewed in zip((start, prior),
-                                fitter.encode(subset, snr[rows]),
-                                strict=True):
-            renewed = fitter.force_points(renewed, is_point[rows])
-            for column, value in zip(old, renewed, strict=True):
-                column[rows] = value
+    old = np.flatnonzero(keep)
+    others = _without(solution, np.concatenate(
+        [np.flatnonzero(~keep), old[rows[rows < n_old]]]))
+    rest = fitter.observation.data - others
+    subset, points = sources.take(rows), is_point[rows]
+    for _ in range(N_LOOKS):
+        flux = fitter.linear_flux(again, start)[rows]
+        shapes = Gaussian(*[column[rows] for column in start])
+        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
+        snr[rows] = fitter.point_snr(shapes, flux)
+        looks = _look(fitter, subset, points, snr[rows], shapes=shapes,
+                      alone=(rest - drawn['model_image'], _OwnLight(drawn)))
+        for column, value in zip((*start, *prior),
+                                 (*looks[0], *looks[1]), strict=True):
+            column[rows] = value
     return start, prior, snr
 
 
-def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
-                settled=True):
+def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
     """
     Fit again without some of the sources, or with more of them.
 
     Parameters
     ----------
-    fitter, segm, progress, settled
+    fitter, segm, progress
         As for `solve`.
     solution : Solution
         What was fitted before.
@@ -435,19 +474,18 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
                                np.zeros(n_new, bool)])
     pieces = fitter.divide(sources, segm)
     changed = _changed(solution, keep, pieces)
-    start, prior, snr = _renewed_start(fitter, sources, changed, fit, prior,
-                                       is_point)
+    start, prior, snr = _renewed_start(fitter, solution, keep, sources,
+                                       changed, fit, prior, is_point)
     foreign = _foreign_light(fitter, pieces, fit.band_parameters,
                              fit.flux)
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
+    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
-    again = Solution(
-        sources=sources, is_point=is_point, fit=fit, prior=prior,
-        pieces=pieces, rejected=tuple(lost.astype(int).tolist()),
-        **_drawn(fitter, fit.band_parameters, fit.flux))
-    return settle(fitter, again) if settled else again
+    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
+                    pieces=pieces,
+                    rejected=tuple(lost.astype(int).tolist()), **drawn)
 
 
 def take_back(new, old, keep):

@@ -206,11 +206,6 @@ class SceneFitter:
         """
         return Renderer(size, self._band_transfers(size, centres))
 
-    @property
-    def reference(self):
-        """Fitter of the bands on the grid of the parameters: itself."""
-        return self
-
     def draw(self, parameters, flux):
         """
         Draw the models of sources and their sum.

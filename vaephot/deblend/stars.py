@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from vaephot.deblend.images import draw_sources, draw_stamps
+from vaephot.deblend.images import draw_scene, draw_stamps
 from vaephot.deblend.scene import POINT_LOG_SIZE
 from vaephot.stamps import cut_window
 
@@ -131,8 +131,7 @@ class _PointFit:
     def draw(self, xy):
         """Templates at positions."""
         parameters = point_parameters(self.fitter, xy)
-        return draw_stamps(self.fitter, parameters, self.size,
-                           self.corner)[1]
+        return draw_stamps(self.fitter, parameters, self.size, self.corner)
 
     def weight(self, model):
         """Inverse variance for a model of the stars."""
@@ -273,12 +272,6 @@ def star_light(fitter, stars):
     -------
     `numpy.ndarray`, (n_bands, ny, nx)
     """
-    shape = fitter.observation.data.shape
     xy = np.column_stack([stars.x, stars.y])
-    boxes, models, _ = draw_sources(
-        fitter, point_parameters(fitter, xy), stars.flux, shape[1:],
-        noise=fitter.sky_rms(xy))
-    image = np.zeros(shape)
-    for box, model in zip(boxes, models, strict=True):
-        image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += model
-    return image
+    return draw_scene(fitter, point_parameters(fitter, xy),
+                      stars.flux)['model_image']
