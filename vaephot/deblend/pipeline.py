@@ -15,13 +15,17 @@ from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
 __all__ = ['Solution', 'accepted', 'reference_fitter', 'reference_view',
-           'solve', 'solve_again', 'take_back']
+           'settle', 'solve', 'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
 # looks of the encoder at every source
 N_LOOKS = 3
+# and further ones at sources with neighbours, where no fit follows
+N_LOOKS_CROWDED = 6
+# what `_drawn` returns at least
+DRAWN = ('boxes', 'models', 'truncated', 'model_image', 'layers')
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -150,22 +154,57 @@ def _look(fitter, sources, is_point, snr, **known):
                  for g in (posterior, prior))
 
 
+def _look_again(fitter, sources, pieces, is_point, shapes, rest):
+    """Look at each source without the light of the others."""
+    flux = fitter.linear_flux(pieces, shapes)
+    drawn = _drawn(fitter, shapes.mean.numpy(), flux)
+    snr = fitter.point_snr(shapes, flux)
+    shapes, prior = _look(
+        fitter, sources, is_point, snr, shapes=shapes,
+        alone=(rest - drawn['model_image'], _OwnLight(drawn)))
+    return shapes, prior, snr, drawn
+
+
+def _crowded(pieces):
+    """Sources that are fitted with others, and their pieces by them."""
+    some = [piece for piece in pieces if len(piece.members) > 1]
+    rows = np.unique([i for piece in some for i in piece.members]).astype(int)
+    number = {row: i for i, row in enumerate(rows.tolist())}
+    return rows, [replace(piece, core=tuple(number[i] for i in piece.core),
+                          halo=tuple(number[i] for i in piece.halo))
+                  for piece in some]
+
+
 def _start(fitter, sources, pieces, is_point):
     """
     Start, prior and brightness of all sources from the encoder.
 
     At first it sees the sources as they are; then each without the light
-    that the others were found to have.
+    that the others were found to have. Where no fit follows, it looks at
+    sources with neighbours until that hardly changes any more.
     """
     snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
     shapes, prior = _look(fitter, sources, is_point, snr)
+    data = fitter.observation.data
     for _ in range(N_LOOKS - 1):
-        flux = fitter.linear_flux(pieces, shapes)
-        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
-        rest = fitter.observation.data - drawn['model_image']
-        snr = fitter.point_snr(shapes, flux)
-        shapes, prior = _look(fitter, sources, is_point, snr, shapes=shapes,
-                              alone=(rest, _OwnLight(drawn)))
+        shapes, prior, snr, drawn = _look_again(
+            fitter, sources, pieces, is_point, shapes, data)
+    rows, some = _crowded(pieces)
+    if fitter.settings.max_steps or not len(rows):
+        return shapes, prior, snr
+    rest = data - drawn['model_image']
+    for k in rows:
+        box = drawn['boxes'][k]
+        rest[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += (
+            drawn['models'][k])
+    subset, points = sources.take(rows), np.asarray(is_point)[rows]
+    few = Gaussian(*[column[rows] for column in shapes])
+    for _ in range(N_LOOKS_CROWDED):
+        few, few_prior, few_snr, _ = _look_again(fitter, subset, some,
+                                                 points, few, rest)
+    for old, new in zip((*shapes, *prior), (*few, *few_prior), strict=True):
+        old[rows] = new
+    snr[rows] = few_snr
     return shapes, prior, snr
 
 
@@ -208,9 +247,11 @@ def _better_half(fitter, old, new, pieces):
     return (other, redrawn) if after <= before else (fit, drawn)
 
 
-def _rounds(fitter, sources, pieces, fit, prior):
-    """Draw, and refit what other pieces shine on until it settles."""
-    drawn = _drawn(fitter, fit.band_parameters, fit.flux)
+def _rounds(fitter, solution):
+    """Refit what other pieces shine on until it settles."""
+    sources, pieces = solution.sources, solution.pieces
+    fit, prior = solution.fit, solution.prior
+    drawn = {name: getattr(solution, name) for name in DRAWN}
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
@@ -232,7 +273,8 @@ def _rounds(fitter, sources, pieces, fit, prior):
     return fit, drawn
 
 
-def solve(fitter, segm, sources, is_point, *, progress=None):
+def solve(fitter, segm, sources, is_point, *, progress=None,
+          settled=True):
     """
     Fit sources from scratch.
 
@@ -248,6 +290,9 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
         Sources that are to be fitted as point sources.
     progress : callable, optional
         Called with the number of sources just measured.
+    settled : bool, optional
+        Whether pieces that shine on each other are fitted again until
+        that settles.
 
     Returns
     -------
@@ -259,9 +304,29 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
                              fitter.linear_flux(pieces, start))
     fit = fitter.fit(sources, pieces, start, prior, snr, foreign=foreign,
                      progress=progress)
-    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
-    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
-                    pieces=pieces, **drawn)
+    solution = Solution(
+        sources=sources, is_point=is_point, fit=fit, prior=prior,
+        pieces=pieces, **_drawn(fitter, fit.band_parameters, fit.flux))
+    return settle(fitter, solution) if settled else solution
+
+
+def settle(fitter, solution):
+    """
+    Fit again what other pieces shine on, until it settles.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation, networks and settings.
+    solution : Solution
+        Pieces fitted once.
+
+    Returns
+    -------
+    Solution
+    """
+    fit, drawn = _rounds(fitter, solution)
+    return replace(solution, fit=fit, **drawn)
 
 
 def reference_fitter(fitter):
@@ -313,8 +378,8 @@ def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     solution : Solution
         Fitted candidates.
     contrast : float
-        Least share of its parent's flux, in the signal-to-noise weighted
-        sum of the bands.
+        Least share of its parent's flux, point sources left out, in the
+        signal-to-noise weighted sum of the bands.
     noise : `numpy.ndarray`, (n, n_bands)
         Noise of a pixel of the sky at each.
     min_snr : float, optional
@@ -328,7 +393,9 @@ def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     fit, parent = solution.fit, solution.sources.parent
     bright = (fit.flux / noise).sum(1)
     positive = np.maximum(bright, 0)
-    share = positive / np.maximum(sum_by_label(parent, positive), 1e-300)
+    # a bright star would leave its parent's galaxies no share at all
+    counted = np.where(solution.is_point, 0, positive)
+    share = positive / np.maximum(sum_by_label(parent, counted), 1e-300)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     keep = (share >= contrast) & (snr >= min_snr)
@@ -379,10 +446,12 @@ def _join(sources, added, segm):
 
 def _extended(fit, n_new):
     """Arrays of a fit with empty rows for new sources."""
-    return SceneFit(**{name: np.concatenate([
-        value, np.zeros((n_new, *value.shape[1:]), value.dtype)])
-        for name in SceneFit.__dataclass_fields__
-        for value in [getattr(fit, name)]})
+    def longer(value):
+        fill = None if value.dtype == object else 0
+        return np.concatenate([value, np.full((n_new, *value.shape[1:]),
+                                              fill, value.dtype)])
+    return SceneFit(**{name: longer(getattr(fit, name))
+                       for name in SceneFit.__dataclass_fields__})
 
 
 def _without(solution, rows):
@@ -442,13 +511,14 @@ def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
     return start, prior, snr
 
 
-def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
+def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
+                settled=True):
     """
     Fit again without some of the sources, or with more of them.
 
     Parameters
     ----------
-    fitter, segm, progress
+    fitter, segm, progress, settled
         As for `solve`.
     solution : Solution
         What was fitted before.
@@ -476,16 +546,16 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
     changed = _changed(solution, keep, pieces)
     start, prior, snr = _renewed_start(fitter, solution, keep, sources,
                                        changed, fit, prior, is_point)
-    foreign = _foreign_light(fitter, pieces, fit.band_parameters,
-                             fit.flux)
+    foreign = _foreign_light(fitter, pieces, fit.band_parameters, fit.flux)
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
-    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
-    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
-                    pieces=pieces,
-                    rejected=tuple(lost.astype(int).tolist()), **drawn)
+    again = Solution(
+        sources=sources, is_point=is_point, fit=fit, prior=prior,
+        pieces=pieces, rejected=tuple(lost.astype(int).tolist()),
+        **_drawn(fitter, fit.band_parameters, fit.flux))
+    return settle(fitter, again) if settled else again
 
 
 def take_back(new, old, keep):

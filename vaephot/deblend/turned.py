@@ -39,7 +39,7 @@ def _turned_alone(alone, shape):
 
     def turned_light(band, rows, ix, iy, side):
         return _turn(own_light(band, rows, shape[1] - ix - side,
-                               shape[0] - iy - side))
+                               shape[0] - iy - side, side))
     return _turn(rest), turned_light
 
 
