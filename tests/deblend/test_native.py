@@ -217,7 +217,7 @@ def test_what_is_drawn_is_what_is_fitted(tiny_vae, tiny_decoder,
             strict=True):
         layer.data[:] = image
     pieces = fitter.divide(sources, SegmentationImage(segments()))
-    assert_allclose(fitter.linear_flux(pieces, shapes), flux, rtol=2e-3)
+    assert_allclose(fitter.linear_flux(pieces, shapes), flux, rtol=5e-3)
 
 
 def test_light_of_other_pieces_is_taken_off_on_every_grid(tiny_vae,

@@ -163,7 +163,9 @@ class VAEDeblender:
         bands : sequence of str, optional
             Names of the bands; `None`: ``band1``, ``band2``, ...
         wcs : optional
-            World coordinate system; adds sky positions.
+            World coordinate system; adds sky positions. One, or one per
+            band: bands may then lie on pixel grids of their own, with
+            segmentation and positions in pixels of the first.
         zeropoint : float or sequence of float, optional
             AB magnitude of one unit of ``data``, one or one per band.
         positions : `~astropy.table.Table` or array_like (n, 2), optional
@@ -188,7 +190,7 @@ class VAEDeblender:
         first = observation.reference
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        fitter = self._fitter(observation)
+        fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, positions, labels,
                                 fitter=reference_fitter(fitter))
         solution = self._solve(fitter, segm, chosen)
@@ -215,7 +217,7 @@ class VAEDeblender:
         first = observation.reference
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        fitter = self._fitter(observation)
+        fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, None, labels,
                                 fitter=reference_fitter(fitter))
         solution = self._solve(fitter, segm, chosen)
@@ -246,8 +248,20 @@ class VAEDeblender:
                                      expected=shape)
         return segmentation_image
 
-    def _fitter(self, observation):
-        """Fitter of the sources of an observation."""
+    def make_fitter(self, observation):
+        """
+        Prepare to fit the sources of an observation.
+
+        Parameters
+        ----------
+        observation : `~vaephot.deblend.inputs.Observation`
+            Images, as `~vaephot.deblend.inputs.prepare_observation`
+            returns them.
+
+        Returns
+        -------
+        `~vaephot.deblend.scene.SceneFitter`
+        """
         steps = {} if self.refine else {'max_steps': 0}
         settings = FitSettings(background=self.local_background, **steps)
         return make_fitter(observation, self._vae, self._decoder, settings,

@@ -27,11 +27,10 @@ class PeakFinder:
     Parameters
     ----------
     min_probability : float, optional
-        Children below this probability are dropped, and parents without a
-        single source above it have no row in the table (their segment
-        stays). Towards 1 the search is cautious (few false sources),
-        towards 0 aggressive (few missed ones); 0 drops nothing but what
-        the contrast and the fit rule out.
+        Children below this probability are dropped; the brightest of a
+        parent always stays. Towards 1 the search is cautious (few false
+        sources), towards 0 aggressive (few missed ones); 0 drops nothing
+        but what the contrast and the fit rule out.
     n_rounds : int, optional
         How often the residual of the fit is searched for more sources; 0
         takes the peaks only.
@@ -48,11 +47,11 @@ class PeakFinder:
     --------
     >>> from vaephot import PeakFinder
     >>> PeakFinder(min_probability=0.9)
-    PeakFinder(min_probability=0.9, n_rounds=3, find_stars=True)
+    PeakFinder(min_probability=0.9, n_rounds=2, find_stars=True)
     """
 
     min_probability: float = 0.5
-    n_rounds: int = 3
+    n_rounds: int = 2
     find_stars: bool = True
 
     def __post_init__(self):

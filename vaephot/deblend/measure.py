@@ -152,7 +152,7 @@ def residual_share(solution, observation):
         the model does not reach is not known.
     """
     model, good = solution.model_image, ~observation.mask
-    variance = _variance(solution, observation)
+    variance = np.broadcast_to(_variance(solution, observation), model.shape)
     residual = np.where(good, observation.data - model, 0)
     correlation = np.asarray(observation.noise_correlation, float)[:, None]
     rows = []

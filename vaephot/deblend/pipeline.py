@@ -10,6 +10,7 @@ from photutils.aperture import BoundingBox
 from vaephot.deblend.groups import Piece, SourceList
 from vaephot.deblend.labels import segment_radii, sum_by_label
 from vaephot.deblend.scene import SceneFit
+from vaephot.deblend.turned import encode_both_ways
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
@@ -144,7 +145,9 @@ class _OwnLight:
 
 def _look(fitter, sources, is_point, snr, **known):
     """Shapes and prior of all sources from the encoder."""
-    posterior, prior = fitter.encode(sources, snr, **known)
+    posterior, prior = encode_both_ways(
+        reference_fitter(fitter), sources, snr[:, fitter.image_bands],
+        **known)
     return tuple(fitter.force_points(g, is_point)
                  for g in (posterior, prior))
 

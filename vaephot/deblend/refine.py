@@ -384,8 +384,9 @@ def _step(equations, damping, pinned, n_parameters):
     """Damped step of each group, cut to the largest that is allowed."""
     matrix, vector = _without(equations.matrix, equations.vector, pinned)
     diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
+    # empty places have rows of zeros: theirs become those of the identity
     matrix = matrix + torch.diag_embed(
-        (damping[:, None, None] + 1e-10) * diagonal)
+        (damping[:, None, None] + 1e-10) * diagonal + (diagonal == 0))
     factor, shared, inner = _arrow(matrix, equations.tie, equations.prior)
     alone = torch.cholesky_solve(vector[..., None], factor)
     pull = equations.pull + (equations.tie[:, None] @ alone)[..., 0].sum(1)
