@@ -20,7 +20,6 @@ from vaephot.deblend.native import (
     unseen_in,
 )
 from vaephot.deblend.share import pad_to_bbox, required_bboxes, share_data
-from vaephot.deblend.twins import even_out
 from vaephot.exceptions import DeblendWarning
 from vaephot.flags import encode_flags
 from vaephot.models.config import PARAMETER_NAMES
@@ -51,16 +50,6 @@ def _dominance(solution, members, slices, sky_rms):
                   y.start - bbox.iymin:y.stop - bbox.iymin,
                   x.start - bbox.ixmin:x.stop - bbox.ixmin]
     return out
-
-
-def _even(strength, solution, members, slices, sky_rms):
-    """Strengths with one profile for children that look alike."""
-    sources, n_bands = solution.sources, sky_rms.shape[1]
-    xy = np.column_stack([sources.x[members] - slices[1].start,
-                          sources.y[members] - slices[0].start])
-    flux = solution.fit.flux[members, :n_bands]
-    return even_out(strength, xy, (flux / sky_rms[members]).sum(1),
-                    solution.fit.parameters[members])
 
 
 def assign_labels(deblender, segm, solution, sky_rms):
@@ -94,9 +83,6 @@ def assign_labels(deblender, segm, solution, sky_rms):
         if len(members) > 1:
             slices = segm.slices[segm.get_index(label)]
             strength = _dominance(solution, members, slices, sky_rms)
-            if not deblender.refine:
-                strength = _even(strength, solution, members, slices,
-                                 sky_rms)
             owners[int(label)] = (assign_pixels(
                 strength, segm.data[slices] == label, deblender.n_pixels,
                 connectivity=deblender.connectivity), len(members))
