@@ -11,7 +11,6 @@ import numpy as np
 from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.labels import sum_by_label
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
@@ -187,23 +186,17 @@ def _first_of_parent(bright, parent):
 
 
 def _rejected(fitter, solution, p_source, settings, contrast, frozen):
-    """
-    Sources that go in this round.
-
-    The brightest of a parent only goes if it is alone and unlikely.
-    """
+    """Sources that go in this round; never the brightest of a parent."""
     xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
     impossible = _coincident(fitter, solution) | _dark(solution)
     small = ~accepted(solution, contrast, fitter.sky_rms(xy),
                       min_snr=settings.min_snr)
-    unlikely = p_source < settings.min_probability
-    doubtful = small | unlikely
+    doubtful = small | (p_source < settings.min_probability)
     drop = impossible | _one_at_a_time(
         xy, parent, p_source, doubtful & ~impossible,
         NEAR_FWHM * fitter.fwhm.min())
     first = _first_of_parent(_brightness(solution, fitter), parent)
-    nothing = (sum_by_label(parent) == 1) & unlikely
-    return drop & ~(first & ~nothing) & ~frozen
+    return drop & ~first & ~frozen
 
 
 @dataclass(frozen=True)

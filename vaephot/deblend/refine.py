@@ -387,9 +387,13 @@ def _step(equations, damping, pinned, n_parameters):
     """Damped step of each group, cut to the largest that is allowed."""
     matrix, vector = _without(equations.matrix, equations.vector, pinned)
     diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
+    # the tie holds bands together, it does not hold them where they are: it
+    # must not damp the steps that they take together
+    tie = torch.diagonal(equations.tie, dim1=-2, dim2=-1)[:, None]
+    free = (diagonal - tie).clamp(min=0)
     # empty places have rows of zeros: theirs become those of the identity
     matrix = matrix + torch.diag_embed(
-        (damping[:, None, None] + 1e-10) * diagonal + (diagonal == 0))
+        damping[:, None, None] * free + 1e-10 * diagonal + (diagonal == 0))
     factor, shared, inner = _arrow(matrix, equations.tie, equations.prior)
     alone = torch.cholesky_solve(vector[..., None], factor)
     pull = equations.pull + (equations.tie[:, None] @ alone)[..., 0].sum(1)
