@@ -23,7 +23,8 @@ from vaephot.deblend.pipeline import (
 )
 from vaephot.deblend.residual import find_left_over
 
-__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'source_probability']
+__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'search',
+           'source_probability']
 
 # of the logistic models of `source_probability`: sources alone in their
 # parent, children that were there from the start, children that were left
@@ -233,10 +234,27 @@ def _wanted(segm, chosen, deblender):
         np.isin(wanted, chosen.labels)]
 
 
-def _more(fitter, segm, solution, labels, n_rounds):
-    """Add what is left over until nothing is."""
+def search(fitter, segm, solution, chosen, deblender):
+    """
+    Add what is left over until nothing is.
+
+    Parameters
+    ----------
+    fitter, segm, solution, chosen, deblender
+        As for `decide`.
+
+    Returns
+    -------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        All that may be a source.
+    gain : `numpy.ndarray`, (n,)
+        Gain in chi-square of those that were added, NaN for the others.
+    """
+    settings = _settings(deblender.finder)
+    labels = _wanted(segm, chosen, deblender)
     gain = np.full(len(solution.sources), np.nan)
-    for _ in range(n_rounds):
+    # shapes that are not fitted leave too much over to search it
+    for _ in range(settings.n_rounds if deblender.refine else 0):
         if not len(labels):
             break
         solution, gain, labels = _add_left_over(fitter, segm, solution, gain,
@@ -292,9 +310,7 @@ def decide(fitter, segm, solution, chosen, deblender):
                          settings, deblender.contrast,
                          ~np.isin(current.sources.parent, wanted))
 
-    # shapes that are not fitted leave too much over to search it
-    n_rounds = settings.n_rounds if deblender.refine else 0
-    solution, gain = _more(fitter, segm, solution, wanted, n_rounds)
+    solution, gain = search(fitter, segm, solution, chosen, deblender)
     solution, gain = _fewer(fitter, segm, solution, gain, drop_of)
     solution = settle(fitter, solution)
     return replace(solution, p_source=probability(solution, gain))
