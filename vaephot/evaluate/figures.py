@@ -144,7 +144,8 @@ def _flux_panels(pair, result, table, quantity, band, styles):
             _curve(ax, own, name, styles[method], method, shift)
     pair[0].axhline(0, color='0.5', lw=0.8)
     pair[0].set_ylim(-0.6, 0.6)
-    pair[1].set_yscale('log')
+    if pair[1].dataLim.ymax > 0:  # without data it cannot be logarithmic
+        pair[1].set_yscale('log')
     pair[0].set_title(f'{result.name}, {band}', fontsize=8)
     pair[1].set_title(f'{result.name}, {band}', fontsize=8)
     for ax, label in zip(pair, ('df/f (median)', 'scatter (NMAD)'),
