@@ -1,22 +1,20 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Blends with known truth, laid out side by side on one image."""
+"""Blends with known truth on one image, for the scripts beside it."""
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from astropy import units as u
-from photutils.psf import ImagePSF
 
+from vaephot.evaluate import mosaic as layout
+from vaephot.evaluate import runner
+from vaephot.evaluate.observed import observe_blends
 from vaephot.simulate import draw_blends
 
 __all__ = ['GAP', 'Mosaic', 'describe_software', 'make_mosaic',
            'vaephot_inputs']
 
-# masked pixels around each stamp
-GAP = 16
-PACKAGES = ('vaephot', 'photutils', 'sep', 'torch', 'galsim', 'astropy',
-            'scipy', 'numpy')
+GAP = layout.GAP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,32 +77,17 @@ def make_mosaic(case, n_blends, seed):
     -------
     Mosaic
     """
-    blends = draw_blends(case, n_blends, seed=seed)
-    size, n_bands = blends.image.shape[-1], len(blends.bands)
-    n_columns = int(np.ceil(np.sqrt(n_blends)))
-    n_rows = -(-n_blends // n_columns)
-    ny, nx = (GAP + n * (size + GAP) for n in (n_rows, n_columns))
-    data = np.zeros((n_bands, ny, nx))
-    gap = np.ones((ny, nx), bool)
-    saturated = np.zeros(data.shape, bool)
-    corners = GAP + (size + GAP) * np.stack(
-        np.divmod(np.arange(n_blends), n_columns), axis=1)
-    for k, (y0, x0) in enumerate(corners):
-        box = np.s_[y0:y0 + size, x0:x0 + size]
-        data[:, *box] = blends.image[k]
-        saturated[:, *box] = blends.mask[k]
-        gap[box] = False
-    real = np.arange(blends.x.shape[1]) < blends.n_sources[:, None]
+    observed = observe_blends(draw_blends(case, n_blends, seed=seed))
+    laid = layout.make_mosaic(observed)
+    truth = observed.truth
     return Mosaic(
-        data=data * u.uJy, gap=gap, mask=saturated | gap,
-        sky_rms=np.asarray(blends.sky_rms), gain=np.asarray(blends.gain),
-        psfs=[ImagePSF(psf, oversampling=blends.oversampling)
-              for psf in blends.psf],
-        bands=blends.bands, pixel_scale=blends.pixel_scale,
-        true_xy=np.stack([(blends.x + corners[:, 1:])[real],
-                          (blends.y + corners[:, :1])[real]], axis=1),
-        true_flux=blends.flux[real], true_mag=blends.mags[real],
-        is_central=np.nonzero(real)[1] == 0)
+        data=laid.image * u.uJy, gap=laid.gap, mask=laid.mask,
+        sky_rms=observed.sky_rms, gain=observed.gain,
+        psfs=layout.image_psfs(observed), bands=observed.bands,
+        pixel_scale=observed.pixel_scale,
+        true_xy=truth.xy + laid.corners[truth.blend],
+        true_flux=truth.flux, true_mag=observed.true_mags,
+        is_central=truth.is_scored)
 
 
 def vaephot_inputs(mosaic):
@@ -141,12 +124,7 @@ def describe_software(record):
         Versions of the packages, and name, version and hash of the
         weights.
     """
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = 'none'
-    return {'versions': ', '.join(f'{k} {v}' for k, v in found.items()),
+    versions = runner.describe_software()
+    return {'versions': ', '.join(f'{k} {v}' for k, v in versions.items()),
             'weights': f'{record.name} {record.version}, '
                        f'sha256 {record.sha256}'}

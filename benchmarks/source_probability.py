@@ -3,9 +3,9 @@
 Fit the probability that a fitted source is one of its own.
 
 Blends are simulated and searched, and nothing is dropped: each fitted source
-is true, the nearest to a true one, or false. A logistic model of its
-evidence is fitted to that, for the coefficients in
-`vaephot.deblend.decisions`, and tested on blends that it has not seen.
+is true, the nearest to a true one, or false. Logistic models of the evidence
+are fitted to that, for the coefficients in `vaephot.deblend.decisions`, and
+tested on blends that they have not seen.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from vaephot import VAEDeblender
 from vaephot.cli._demo_field import detect_parents
 from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import search
+from vaephot.deblend.decisions import COEFFICIENTS, kinds_of, search
 from vaephot.deblend.evidence import FEATURES, measure_evidence
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.pipeline import reference_view, solve
@@ -77,18 +77,39 @@ def fit_logistic(evidence, real):
 
     def cost(beta):
         margin = sign * (design @ beta)
-        value = np.logaddexp(0, -margin).sum()
-        slope = -design.T @ (sign / (1 + np.exp(
-            np.clip(margin, -50, 50))))
+        slope = -design.T @ (sign / (1 + np.exp(np.clip(margin, -50, 50))))
         pull = RIDGE * np.append(0, beta[1:])
-        return value + 0.5 * pull @ beta, slope + pull
+        return (np.logaddexp(0, -margin).sum() + 0.5 * pull @ beta,
+                slope + pull)
     return minimize(cost, np.zeros(design.shape[1]), jac=True).x
 
 
-def predict(beta, evidence):
-    """Probability of a fitted model."""
-    return 1 / (1 + np.exp(-np.clip(beta[0] + evidence @ beta[1:],
-                                    -50, 50)))
+def columns_of(kind):
+    """Features that the model of a kind of source uses."""
+    names = [name for name in COEFFICIENTS[kind] if name != 'constant']
+    return names, [FEATURES.index(name) for name in names]
+
+
+def fit_kinds(evidence, real):
+    """Coefficients of the models of all kinds, as in the package."""
+    found = {}
+    for kind, rows in kinds_of(evidence).items():
+        names, columns = columns_of(kind)
+        beta = fit_logistic(evidence[rows][:, columns], real[rows])
+        found[kind] = dict(zip(['constant', *names], beta.round(2).tolist(),
+                               strict=True))
+    return found
+
+
+def predict(coefficients, evidence):
+    """Probabilities of fitted models."""
+    margin = np.zeros(len(evidence))
+    for kind, rows in kinds_of(evidence).items():
+        names, columns = columns_of(kind)
+        weights = [coefficients[kind][name] for name in names]
+        margin[rows] = (coefficients[kind]['constant']
+                        + evidence[rows][:, columns] @ weights)
+    return 1 / (1 + np.exp(-np.clip(margin, -50, 50)))
 
 
 def cross_validated(evidence, real):
@@ -96,11 +117,10 @@ def cross_validated(evidence, real):
     out = np.zeros(len(real))
     # blocks of neighbours: the sources of a blend stay together
     n_blocks = 4 * N_FOLDS
-    block = np.arange(len(real)) * n_blocks // len(real)
-    fold = block % N_FOLDS
+    fold = np.arange(len(real)) * n_blocks // len(real) % N_FOLDS
     for k in range(N_FOLDS):
-        beta = fit_logistic(evidence[fold != k], real[fold != k])
-        out[fold == k] = predict(beta, evidence[fold == k])
+        found = fit_kinds(evidence[fold != k], real[fold != k])
+        out[fold == k] = predict(found, evidence[fold == k])
     return out
 
 
@@ -126,10 +146,8 @@ def main():
         parts.append(part)
     evidence = np.concatenate([part[0] for part in parts])
     real = np.concatenate([part[1] for part in parts])
-    beta = fit_logistic(evidence, real)
-    print({'constant': round(float(beta[0]), 3), **{
-        name: round(float(value), 3)
-        for name, value in zip(FEATURES, beta[1:], strict=True)}})
+    for kind, values in fit_kinds(evidence, real).items():
+        print(kind, values)
     table = reliability(cross_validated(evidence, real), real)
     table['predicted'].format = table['true'].format = '.3f'
     print(table)

@@ -140,6 +140,12 @@ def _tiny_shard(rng, fwhm, n_galaxies=30, size=64, oversampling=3):
             'pixel_scale': 0.1, 'x': x, 'y': y,
             'half_light_radius': np.full(n_galaxies, 1.1774 * sigma),
             'eta1': np.zeros(n_galaxies), 'eta2': np.zeros(n_galaxies),
+            'disk_radius': np.full(n_galaxies, 1.1774 * sigma),
+            'bulge_radius': np.full(n_galaxies, 1.1774 * sigma),
+            'disk_axis_ratio': np.ones(n_galaxies),
+            'bulge_axis_ratio': np.ones(n_galaxies),
+            'bulge_fraction': np.zeros(n_galaxies),
+            'sersic_index': np.full(n_galaxies, 0.5),
             'mag': mag, 'snr_scale': 10 * 10 ** (0.4 * (25 - mag)),
             'parent': np.arange(n_galaxies),
             'split': np.arange(n_galaxies) % 3}

@@ -27,6 +27,9 @@ def test_view_of_a_stack_holds_that_band_alone():
     assert_array_equal(view.table['flux'], result.table['flux_H'])
     assert not any(name.endswith(('_VIS', '_Y', '_H'))
                    for name in view.table.colnames)
+    assert view.table.meta['zeropoint'] == 23.9
+    assert 'zeropoint_H' not in view.table.meta
+    assert result.table.meta['zeropoint_H'] == 23.9
     assert view.flux_cov(3) == result.flux_cov(3)[2, 2]
     assert_array_equal(view.residual_image, result.residual_image[2])
 

@@ -142,14 +142,12 @@ def test_sources_without_a_fit_cannot_be_drawn(result):
 
 
 def test_groups_of_a_fit_hold_each_source_once():
-    blocks = np.arange(4 * 9.0).reshape(4, 3, 3)
-    pair = np.ones((6, 6))
-    fit = SimpleNamespace(covariance=blocks,
-                          group_covariance=[((3, 1), pair)])
+    blocks = np.arange(4 * 4.0).reshape(4, 2, 2)
+    matrix = np.arange(36.0).reshape(6, 6)
+    fit = SimpleNamespace(covariance=blocks, group_covariance=[
+        None, (2, matrix), None, (0, matrix)])
     groups = build_groups(fit, [10, 11, 12, 13])
-    assert [g.labels for g in groups] == [(13, 11), (10,), (12,)]
-    assert groups[0].covariance is pair
-    assert_array_equal(groups[2].covariance, blocks[2])
-    del fit.group_covariance
-    assert [g.labels for g in build_groups(fit, [1, 2, 3, 4])] == [
-        (1,), (2,), (3,), (4,)]
+    assert [g.labels for g in groups] == [(10,), (12,), (11, 13)]
+    assert_array_equal(groups[1].covariance, blocks[2])
+    own = [4, 5, 0, 1]
+    assert_array_equal(groups[2].covariance, matrix[np.ix_(own, own)])

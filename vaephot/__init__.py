@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 __all__ = [
     'DeblendResult',
     'DeblendedSource',
+    'PeakFinder',
     'VAEDeblender',
     '__version__',
     'conf',
@@ -28,6 +29,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 _LAZY = {
     'DeblendResult': 'vaephot.results',
     'DeblendedSource': 'vaephot.results',
+    'PeakFinder': 'vaephot.deblend.finder',
     'VAEDeblender': 'vaephot.deblend.deblender',
     'conf': 'vaephot.weights.config',
     'deblend_sources': 'vaephot.deblend.functions',

@@ -20,6 +20,10 @@ def _table(result, band):
     table = result.table.copy()
     if result.is_2d:
         return table
+    points = {other: table.meta.pop(f'zeropoint_{other}', None)
+              for other in result.bands}
+    if points[band] is not None:
+        table.meta['zeropoint'] = points[band]
     for name in PER_BAND:
         for other in result.bands:
             column = f'{name}_{other}'

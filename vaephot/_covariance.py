@@ -57,24 +57,32 @@ def build_groups(fit, labels):
     Parameters
     ----------
     fit : `~vaephot.deblend.scene.SceneFit`
-        Its ``covariance`` ``(n, m, m)`` and, where it has it, its
-        ``group_covariance``: pairs of members and their matrix
-        ``(k * m, k * m)``, source by source.
+        Its ``covariance`` and ``group_covariance``.
     labels : sequence of int
         Label of each source.
 
     Returns
     -------
     tuple of FitGroup
-        Every source is in exactly one.
+        Every source is in exactly one. Sources that were measured with
+        others which have been dropped since keep their part.
     """
-    groups, seen = [], set()
-    for members, matrix in getattr(fit, 'group_covariance', ()):
-        groups.append(FitGroup(labels=tuple(int(labels[k]) for k in members),
-                               covariance=matrix))
-        seen.update(members)
-    groups += [FitGroup(labels=(int(label),), covariance=fit.covariance[k])
-               for k, label in enumerate(labels) if k not in seen]
+    shared, groups = {}, []
+    for row, (label, entry) in enumerate(zip(labels, fit.group_covariance,
+                                             strict=True)):
+        if not isinstance(entry, tuple):
+            groups.append(FitGroup(labels=(int(label),),
+                                   covariance=fit.covariance[row]))
+        else:
+            place, matrix = entry
+            shared.setdefault(id(matrix), (matrix, []))[1].append(
+                (place, int(label)))
+    size = fit.covariance.shape[-1]
+    for matrix, members in shared.values():
+        places = np.array([place for place, _ in members])
+        own = (places[:, None] * size + np.arange(size)).ravel()
+        groups.append(FitGroup(labels=tuple(label for _, label in members),
+                               covariance=matrix[np.ix_(own, own)]))
     return tuple(groups)
 
 

@@ -14,6 +14,7 @@ for, so that ``except ValueError`` keeps working. Raise
 * `CatalogError` for input catalogues of the simulator,
 * `StoreError` for a damaged or incomplete simulation store,
 * `TrainingError` for a training run that cannot go on,
+* `EvaluationError` for settings, methods or folders of an evaluation,
 * `OutputExistsError` rather than overwrite a file,
 * `MissingDependencyError` when an optional package is absent,
 * `NotYetError` for an argument that is agreed but not built yet.
@@ -29,6 +30,7 @@ __all__ = [
     'CatalogError',
     'DeblendWarning',
     'EdgeWarning',
+    'EvaluationError',
     'MissingDependencyError',
     'NotYetError',
     'OutputExistsError',
@@ -96,6 +98,10 @@ class StoreError(VaephotError, ValueError):
 
 class TrainingError(VaephotError, RuntimeError):
     """A training run that cannot start or go on."""
+
+
+class EvaluationError(VaephotError, ValueError):
+    """Settings, methods or results of an evaluation that do not fit."""
 
 
 class OutputExistsError(VaephotError, FileExistsError):

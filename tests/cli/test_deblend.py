@@ -25,6 +25,9 @@ class FakeResult:
     def __len__(self):
         return 1
 
+    def band(self):
+        return self
+
     def write(self, path, *, overwrite=False):
         fits.writeto(path, np.zeros((2, 2)), overwrite=overwrite)
 

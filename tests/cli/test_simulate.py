@@ -8,7 +8,7 @@ from astropy.io import fits
 from vaephot.cli import deblend, simulate
 from vaephot.cli._inputs import read_inputs
 from vaephot.cli._options import UsageError
-from vaephot.exceptions import OutputExistsError
+from vaephot.exceptions import CatalogError, OutputExistsError
 from vaephot.simulate import CASES, read_blends, read_manifest
 
 
@@ -25,6 +25,8 @@ def run(*argv):
 def test_the_cases_are_those_of_the_package():
     for case in CASES:
         assert parse('blends', case, '-o', 'x.npz').case == case
+    assert CASES.keys() == {'isolated', 'faint', 'crowded', 'bright',
+                            'extreme', 'cluster', 'star'}
 
 
 @pytest.mark.parametrize('argv', [
@@ -74,6 +76,49 @@ def test_a_field_is_read_by_deblend_as_it_is(tmp_path):
             assert (call['error'].value[k]
                     == hdus[f'ERROR_{band}'].data).all()
     assert call.get('gain') is None
+
+
+@pytest.mark.galsim
+def test_a_native_field_with_all_options_is_written(tmp_path):
+    path, picture = tmp_path / 'n.fits', tmp_path / 'n.png'
+    assert run('field', '-o', path, '--shape', 60, 60, '--native',
+               '--wings', 41, '--bad-pixels', 0.01, '--background', 0.1,
+               '--star-density', 30, '--preview', picture) == 0
+    with fits.open(path) as hdus:
+        assert hdus['VIS'].data.shape == (60, 60)
+        assert hdus['H'].data.shape == (20, 20)
+    assert picture.exists()
+
+
+@pytest.mark.galsim
+def test_models_of_a_field_are_written(tmp_path):
+    path = tmp_path / 'm.fits'
+    run('field', '-o', path, '--shape', 40, 40, '--survey', 'hsc-wide',
+        '--models', '--correlated', '--wings', 31)
+    with fits.open(path) as hdus:
+        assert len(hdus['MODELS'].data) == len(hdus['TRUTH'].data)
+    with pytest.raises(UsageError, match='one grid'):
+        run('field', '-o', tmp_path / 'x.fits', '--models', '--native')
+
+
+@pytest.mark.galsim
+def test_blends_of_a_catalogue_are_written_as_fits(tmp_path):
+    rows = ['galaxy_id,halo_id,true_redshift_gal,bulge_fraction,bulge_r50,'
+            'disk_r50,bulge_axis_ratio,disk_axis_ratio,bulge_nsersic,'
+            'disk_angle,gamma1,gamma2,kappa,euclid_vis,lsst_i,lsst_g,'
+            'lsst_r,lsst_z,lsst_y']
+    rows += [f'{k},1,0.5,0.2,0.1,0.3,0.8,0.6,4,{k},0.01,0,0'
+             + f',{1e-29 * (k + 1)}' * 6 for k in range(20)]
+    catalog = tmp_path / 'flagship.csv'
+    catalog.write_text('\n'.join(rows))
+    path = tmp_path / 'b.fits'
+    options = ['blends', 'isolated', '-o', path, '-n', 2, '--survey',
+               'hsc-wide']
+    assert run(*options, '--catalog', catalog) == 0
+    assert np.isfinite(read_blends(path).image).all()
+    with pytest.raises(CatalogError, match='lacks the columns'):
+        run(*options, '--catalog', catalog, '--suffix', '_none',
+            '--overwrite')
 
 
 @pytest.mark.galsim

@@ -9,6 +9,7 @@ from vaephot.deblend.candidates import Chosen
 from vaephot.deblend.decisions import (
     COEFFICIENTS,
     decide,
+    kinds_of,
     search,
     source_probability,
 )
@@ -109,16 +110,33 @@ def test_small_parents_are_not_searched(scene):
     assert np.isnan(gain).all()
 
 
-def test_probability_is_that_of_a_logistic_model():
-    evidence = np.zeros((2, len(FEATURES)))
-    evidence[1, FEATURES.index('log_snr')] = 2
-    found = source_probability(evidence, {'constant': -1, 'log_snr': 1.5})
-    np.testing.assert_allclose(found, 1 / (1 + np.exp([1, -2])))
+def test_probability_is_that_of_the_model_of_its_kind():
+    evidence = np.zeros((3, len(FEATURES)))
+    evidence[:, FEATURES.index('log_drop')] = 1.7
+    evidence[:, FEATURES.index('log_gain')] = 1.5
+    evidence[0, FEATURES.index('alone')] = 1
+    evidence[2, FEATURES.index('born_late')] = 1
+    kinds = kinds_of(evidence)
+    assert [kind for kind in ('alone', 'early', 'late')
+            for row in np.flatnonzero(kinds[kind])] == ['alone', 'early',
+                                                        'late']
+    margin = [COEFFICIENTS[kind]['constant'] + sum(
+        weight * evidence[row, FEATURES.index(name)]
+        for name, weight in COEFFICIENTS[kind].items() if name != 'constant')
+        for row, kind in enumerate(('alone', 'early', 'late'))]
+    np.testing.assert_allclose(source_probability(evidence),
+                               1 / (1 + np.exp(-np.array(margin))))
 
 
-@pytest.mark.parametrize('refined', [True, False])
-def test_coefficients_are_of_known_features(refined):
-    assert set(COEFFICIENTS[refined]) <= {'constant', *FEATURES}
+def test_without_a_fit_the_residual_is_not_searched(scene):
+    fitter, solution, chosen = scene(BLEND[:1, :2])
+    assert search(fitter, _segm(), solution, chosen,
+                  _deblender(refine=False))[0] is solution
+
+
+@pytest.mark.parametrize('kind', ['alone', 'early', 'late'])
+def test_coefficients_are_of_known_features(kind):
+    assert set(COEFFICIENTS[kind]) <= {'constant', *FEATURES}
 
 
 def test_true_sources_have_more_evidence_than_false_ones(scene):

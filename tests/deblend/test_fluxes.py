@@ -3,11 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaephot.deblend.fluxes import (
-    background_columns,
-    linear_system,
-    solve_fluxes,
-)
+from vaephot.deblend.fluxes import background_columns, solve_fluxes
 
 SIZE = 12
 
@@ -21,9 +17,11 @@ def _templates(places, sigma=1.8):
 
 
 def _solve(columns, data, weight):
-    tensors = (torch.as_tensor(np.array(a, float))
-               for a in (columns, data, weight))
-    return solve_fluxes(linear_system(*tensors))
+    columns, data, weight = (torch.as_tensor(np.array(a, float))
+                             for a in (columns, data, weight))
+    weighted = columns * weight[..., None, :]
+    return solve_fluxes(weighted @ columns.transpose(-1, -2),
+                        (weighted @ data[..., None])[..., 0])
 
 
 def _problem(seed=3, n_groups=2, n_bands=3):
@@ -37,18 +35,17 @@ def _problem(seed=3, n_groups=2, n_bands=3):
 
 def test_joint_solution_is_that_of_numpy():
     columns, data, weight = _problem()
-    flux, factor, chi2 = _solve(columns, data, weight)
+    flux, factor = _solve(columns, data, weight)
     for g, b in np.ndindex(data.shape[:2]):
         root = np.sqrt(weight[g, b])
         matrix = columns[g, b].T * root[:, None]
-        expected, residual, *_ = np.linalg.lstsq(matrix, data[g, b] * root)
+        expected, *_ = np.linalg.lstsq(matrix, data[g, b] * root)
         np.testing.assert_allclose(flux[g, b], expected, rtol=1e-6)
-        assert float(chi2[g, b]) == pytest.approx(residual[0])
         np.testing.assert_allclose(factor[g, b] @ factor[g, b].T,
                                    matrix.T @ matrix, rtol=1e-7, atol=1e-9)
 
 
-def test_system_sums_over_good_pixels_only():
+def test_pixels_without_weight_do_not_count():
     columns, data, weight = _problem()
     weight[..., 20:40] = 0
     spoilt = data.copy()
@@ -65,7 +62,7 @@ def test_fluxes_and_errors_are_right_in_noise():
     data = truth @ templates + rng.normal(0, 0.5, (n, 1, SIZE ** 2))
     weight = np.full(data.shape, 1 / 0.5 ** 2)
     columns = np.broadcast_to(templates, (n, 1, *templates.shape))
-    flux, factor, _ = _solve(columns, data, weight)
+    flux, factor = _solve(columns, data, weight)
     error = np.sqrt(np.diag(torch.cholesky_inverse(factor[0, 0])))
     pulls = (flux[:, 0].numpy() - truth) / error
     assert abs(pulls.mean(0)).max() < 4 / np.sqrt(n)
@@ -75,18 +72,17 @@ def test_fluxes_and_errors_are_right_in_noise():
 def test_negative_fluxes_are_not_clipped():
     templates = _templates([(4, 5), (7, 6)])
     data = np.array([5.0, -2.0]) @ templates
-    flux, _, chi2 = _solve(templates[None, None], data[None, None],
-                           np.ones((1, 1, SIZE ** 2)))
+    flux, _ = _solve(templates[None, None], data[None, None],
+                     np.ones((1, 1, SIZE ** 2)))
     np.testing.assert_allclose(flux[0, 0], [5, -2], rtol=1e-6)
-    assert abs(float(chi2[0, 0])) < 1e-9
 
 
 @pytest.mark.parametrize('scale', [1e-12, 1.0, 1e12])
 def test_coincident_templates_share_the_light(scale):
     templates = _templates([(5, 5), (5, 5)])
     data = scale * 10 * templates[0]
-    flux, _, _ = _solve(templates[None, None], data[None, None],
-                        np.full((1, 1, SIZE ** 2), scale ** -2))
+    flux, _ = _solve(templates[None, None], data[None, None],
+                     np.full((1, 1, SIZE ** 2), scale ** -2))
     np.testing.assert_allclose(flux[0, 0] / scale, [5, 5], rtol=1e-5)
 
 
@@ -96,16 +92,15 @@ def test_column_without_light_gets_no_flux_and_disturbs_nobody():
     weight = np.ones((1, 1, SIZE ** 2))
     dark = templates.copy()
     dark[2] = 0
-    flux, _, _ = _solve(dark[None, None], data, weight)
+    flux, _ = _solve(dark[None, None], data, weight)
     np.testing.assert_allclose(flux[0, 0], [3, 4, 0], rtol=1e-6)
 
 
 def test_everything_masked_gives_zero():
     columns, data, weight = _problem()
-    flux, factor, chi2 = _solve(columns, data, 0 * weight)
+    flux, factor = _solve(columns, data, 0 * weight)
     assert flux.abs().max() == 0
     assert torch.isfinite(factor).all()
-    assert chi2.abs().max() == 0
 
 
 @pytest.mark.parametrize(('kind', 'count'), [(None, 0), ('constant', 1),
@@ -131,6 +126,6 @@ def test_free_background_takes_a_pedestal_off_the_fluxes():
     columns = torch.cat([templates[None], extra], 1)[None].numpy()
     truth = np.array([5.0, 2.0, 0.3, -0.1, 0.2])
     data = truth @ columns[0, 0]
-    flux, _, _ = _solve(columns, data[None, None],
-                        np.ones((1, 1, SIZE ** 2)))
+    flux, _ = _solve(columns, data[None, None],
+                     np.ones((1, 1, SIZE ** 2)))
     np.testing.assert_allclose(flux[0, 0], truth, rtol=1e-6)

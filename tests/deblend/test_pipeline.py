@@ -150,6 +150,7 @@ def _fitted(flux, parent, error=1.0):
         flux = flux[:, None]
     return SimpleNamespace(
         fit=SimpleNamespace(flux=flux, flux_err=np.full(flux.shape, error)),
+        is_point=np.zeros(len(flux), bool),
         sources=SimpleNamespace(parent=np.asarray(parent)))
 
 
@@ -157,6 +158,16 @@ def _accepted(flux, parent, contrast=0.001, noise=1.0, **options):
     solution = _fitted(flux, parent, **options)
     return accepted(solution, contrast,
                     np.broadcast_to(noise, solution.fit.flux.shape)).tolist()
+
+
+def test_a_bright_star_leaves_the_galaxies_their_share():
+    solution = _fitted([1e6, 900.0, 100.0, 0.5], [1, 1, 1, 1], error=0.01)
+    solution.is_point[0] = True
+    keep = accepted(solution, 0.01, np.ones((4, 1)))
+    assert keep.tolist() == [True, True, True, False]
+    solution.is_point[0] = False
+    keep = accepted(solution, 0.01, np.ones((4, 1)))
+    assert keep.tolist() == [True, False, False, False]
 
 
 def test_brightest_of_a_parent_is_kept_however_faint():

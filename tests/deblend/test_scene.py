@@ -270,3 +270,30 @@ def test_reach_of_the_psf_holds_its_light(scene, make_fitter, gaussian_band):
             gaussian_band(1.6, oversampling=3)]
     observation.psfs = fine
     assert 4 <= make_fitter(observation).psf_reach <= 6
+
+
+def test_sources_measured_at_once_share_their_covariance(
+        make_fitter, make_sources, make_observation, gaussian_band):
+    rng = np.random.default_rng(6)
+    bands = (gaussian_band(1.2), gaussian_band(1.5))
+    data = rng.normal(size=(2, 40, 60))
+    y, x = np.mgrid[:40, :60]
+    for cx, cy in ((14, 20), (18, 21), (45, 20)):
+        data += 300 * np.exp(-0.5 * ((x - cx) ** 2 + (y - cy) ** 2) / 4)
+    segm = np.zeros((40, 60), int)
+    segm[12:30, 6:27], segm[12:28, 37:54] = 1, 2
+    segm = SegmentationImage(segm)
+    fitter = make_fitter(make_observation(data, bands))
+    sources = make_sources([(14, 20), (18, 21), (45, 20)], [1, 1, 2])
+    pieces = fitter.divide(sources, segm)
+    start = fitter.default_shapes(sources)
+    fit = fitter.fit(sources, pieces, start, start, np.ones((3, 2)))
+    (one, matrix), (two, other) = fit.group_covariance[:2]
+    assert fit.group_covariance[2] is None
+    assert matrix is other
+    assert (one, two) == (0, 1)
+    size = fit.covariance.shape[-1]
+    np.testing.assert_array_equal(matrix[:size, :size], fit.covariance[0])
+    np.testing.assert_array_equal(matrix[size:, size:], fit.covariance[1])
+    # neighbours trade flux
+    assert matrix[0, size] < 0

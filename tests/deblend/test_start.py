@@ -3,201 +3,283 @@ import numpy as np
 import pytest
 import torch
 
+from vaephot.deblend import start
 from vaephot.deblend.start import (
-    FULL_RADIUS,
-    MAX_FWHM,
     MAX_MARKED,
+    MAX_RADIUS,
+    BandView,
+    Targets,
+    band_evidence,
     bin_factors,
-    cut_stamps,
-    pool_posterior,
+    prior_of_band,
 )
+from vaephot.models.normalization import CANONICAL_FWHM
 
 SIZE = 16
 
 
-def _image(n_bands=2, ny=60, nx=80, seed=2):
-    rng = np.random.default_rng(seed)
-    return rng.normal(0, 1, (n_bands, ny, nx))
+def _image(ny=60, nx=80, seed=2):
+    return np.random.default_rng(seed).normal(0, 1, (ny, nx))
 
 
-def _cut(data, x, y, factor=1, *, mask=None, variance=None, which=None):
-    mask = np.zeros(data.shape, bool) if mask is None else mask
-    if variance is None:
-        variance = np.array([4.0, 9.0])[:len(data), None, None]
-    factors = np.full(len(x), factor)
-    return cut_stamps(data, variance, mask, np.array(x, float),
-                      np.array(y, float), factors, SIZE, which=which)
+def _targets(x, y, radius=0.0, *, alone=False):
+    x, y = np.array(x, float), np.array(y, float)
+    return Targets(x=x, y=y, radius=np.full(len(x), radius), alone=alone)
 
 
-def test_small_sources_are_not_binned():
-    factors = bin_factors(np.array([0.5, FULL_RADIUS, FULL_RADIUS + 0.1,
-                                    3 * FULL_RADIUS]), 3.0)
+@pytest.fixture(scope='module')
+def make_view(gaussian_band):
+    """Return a function that makes a band of an image."""
+    def make(data, *, mask=None, variance=4.0, sigma=1.2):
+        psf = gaussian_band(sigma)
+        mask = np.zeros(data.shape, bool) if mask is None else mask
+        variance = (np.full((1, 1), variance) if np.ndim(variance) == 0
+                    else variance)
+        return BandView(data, mask, variance, psf.sample(0, 0), psf.fwhm)
+    return make
+
+
+def _cut(view, targets, factor=1, *, rows=None, own_light=None):
+    rows = np.arange(len(targets.x)) if rows is None else np.array(rows)
+    return start._stamps(view, targets, rows, factor, SIZE, own_light)
+
+
+def test_small_sources_under_narrow_psfs_are_not_binned():
+    factors = bin_factors(np.array([0.0, MAX_RADIUS, MAX_RADIUS + 0.1,
+                                    3 * MAX_RADIUS]), CANONICAL_FWHM)
     assert factors.tolist() == [1, 1, 2, 3]
 
 
-def test_wide_psfs_are_binned():
-    assert bin_factors(np.array([1.0]), 2.5 * MAX_FWHM).tolist() == [3]
+def test_the_larger_of_both_needs_decides_the_binning():
+    radius = np.array([0.0, 2.9 * MAX_RADIUS, 4.5 * MAX_RADIUS])
+    assert bin_factors(radius, 3.5 * CANONICAL_FWHM).tolist() == [4, 4, 5]
 
 
-def test_stamps_are_windows_about_the_nearest_pixel():
+def test_stamps_are_windows_about_the_nearest_pixel(make_view):
     data = _image()
-    stamps = _cut(data, [40.3, 30.0], [25.8, 20.0])
-    np.testing.assert_array_equal(stamps.data[0],
-                                  data[:, 26 - 8:26 + 8, 40 - 8:40 + 8])
-    np.testing.assert_allclose(stamps.corner, [[40, 26], [30, 20]])
-    np.testing.assert_allclose(stamps.target, [[0.3, -0.2], [0, 0]])
-    np.testing.assert_allclose(stamps.sky_rms, [[2, 3]] * 2)
+    (stamp, rms, good, own, _, _), corner = _cut(
+        make_view(data), _targets([40.3, 30.0], [25.8, 20.0]))
+    np.testing.assert_array_equal(stamp[0], data[18:34, 32:48])
+    np.testing.assert_allclose(corner, [[40, 26], [30, 20]])
+    np.testing.assert_allclose(own, [[0.3, -0.2], [0, 0]])
+    np.testing.assert_allclose(rms[:, 0, 0], 2)
+    assert good.all()
+
+
+@pytest.mark.parametrize('factor', [2, 3, 4])
+def test_binned_pixels_are_sums_and_keep_positions(make_view, factor):
+    data = _image(120, 140)
+    x, y = 65.3, 57.6
+    (stamp, rms, _, own, _, _), corner = _cut(
+        make_view(data), _targets([x], [y]), factor)
+    np.testing.assert_allclose(corner[0] + factor * own[0], [x, y])
+    assert abs(own).max() <= 0.5
+    ix, iy = np.rint(corner[0] - (factor - 1) / 2).astype(int)
+    block = data[iy:iy + factor, ix:ix + factor].sum()
+    np.testing.assert_allclose(stamp[0, SIZE // 2, SIZE // 2], block)
+    np.testing.assert_allclose(rms, 2 * factor)
+
+
+@pytest.mark.parametrize(('x', 'y'), [(2, 3), (79, 0), (0, 59), (77.6, 58)])
+def test_pixels_beyond_the_corners_are_bad_and_empty(make_view, x, y):
+    data = _image() + 100
+    (stamp, _, good, _, _, _), corner = _cut(make_view(data),
+                                             _targets([x], [y]))
+    ix, iy = corner[0].astype(int) - SIZE // 2
+    rows, columns = np.mgrid[iy:iy + SIZE, ix:ix + SIZE]
+    inside = (rows >= 0) & (rows < 60) & (columns >= 0) & (columns < 80)
+    assert 0 < inside.sum() < SIZE ** 2
+    np.testing.assert_array_equal(good[0], inside)
+    assert (stamp[0][~inside] == 0).all()
+    np.testing.assert_array_equal(stamp[0][inside],
+                                  data[rows[inside], columns[inside]])
+
+
+def test_masked_pixels_do_not_count_whatever_they_hold(make_view):
+    data = _image()
+    mask = np.zeros(data.shape, bool)
+    mask[25, 41] = True
+    data[25, 41] = 1e9
+    (stamp, _, good, _, _, _), _ = _cut(make_view(data, mask=mask),
+                                        _targets([40], [26]))
+    assert not good[0, 7, 9]
+    assert good.sum() == SIZE ** 2 - 1
+    assert stamp[0, 7, 9] == 0
+
+
+def test_binned_pixel_with_one_bad_of_four_is_scaled_up(make_view):
+    data, mask = np.ones((60, 80)), np.zeros((60, 80), bool)
+    targets = _targets([40], [26])
+    _, corner = _cut(make_view(data), targets, 2)
+    ix, iy = np.rint(corner[0] - 0.5).astype(int)
+    mask[iy, ix] = True
+    mask[iy:iy + 2, ix + 2:ix + 4] = True
+    (stamp, _, good, _, _, _), _ = _cut(make_view(data, mask=mask), targets,
+                                        2)
+    assert good[0, 8, 8]
+    assert stamp[0, 8, 8] == pytest.approx(4)
+    assert not good[0, 8, 9]
+    assert stamp[0, 8, 9] == 0
+
+
+def test_noise_map_is_that_of_the_stamp(make_view):
+    variance = np.ones((60, 80))
+    variance[:, 40:] = 25.0
+    (_, rms, *_), _ = _cut(make_view(_image(), variance=variance),
+                           _targets([20, 60, 0], [30, 30, 0]))
+    np.testing.assert_allclose(rms[:, 0, 0], [1, 5, 1])
+
+
+@pytest.mark.parametrize('factor', [1, 2])
+def test_neighbours_are_marked_nearest_first(make_view, factor):
+    targets = _targets([40, 43, 38, 70], [30, 31, 26, 30])
+    (*_, own, marks, present), _ = _cut(make_view(_image()), targets, factor,
+                                        rows=[0])
+    assert present[0].tolist() == [1, 1] + [0] * (MAX_MARKED - 2)
+    # from the target, in pixels of the stamp
+    np.testing.assert_allclose((marks[0, :2] - own) * factor,
+                               [[3, 1], [-2, -4]])
+    assert abs(marks[0, 2:]).max() == 0
+
+
+def test_only_the_nearest_neighbours_are_marked(make_view):
+    x = 40 + 0.4 * np.arange(MAX_MARKED + 4)
+    (*_, marks, present), _ = _cut(
+        make_view(_image()), _targets(x, np.full(len(x), 30.0)), rows=[0])
+    assert present[0].sum() == MAX_MARKED
+    np.testing.assert_allclose(marks[0, -1], [0.4 * MAX_MARKED, 0])
+
+
+def test_coincident_sources_mark_each_other_not_themselves(make_view):
+    targets = _targets([40, 40], [30, 30])
+    (*_, marks, present), _ = _cut(make_view(_image()), targets)
+    assert present.sum(1).tolist() == [1, 1]
+    assert abs(marks).max() == 0
+
+
+def test_sources_that_are_alone_have_no_marks(make_view):
+    targets = _targets([40, 43], [30, 31], alone=True)
+    (*_, marks, present), _ = _cut(make_view(_image()), targets)
+    assert present.sum() == 0
+    assert marks.shape == (2, MAX_MARKED, 2)
+
+
+def test_own_light_is_given_back_to_its_source(make_view):
+    data = _image()
+    calls = []
+
+    def own_light(rows, ix, iy, side):
+        calls.append((rows.tolist(), ix.tolist(), iy.tolist(), side))
+        return np.full((len(rows), side, side), 1.0) * rows[:, None, None]
+    targets = _targets([40, 20], [30, 25])
+    (stamp, *_), _ = _cut(make_view(data), targets, 2, own_light=own_light)
+    (plain, *_), _ = _cut(make_view(data), targets, 2)
+    np.testing.assert_allclose(stamp - plain,
+                               4 * np.array([0, 1])[:, None, None]
+                               * np.ones_like(plain))
+    rows, ix, iy, side = calls[0]
+    assert (rows, side) == ([0, 1], 2 * SIZE)
+    assert ix == [40 - SIZE, 20 - SIZE]
+    assert iy == [30 - SIZE, 24 - SIZE]
+
+
+def _evidence(vae, view, targets, **options):
+    return band_evidence(vae, view, targets, np.full(len(targets.x), 50.0),
+                         device='cpu', **options)
+
+
+def test_evidence_is_in_pixels_of_the_image(tiny_vae, make_view):
+    targets = _targets([40.3, 25.6], [25.8, 30.0])
+    found = _evidence(tiny_vae, make_view(_image()), targets)
+    assert found.mean.dtype == found.precision.dtype == torch.float64
+    np.testing.assert_allclose(found.mean[:, :2],
+                               np.transpose([targets.x, targets.y]), atol=3)
+    # whole pixels only move the answer
+    moved = _evidence(tiny_vae, make_view(np.roll(_image(), (3, -5),
+                                                  (0, 1))),
+                      _targets(targets.x - 5, targets.y + 3))
+    np.testing.assert_allclose(moved.mean[:, :2] - found.mean[:, :2],
+                               [[-5, 3]] * 2, atol=1e-4)
+    np.testing.assert_allclose(moved.mean[:, 2:], found.mean[:, 2:],
+                               atol=1e-5)
 
 
 @pytest.mark.parametrize('factor', [2, 3])
-def test_binned_pixels_are_sums_and_keep_positions(factor):
-    data = _image(ny=120, nx=140)
-    x, y = 60.3, 51.6
-    stamps = _cut(data, [x], [y], factor)
-    # the position in the image follows from the one in the stamp
-    place = stamps.corner[0] + factor * stamps.target[0]
-    np.testing.assert_allclose(place, [x, y])
-    assert abs(stamps.target).max() <= 0.5
-    # sum of the pixels that the central binned pixel covers
-    ix, iy = np.rint(stamps.corner[0] - (factor - 1) / 2).astype(int)
-    block = data[:, iy:iy + factor, ix:ix + factor].sum((1, 2))
-    np.testing.assert_allclose(stamps.data[0, :, SIZE // 2, SIZE // 2], block)
-    np.testing.assert_allclose(stamps.sky_rms, [[2 * factor, 3 * factor]])
-
-
-def test_point_lands_on_the_central_pixel_after_binning():
-    data = np.zeros((1, 60, 80))
-    data[0, 20, 50] = 7
-    for factor in (1, 2, 3):
-        stamps = _cut(data, [50], [20], factor)
-        image = stamps.data[0, 0]
-        assert np.unravel_index(image.argmax(), image.shape) == (8, 8)
-        assert image.max() == pytest.approx(7)
-
-
-def test_pixels_beyond_the_edge_are_bad_and_empty():
-    data = _image() + 100
-    stamps = _cut(data, [2], [58])
-    assert not stamps.good[0][:, :, :6].any()
-    assert not stamps.good[0][:, 10:].any()
-    assert stamps.good[0][:, :10, 6:].all()
-    assert (stamps.data[0][~stamps.good[0]] == 0).all()
-
-
-def test_masked_pixels_do_not_count():
-    data = _image()
-    mask = np.zeros(data.shape, bool)
-    mask[0, 25, 41] = True
-    data[0, 25, 41] = 1e9
-    stamps = _cut(data, [40], [26], mask=mask)
-    assert not stamps.good[0, 0, 7, 9]
-    assert stamps.good[0, 1].all()
-    assert abs(stamps.data).max() < 10
-
-
-def test_binned_pixel_with_one_bad_of_four_is_scaled_up():
-    data = np.ones((1, 60, 80))
-    mask = np.zeros(data.shape, bool)
-    stamps = _cut(data, [40], [26], 2)
-    ix, iy = np.rint(stamps.corner[0] - 0.5).astype(int)
-    mask[0, iy, ix] = True
-    mask[0, iy:iy + 2, ix + 2:ix + 4] = True
-    masked = _cut(data, [40], [26], 2, mask=mask)
-    assert masked.good[0, 0, 8, 8]
-    assert masked.data[0, 0, 8, 8] == pytest.approx(4)
-    assert not masked.good[0, 0, 8, 9]
-    assert masked.data[0, 0, 8, 9] == 0
-
-
-def test_noise_map_is_that_of_the_stamp():
-    data = _image()
-    variance = np.ones(data.shape)
-    variance[:, :, 40:] = 25.0
-    stamps = _cut(data, [20, 60], [30, 30], variance=variance)
-    np.testing.assert_allclose(stamps.sky_rms, [[1, 1], [5, 5]])
-
-
-def test_noise_map_at_the_edge_is_finite():
-    data = _image()
-    stamps = _cut(data, [0], [0], variance=np.full(data.shape, 4.0))
-    np.testing.assert_allclose(stamps.sky_rms, 2)
-
-
-def test_neighbours_are_marked_nearest_first_and_relative_to_the_centre():
-    data = _image()
-    stamps = _cut(data, [40, 43, 38, 70], [30, 31, 26, 30], which=[0])
-    assert stamps.present[0].tolist() == [1, 1] + [0] * (MAX_MARKED - 2)
-    np.testing.assert_allclose(stamps.neighbours[0, :2], [[3, 1], [-2, -4]])
-
-
-def test_only_the_nearest_neighbours_are_marked():
-    x = 40 + 0.4 * np.arange(MAX_MARKED + 4)
-    stamps = _cut(_image(), x, np.full(len(x), 30.0), which=[0])
-    assert stamps.present[0].sum() == MAX_MARKED
-    np.testing.assert_allclose(stamps.neighbours[0, -1],
-                               [0.4 * MAX_MARKED, 0])
-
-
-def _pool(vae, stamps, factors, fwhm=(3.0, 4.0), sigma=0.5, reference=0):
-    n = len(stamps.data)
-    return pool_posterior(
-        vae, stamps, np.array(fwhm), np.full((n, len(fwhm)), 50.0),
-        np.full(n, sigma), np.asarray(factors), device='cpu',
-        reference=np.full(n, reference))
-
-
-def test_pooled_posterior_is_in_pixels_of_the_image(tiny_vae):
-    x, y = [40.3, 25.6], [25.8, 30.0]
-    stamps = _cut(_image(), x, y)
-    posterior, prior = _pool(tiny_vae, stamps, [1, 1])
-    np.testing.assert_allclose(prior.mean[:, :2], np.transpose([x, y]),
-                               atol=1e-5)
-    np.testing.assert_allclose(prior.precision[:, :2], 4, rtol=1e-6)
-    assert posterior.mean.dtype == torch.float64
-    assert (posterior.precision > prior.precision).all()
-
-
-def test_binning_is_undone(tiny_vae):
+def test_binning_is_undone(tiny_vae, gaussian_band, monkeypatch, factor):
     # an image whose pixels are repeated looks the same when binned again
-    small = _image(n_bands=1, ny=40, nx=40)
-    large = np.kron(small, np.ones((2, 2)))
-    one = _cut(small, [20.0], [21.0], variance=np.ones((1, 1, 1)))
-    two = _cut(large, [40.5], [42.5], 2, variance=np.full((1, 1, 1), 4.0))
-    a, prior_a = _pool(tiny_vae, one, [1], (2.0,), 0.5)
-    b, prior_b = _pool(tiny_vae, two, [2], (4.0,), 1.0)
-    for near, far in ((a, b), (prior_a, prior_b)):
-        np.testing.assert_allclose(far.mean[:, :2],
-                                   2 * near.mean[:, :2] + 0.5, atol=1e-4)
-        np.testing.assert_allclose(far.mean[:, 2],
-                                   near.mean[:, 2] + np.log(2), rtol=1e-4)
-        np.testing.assert_allclose(far.mean[:, 3:], near.mean[:, 3:],
-                                   rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(far.precision[:, :2],
-                                   near.precision[:, :2] / 4, rtol=1e-4)
-        np.testing.assert_allclose(far.precision[:, 2:],
-                                   near.precision[:, 2:], rtol=1e-4)
+    monkeypatch.setattr(start, 'psf_numbers', lambda *_: np.zeros(3))
+    small = _image(40, 40)
+    large = np.kron(small, np.ones((factor, factor)))
+    shift = (factor - 1) / 2
+    found = []
+    for data, scale in ((small, 1), (large, factor)):
+        # a PSF just wide enough to be binned once more
+        psf = gaussian_band(1.3 * scale, half=8 * factor)
+        view = BandView(data, np.zeros(data.shape, bool),
+                        np.full((1, 1), float(scale) ** 2),
+                        psf.sample(0, 0), psf.fwhm)
+        assert bin_factors(np.zeros(1), psf.fwhm).tolist() == [scale]
+        x, y = (np.array([v]) * scale + (scale - 1) / 2
+                for v in (20.1, 21.9))
+        found.append(_evidence(tiny_vae, view, _targets(x, y)))
+    near, far = found
+    np.testing.assert_allclose(far.mean[:, :2],
+                               factor * near.mean[:, :2] + shift, atol=1e-4)
+    np.testing.assert_allclose(far.mean[:, 2],
+                               near.mean[:, 2] + np.log(factor), atol=1e-5)
+    np.testing.assert_allclose(far.mean[:, 3:], near.mean[:, 3:], atol=1e-5)
+    np.testing.assert_allclose(far.precision[:, :2],
+                               near.precision[:, :2] / factor ** 2,
+                               rtol=1e-4)
+    np.testing.assert_allclose(far.precision[:, 2:], near.precision[:, 2:],
+                               rtol=1e-4)
 
 
-def test_another_band_sharpens_the_posterior(tiny_vae):
-    data = _image()
-    one = _cut(data[:1], [40.3], [25.8])
-    two = _cut(data, [40.3], [25.8])
-    a, _ = _pool(tiny_vae, one, [1], (3.0,))
-    b, _ = _pool(tiny_vae, two, [1], (3.0, 4.0))
-    assert (b.precision > a.precision).all()
+def test_answer_does_not_depend_on_who_else_is_there(tiny_vae, make_view):
+    rng = np.random.default_rng(3)
+    n = start.ENCODER_BATCH['cpu'] + 7
+    x, y = rng.uniform(5, 75, n), rng.uniform(5, 55, n)
+    radius = np.where(np.arange(n) % 3 == 0, 2.5 * MAX_RADIUS, 1.0)
+    whole = Targets(x=x, y=y, radius=radius, alone=True)
+    view = make_view(_image())
+    together = _evidence(tiny_vae, view, whole)
+    for i in (0, 1, n - 1):
+        one = Targets(x=x[i:i + 1], y=y[i:i + 1], radius=radius[i:i + 1],
+                      alone=True)
+        alone = _evidence(tiny_vae, view, one)
+        # to the last bit
+        assert torch.equal(alone.mean[0], together.mean[i])
+        assert torch.equal(alone.precision[0], together.precision[i])
 
 
-def test_prior_goes_by_the_reference_band(tiny_vae):
-    stamps = _cut(_image(), [40.3], [25.8])
-    _, narrow = _pool(tiny_vae, stamps, [1], reference=0)
-    _, wide = _pool(tiny_vae, stamps, [1], reference=1)
-    assert narrow.mean[0, 2] < wide.mean[0, 2]
+def _prior(vae, fwhm, places=((40.3, 25.8), (10.0, 12.5)), sigma=0.5):
+    n = len(places)
+    return prior_of_band(vae, np.array(places), np.full(n, sigma),
+                         np.full(n, fwhm), np.full(n, 50.0), device='cpu')
 
 
-def test_sources_do_not_influence_each_other(tiny_vae):
-    data = _image()
-    x, y = [40.3, 22.0, 60.0], [25.8, 20.0, 40.0]
-    both, _ = _pool(tiny_vae, _cut(data, x, y), [1, 1, 1])
-    alone, _ = _pool(tiny_vae, _cut(data, x, y, which=[1]), [1])
-    for a, b in zip(both, alone, strict=True):
-        np.testing.assert_allclose(a[1:2], b, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize('fwhm', [2.5, 4.0, 11.0])
+def test_prior_is_in_pixels_of_the_image(tiny_vae, fwhm):
+    prior = _prior(tiny_vae, fwhm, sigma=0.7)
+    np.testing.assert_allclose(prior.mean[:, :2],
+                               [(40.3, 25.8), (10.0, 12.5)])
+    np.testing.assert_allclose(prior.precision[:, :2], 0.7 ** -2)
+    assert (prior.mean[:, 3:] == 0).all()
+    assert (prior.precision[:, 5:] == 1).all()
+
+
+def test_prior_size_scales_with_the_binning(tiny_vae):
+    one, three = _prior(tiny_vae, 3.0), _prior(tiny_vae, 9.0)
+    np.testing.assert_allclose(three.mean[:, 2] - one.mean[:, 2], np.log(3),
+                               rtol=1e-6)
+    np.testing.assert_allclose(three.precision[:, 2:], one.precision[:, 2:],
+                               rtol=1e-6)
+
+
+def test_prior_of_no_signal_is_that_of_a_ratio_of_one(tiny_vae):
+    snr = np.array([-5.0, 0.0, 1.0])
+    prior = prior_of_band(tiny_vae, np.zeros((3, 2)), np.ones(3),
+                          np.full(3, 3.0), snr, device='cpu')
+    assert torch.isfinite(prior.mean).all()
+    torch.testing.assert_close(prior.mean[0], prior.mean[2])
+    torch.testing.assert_close(prior.mean[1], prior.mean[2])

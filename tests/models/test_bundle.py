@@ -6,6 +6,7 @@ import torch
 
 from vaephot.exceptions import WeightsError
 from vaephot.models.bundle import build_vaes, fit_decoder, pack_vaes
+from vaephot.models.normalization import N_CHANNELS
 
 
 @pytest.fixture
@@ -24,13 +25,13 @@ def _weights(tensors, config):
 
 def test_rebuilt_autoencoders_give_equal_outputs(pair, config):
     built = build_vaes(_weights(pack_vaes(pair), config))
-    inputs = torch.linspace(-1, 1, 4 * 256).reshape(1, 4, 16, 16)
-    one = torch.ones(1)
+    inputs = torch.linspace(-1, 1, N_CHANNELS * 256).reshape(1, -1, 16, 16)
+    one, shape = torch.ones(1), torch.zeros(1, 3)
     latent = torch.tensor([[0.3, -1.0]])
     for stage, vae in pair.items():
         new = built[stage]
-        for a, b in zip(vae.encoder(inputs, one, one),
-                        new.encoder(inputs, one, one), strict=True):
+        for a, b in zip(vae.encoder(inputs, one, one, shape),
+                        new.encoder(inputs, one, one, shape), strict=True):
             assert torch.equal(a, b)
         for a, b in zip(vae.decoder.profile(latent),
                         new.decoder.profile(latent), strict=True):

@@ -179,6 +179,7 @@ def test_zero_latent_of_a_new_decoder_is_centrally_concentrated():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         decoder = Decoder(ModelConfig()).double().requires_grad_(False)
-    weight, sigma, _ = decoder.profile(torch.zeros(1, 4).double())
+    latent = torch.zeros(1, decoder.config.n_latent).double()
+    weight, sigma, _ = decoder.profile(latent)
     inside = 1 - (weight * torch.exp(-0.5 * (0.2 / sigma) ** 2)).sum()
     assert 0.02 < float(inside) < 0.15

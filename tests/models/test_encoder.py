@@ -26,8 +26,9 @@ def _inputs(n=3, size=16, seed=8):
     return torch.as_tensor(images, dtype=torch.float32)
 
 
-def _numbers(value, n=3):
-    return torch.full((n,), value)
+def _numbers(log_fwhm, log_snr, n=3, shape=(0.0, 0.0, 0.0)):
+    return (torch.full((n,), log_fwhm), torch.full((n,), log_snr),
+            torch.tensor(shape).expand(n, 3))
 
 
 def test_posterior_is_the_product_of_the_densities():
@@ -83,7 +84,7 @@ def test_band_without_precision_says_nothing():
 
 
 def test_evidence_has_a_row_a_stamp(vae, config):
-    evidence = vae.encoder(_inputs(), _numbers(1.0), _numbers(3.0))
+    evidence = vae.encoder(_inputs(), *_numbers(1.0, 3.0))
     for part in evidence:
         assert part.shape == (3, config.n_parameters)
     assert (evidence.precision >= math.exp(MIN_LOG_PRECISION)).all()
@@ -92,24 +93,44 @@ def test_evidence_has_a_row_a_stamp(vae, config):
 
 def test_stamps_do_not_influence_each_other(vae):
     inputs = _inputs()
-    together = vae.encoder(inputs, _numbers(1.0), _numbers(3.0))
-    alone = vae.encoder(inputs[1:2], _numbers(1.0, 1), _numbers(3.0, 1))
+    together = vae.encoder(inputs, *_numbers(1.0, 3.0))
+    alone = vae.encoder(inputs[1:2], *_numbers(1.0, 3.0, 1))
     for a, b in zip(together, alone, strict=True):
         torch.testing.assert_close(a[1:2], b, rtol=1e-4, atol=1e-5)
 
 
 def test_stamps_of_another_size_are_refused(vae):
-    with pytest.raises(ValueError, match=r'\(3, 4, 12, 16\).*4, 16, 16'):
-        vae.encoder(_inputs()[:, :, 2:14], _numbers(1.0), _numbers(3.0))
+    with pytest.raises(ValueError, match=r'\(3, 5, 12, 16\).*5, 16, 16'):
+        vae.encoder(_inputs()[:, :, 2:14], *_numbers(1.0, 3.0))
 
 
 def test_numbers_of_psf_and_brightness_are_seen(vae):
     inputs = _inputs()
-    base = vae.encoder(inputs, _numbers(1.0), _numbers(3.0))
-    wider = vae.encoder(inputs, _numbers(2.0), _numbers(3.0))
-    brighter = vae.encoder(inputs, _numbers(1.0), _numbers(6.0))
+    base = vae.encoder(inputs, *_numbers(1.0, 3.0))
+    wider = vae.encoder(inputs, *_numbers(2.0, 3.0))
+    brighter = vae.encoder(inputs, *_numbers(1.0, 6.0))
     # sizes follow the PSF, precisions grow with the S/N
     assert (wider.mean[:, 2] - base.mean[:, 2]).mean() == pytest.approx(
         1, abs=0.5)
     ratio = torch.log(brighter.precision / base.precision)
     assert ratio.mean() > 2
+
+
+def test_shape_of_the_psf_is_seen(vae):
+    inputs = _inputs()
+    round_ = vae.encoder(inputs, *_numbers(1.0, 3.0))
+    for number in range(3):
+        shape = [0.0, 0.0, 0.0]
+        shape[number] = 0.1
+        other = vae.encoder(inputs, *_numbers(1.0, 3.0, shape=shape))
+        assert (other.mean != round_.mean).any(1).all()
+
+
+def test_weak_evidence_still_has_a_gradient(make_vae):
+    encoder = make_vae().encoder.requires_grad_(True)
+    with torch.no_grad():
+        encoder.head[-1].bias[encoder.config.n_parameters:] -= 12
+    evidence = encoder(_inputs(), *_numbers(1.0, 3.0))
+    assert (evidence.precision < 1.1 * math.exp(MIN_LOG_PRECISION)).all()
+    torch.log(evidence.precision).sum().backward()
+    assert encoder.head[-1].bias.grad[-1] > 1e-6

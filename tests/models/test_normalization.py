@@ -1,15 +1,26 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+import math
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import erf
 
 from vaephot.models.normalization import (
+    CANONICAL_FWHM,
+    LINEAR_RANGE,
     N_CHANNELS,
+    bin_factor,
+    bin_psf,
     encoder_inputs,
     from_asinh,
+    point_peak,
     position_map,
+    psf_numbers,
     to_asinh,
 )
+
+FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 
 
 @pytest.mark.parametrize(('dtype', 'rtol'), [(torch.float32, 2e-5),
@@ -68,7 +79,8 @@ def test_channels_are_data_mask_target_and_neighbours():
     target = torch.tensor([[0.5, -1.0], [0.0, 0.0]], dtype=torch.float64)
     near = torch.tensor([[[2.0, 1.0]], [[1.0, 1.0]]], dtype=torch.float64)
     present = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
-    inputs = encoder_inputs(data, rms, good, target, near, present)
+    peak = torch.tensor([1.5, 8.0], dtype=torch.float64)
+    inputs = encoder_inputs(data, rms, good, target, near, present, peak)
     assert inputs.shape == (2, N_CHANNELS, 8, 8)
     assert inputs.dtype == torch.float32
     assert inputs[0, 0, 3, 5] == 0
@@ -78,3 +90,124 @@ def test_channels_are_data_mask_target_and_neighbours():
     torch.testing.assert_close(inputs[:, 2], own)
     assert inputs[0, 3].argmax() == (4 + 1) * 8 + (4 + 2)
     assert inputs[1, 3].abs().max() == 0
+    # the last one is linear in the flux and cut at both ends
+    linear = np.clip(data[0].numpy() / 2 / 1.5, *LINEAR_RANGE)
+    linear[3, 5] = 0
+    assert (linear == LINEAR_RANGE[0]).any()
+    np.testing.assert_allclose(inputs[0, 4], linear, rtol=1e-6)
+    np.testing.assert_allclose(inputs[1, 4], data[1] / 16, rtol=1e-6)
+
+
+def test_psfs_are_binned_until_they_are_narrow_enough():
+    fwhm = np.array([0.8, CANONICAL_FWHM, CANONICAL_FWHM + 0.01, 8.0, 40.0])
+    factor = bin_factor(fwhm)
+    assert factor.tolist()[:3] == [1, 1, 2]
+    assert (fwhm / factor <= CANONICAL_FWHM).all()
+    # one less would not do
+    more = factor > 1
+    assert (fwhm[more] / (factor[more] - 1) > CANONICAL_FWHM).all()
+
+
+def _pixel_psf(sigma, side, oversampling, half):
+    """Gaussian of width sigma integrated over squares of a side."""
+    grid = np.arange(-half * oversampling, half * oversampling + 1)
+    grid = grid / oversampling
+    scale = sigma * math.sqrt(2)
+    row = 0.5 * (erf((grid + side / 2) / scale)
+                 - erf((grid - side / 2) / scale))
+    image = row[:, None] * row
+    return image / image.sum()
+
+
+@pytest.mark.parametrize(('factor', 'oversampling'), [
+    (2, 2), (3, 1), (3, 3), (4, 2)])
+def test_binned_psf_is_that_of_the_larger_pixels(factor, oversampling):
+    sigma = 2.5
+    image = _pixel_psf(sigma, 1, oversampling, 20)
+    binned, samples = bin_psf(image, oversampling, factor)
+    assert samples == factor * oversampling
+    expected = _pixel_psf(sigma, factor, oversampling, 20)
+    np.testing.assert_allclose(binned, expected,
+                               atol=1e-6 * expected.max())
+
+
+def test_binned_pixels_of_a_star_are_those_of_the_binned_psf():
+    # a star in the middle of a pixel, summed three by three
+    image = _pixel_psf(2.0, 1, 1, 16)
+    binned, samples = bin_psf(image, 1, 3)
+    block = image.reshape(11, 3, 11, 3).sum((1, 3))
+    middle = len(image) // 2
+    there = binned[middle % samples::samples, middle % samples::samples]
+    np.testing.assert_allclose(9 * there, block, atol=1e-8)
+
+
+def test_psf_that_is_not_binned_stays_as_it_is():
+    image = _pixel_psf(1.0, 1, 2, 8)
+    same, samples = bin_psf(image, 2, 1)
+    assert same is image
+    assert samples == 2
+
+
+def _elliptical(sigma, ratio, angle, oversampling=3, half=14):
+    """Gaussian with axes sigma and ratio * sigma, turned by an angle."""
+    grid = np.arange(-half * oversampling, half * oversampling + 1)
+    y, x = np.meshgrid(grid / oversampling, grid / oversampling,
+                       indexing='ij')
+    c, s = math.cos(angle), math.sin(angle)
+    return np.exp(-0.5 * (((c * x + s * y) / sigma) ** 2
+                          + ((c * y - s * x) / sigma / ratio) ** 2))
+
+
+@pytest.mark.parametrize('angle', [0.0, 0.4, math.pi / 4, 2.0])
+@pytest.mark.parametrize('ratio', [0.6, 0.9])
+def test_numbers_of_an_elliptical_psf(ratio, angle):
+    sigma = 1.7
+    fwhm = FWHM_PER_SIGMA * sigma * math.sqrt(ratio)
+    found = psf_numbers(_elliptical(sigma, ratio, angle), 3, fwhm)
+    # variances under a round weight of the same area: 1 / (1 / a + 1 / w)
+    weight = sigma ** 2 * ratio
+    major, minor = (1 / (1 / a + 1 / weight)
+                    for a in (sigma ** 2, (ratio * sigma) ** 2))
+    length = (major - minor) / (major + minor)
+    expected = [length * math.cos(2 * angle), length * math.sin(2 * angle), 0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_wings_make_a_psf_wider_than_its_core():
+    core, wings = (_elliptical(s, 1, 0, half=24) for s in (1.2, 3.6))
+    image = core / core.sum() * 0.8 + wings / wings.sum() * 0.2
+    found = psf_numbers(image, 3, FWHM_PER_SIGMA * 1.2)
+    # integral of the square: 1 / (4 pi) (p^2 / a + q^2 / b) + p q / pi c
+    a, b = 1.2 ** 2, 3.6 ** 2
+    square = (0.64 / a + 0.04 / b + 4 * 0.16 / (a + b)) / (4 * math.pi)
+    expected = 0.5 * math.log(1 / square / (4 * math.pi * a))
+    np.testing.assert_allclose(found, [0, 0, expected], atol=1e-6)
+    assert expected > 0.1
+
+
+@pytest.mark.parametrize('scale', [1.0, 7.0])
+def test_numbers_do_not_depend_on_sampling_or_unit(scale):
+    found = [psf_numbers(scale * _elliptical(1.7, 0.7, 0.5, n), n, 3.4)
+             for n in (1, 2, 5)]
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(('fwhm', 'snr'), [(2.0, 10.0), (3.1, 500.0)])
+def test_peak_of_a_point_source_follows_from_its_signal_to_noise(fwhm, snr):
+    sigma = fwhm / FWHM_PER_SIGMA
+    psf = _elliptical(sigma, 1, 0, oversampling=1)
+    psf /= psf.sum()
+    # noise of the flux of a matched filter for a pixel noise of one
+    flux = snr / np.sqrt((psf ** 2).sum())
+    peak = point_peak(*(torch.tensor([math.log(v)]).double()
+                        for v in (fwhm, snr, 1.0)))
+    assert float(peak) == pytest.approx(flux * psf.max(), rel=0.01)
+    # the noise of a wider one is larger, so its flux and its core are too
+    wide = point_peak(*(torch.tensor([math.log(v)]).double()
+                        for v in (fwhm, snr, 1.2)))
+    assert float(wide / peak) == pytest.approx(1.2)
+
+
+def test_peak_is_never_below_the_noise():
+    peak = point_peak(*(torch.tensor([v]) for v in (1.0, 0.0, 0.0)))
+    assert float(peak) == 1

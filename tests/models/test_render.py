@@ -184,7 +184,8 @@ def test_bands_of_different_reach_are_each_as_if_alone(decoder, two_bands):
     mixture = decoder.from_parameters(sources)
     images = renderer.templates(mixture, sources[:, :2])
     for band, part in enumerate(renderer.bands):
-        alone = Renderer(20, [part.transfer]).templates(mixture, sources[:, :2])
+        alone = Renderer(20, [part.transfer]).templates(mixture,
+                                                        sources[:, :2])
         torch.testing.assert_close(images[:, band], alone[:, 0], rtol=0,
                                    atol=1e-7)
 

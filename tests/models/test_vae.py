@@ -15,7 +15,7 @@ def _stamps(n=4, size=16, seed=4):
     return StampBatch(images, torch.ones(n, 1, 1), torch.ones_like(images),
                       torch.zeros(n, 2), torch.ones(n, 1, 2),
                       torch.ones(n, 1), torch.full((n,), 1.0),
-                      torch.full((n,), 3.0))
+                      torch.full((n,), 3.0), torch.zeros(n, 3))
 
 
 @pytest.fixture
@@ -76,17 +76,16 @@ def test_elbo_terms_equal_a_hand_written_sum(vae, renderer):
     rng = np.random.default_rng(3)
     target, weight = (torch.as_tensor(rng.uniform(0.5, 2, (4, 16, 16)),
                                       dtype=torch.float32) for _ in range(2))
-    found, kl, _ = vae.elbo_terms(
-        stamps, target, weight, renderer, 2,
-        torch.Generator().manual_seed(5))
     posterior, prior, _ = vae.posterior(stamps)
+    found, kl = vae.elbo_terms(posterior, prior, target, weight, renderer, 2,
+                               torch.Generator().manual_seed(5))
     noise = torch.randn(posterior.mean.shape,
                         generator=torch.Generator().manual_seed(5))
     sample = posterior.mean + noise * posterior.precision ** -0.5
     for i in range(4):
-        one = Renderer(16, [type(renderer.transfers[0])(
-            values=renderer.transfers[0].values[i // 2:i // 2 + 1],
-            oversampling=1)])
+        transfer = renderer.bands[0].transfer
+        one = Renderer(16, [type(transfer)(
+            values=transfer.values[i // 2:i // 2 + 1], oversampling=1)])
         mixture = vae.decoder.from_parameters(sample[i:i + 1])
         template = one.templates(mixture, sample[i:i + 1, :2] + 8)[0, 0]
         w, t, d = (a.double().numpy() for a in (weight[i], template,

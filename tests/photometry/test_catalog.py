@@ -66,7 +66,9 @@ def test_unknown_probabilities_are_nan():
 
 def test_meta_hold_the_zeropoints():
     table = make_table(measure(2), bands=['VIS', 'H'], zeropoint=25)
-    assert table.meta['zeropoint'] == {'VIS': 25.0, 'H': 25.0}
+    assert table.meta == {'zeropoint_VIS': 25.0, 'zeropoint_H': 25.0}
+    one = make_table(measure(), bands=['r'], zeropoint=24, is_2d=True)
+    assert one.meta == {'zeropoint': 24.0}
 
 
 def test_several_bands_have_suffixes():
@@ -135,7 +137,8 @@ def test_no_sources(wcs):
     assert len(table) == 0
     assert table['flux_a'].unit == u.nJy
     assert len(table['sky_centroid']) == 0
-    assert table.meta == {'version': '1', 'zeropoint': {'a': 1, 'b': 1}}
+    assert table.meta == {'version': '1', 'zeropoint_a': 1,
+                          'zeropoint_b': 1}
 
 
 def test_rotated_pixels_and_units_of_the_wcs(wcs):

@@ -31,14 +31,15 @@ def test_fluxes_are_in_microjansky(result):
 
 def test_zeropoints_are_told_by_meta_or_unit(result):
     moved = result.table.copy()
-    moved.meta['zeropoint'] = {'VIS': 23.9, 'Y': 26.4, 'H': 21.4}
+    moved.meta |= {'zeropoint_VIS': 23.9, 'zeropoint_Y': 26.4,
+                   'zeropoint_H': 21.4}
     assert_allclose(microjansky_factors(replace(result, table=moved)),
                     [1, 0.1, 10])
     plain = make_result(1, unit=u.nJy)
-    del plain.table.meta['zeropoint']
+    del plain.table.meta['zeropoint_VIS']
     assert_allclose(microjansky_factors(plain), [1e-3])
     counts = make_result(1, unit=u.electron)
-    del counts.table.meta['zeropoint']
+    del counts.table.meta['zeropoint_VIS']
     assert microjansky_factors(counts) is None
     assert counts.euclid_table()['FLUX_VIS_TEMPLFIT'].unit == u.electron
 

@@ -13,7 +13,7 @@ from vaephot.photometry import (
 
 @pytest.mark.parametrize(('unit', 'want'), [
     (u.uJy, 23.9), (u.nJy, 31.4), (u.Jy, 8.9), (u.ABflux, 0),
-    (10 * u.nJy, 28.9), (u.Unit('erg s-1 cm-2 Hz-1'), -48.6)])
+    (10 * u.nJy, 28.9), (u.nmgy, 22.5), (u.Unit('erg s-1 cm-2 Hz-1'), -48.6)])
 def test_zeropoint_of_flux_units(unit, want):
     assert zeropoint_of_unit(unit) == pytest.approx(want, abs=1e-3)
 

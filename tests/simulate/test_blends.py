@@ -7,6 +7,7 @@ import pytest
 from vaephot.exceptions import CatalogError, OutputExistsError, StoreError
 from vaephot.simulate.blends import (
     CASES,
+    BlendCase,
     draw_blends,
     read_blends,
     write_blends,
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.galsim
 
 @pytest.fixture(scope='module', params=CASES)
 def blends(request):
-    return draw_blends(request.param, 4, seed=11)
+    return draw_blends(request.param, 3, seed=11)
 
 
 def pulls(blends):
@@ -60,10 +61,11 @@ def test_most_of_the_central_flux_is_on_the_stamp(blends):
 
 
 def test_each_case_has_its_number_of_sources(blends):
-    low, high = CASES[blends.case].n_neighbors
-    more = blends.case in ('bright', 'star')
+    case = CASES[blends.case]
+    low, high = case.n_neighbors
+    more = case.max_sources - 1 - high
     assert (blends.n_sources >= 1 + low + more).all()
-    assert (blends.n_sources <= 1 + high + more).all()
+    assert (blends.n_sources <= case.max_sources).all()
     assert blends.is_star.any() == (blends.case == 'star')
 
 
@@ -88,12 +90,80 @@ def test_writing_and_reading_gives_the_same_blends(blends, tmp_path):
     write_blends(path, blends, overwrite=True)
 
 
-def test_stars_of_the_star_case_saturate_only_in_vis():
+def test_stars_of_the_star_case_saturate_in_vis():
     blends = draw_blends('star', 6, seed=3)
     assert blends.mask[:, 0].any()
-    assert not blends.mask[:, 1:].any()
     level = blends.image[:, 0][blends.mask[:, 0]]
     assert np.ptp(level) == 0
+
+
+def test_the_truth_says_what_is_off_the_stamp_and_shared(blends):
+    present = np.isfinite(blends.x)
+    inside = blends.models.sum(axis=(3, 4), dtype=float)
+    assert blends.flux_inside[present] == pytest.approx(inside[present],
+                                                        rel=1e-4, abs=1e-9)
+    models = blends.models.astype(float)
+    total = models.sum(axis=1)
+    own = (models ** 2).sum(axis=(3, 4))
+    shared = (models * total[:, None]).sum(axis=(3, 4))
+    expected = 1 - own[present] / shared[present]
+    assert blends.blendedness[present] == pytest.approx(expected, abs=1e-5)
+    assert np.isnan(blends.blendedness[~present]).all()
+
+
+def test_blendedness_can_be_chosen():
+    case = BlendCase(stamp_size=48, mag=(22.0, 24.0), n_neighbors=(1, 2),
+                     neighbor_distance=(0.5, 2.0), blendedness=(0.3, 0.5))
+    blends = draw_blends(case, 4, survey='hsc-wide', seed=2)
+    assert (blends.blendedness[:, 0, 0] >= 0.3).all()
+    assert (blends.blendedness[:, 0, 0] <= 0.5).all()
+    assert blends.case == 'custom'
+
+
+def test_a_blendedness_that_never_happens_is_an_error(monkeypatch):
+    monkeypatch.setattr('vaephot.simulate.blends.MAX_TRIES', 3)
+    case = BlendCase(stamp_size=32, blendedness=(0.5, 0.6))
+    with pytest.raises(CatalogError, match='widen the range'):
+        draw_blends(case, 1, survey='hsc-wide', seed=2)
+
+
+@pytest.mark.parametrize('change', [
+    {'stamp_size': 4}, {'n_neighbors': (2, 1)}, {'blendedness': (0.5, 0.2)},
+    {'blendedness': (0.5, 1.2)}])
+def test_impossible_cases_are_refused(change):
+    with pytest.raises(CatalogError):
+        BlendCase(**{'stamp_size': 32, **change})
+
+
+def test_blends_do_not_depend_on_the_workers():
+    one, two = (draw_blends('faint', 3, survey='hsc-wide', seed=5,
+                            n_workers=n) for n in (1, 2))
+    assert (one.image == two.image).all()
+
+
+def test_correlated_noise_and_backgrounds_can_be_added():
+    plain = draw_blends('isolated', 3, seed=6)
+    hard = draw_blends('isolated', 3, seed=6, correlated=True,
+                       background=0.3)
+    assert hard.noise_correlation.round(3).tolist() == [1, 3, 3, 3]
+    assert (hard.sky_rms[1:] < plain.sky_rms[1:] / 2).all()
+    assert (hard.models == plain.models).all()
+
+
+@pytest.mark.parametrize('suffix', ['.fits', '.fits.gz'])
+def test_fits_files_give_the_same_blends(suffix, tmp_path):
+    blends = draw_blends('star', 2, survey='hsc-wide', seed=4)
+    path = tmp_path / f'blends{suffix}'
+    write_blends(path, blends)
+    again = read_blends(path)
+    for field in dataclasses.fields(blends):
+        one, two = getattr(blends, field.name), getattr(again, field.name)
+        np.testing.assert_array_equal(one, two, err_msg=field.name)
+    from astropy.io import fits
+
+    with fits.open(path) as hdus:
+        assert len(hdus['TRUTH'].data) == blends.n_sources.sum()
+        assert 'blendedness_i' in hdus['TRUTH'].columns.names
 
 
 def test_other_surveys_bring_their_bands():
@@ -106,8 +176,8 @@ def test_other_surveys_bring_their_bands():
 
 def test_an_unknown_case_is_named():
     with pytest.raises(CatalogError, match='isolated') as info:
-        draw_blends('crowded', 1, seed=1)
-    assert info.value.case == 'crowded'
+        draw_blends('mob', 1, seed=1)
+    assert info.value.case == 'mob'
 
 
 def test_an_archive_without_the_arrays_is_refused(tmp_path):

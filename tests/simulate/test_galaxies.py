@@ -2,11 +2,13 @@
 import numpy as np
 import pytest
 
+from vaephot.exceptions import CatalogError
 from vaephot.simulate.galaxies import (
     Galaxy,
     galaxy_profile,
     half_light_radius,
 )
+from vaephot.simulate.structure import Structure
 
 pytestmark = pytest.mark.galsim
 
@@ -65,9 +67,10 @@ def test_the_bulge_takes_part_in_the_conformal_shear():
 @pytest.mark.parametrize('more', [
     {'bulge_fraction': 0.4},
     {'bulge_fraction': 0.4, 'sersic_index': 2.5},
-    {'bulge_fraction': 0.4, 'knot_fraction': 0.2, 'n_knots': 8,
-     'knot_seed': 3},
-    {'bulge_fraction': 1.0, 'knot_fraction': 0.2, 'n_knots': 8},
+    {'bulge_fraction': 0.4, 'structure': Structure(
+        knot_fraction=0.2, n_knots=8, arm_fraction=0.2, bar_fraction=0.1)},
+    {'bulge_fraction': 1.0, 'structure': Structure(
+        knot_fraction=0.2, n_knots=8)},
 ])
 def test_profiles_have_unit_flux(more):
     profile = galaxy_profile(Galaxy(**DISK, **more))
@@ -75,11 +78,43 @@ def test_profiles_have_unit_flux(more):
 
 
 def test_knots_follow_from_their_seed():
-    galaxies = [Galaxy(**DISK, bulge_fraction=0.0, knot_fraction=0.2,
-                       n_knots=8, knot_seed=seed) for seed in (1, 1, 2)]
+    galaxies = [Galaxy(**DISK, bulge_fraction=0.0, structure=Structure(
+        knot_fraction=0.2, n_knots=8, seed=seed)) for seed in (1, 1, 2)]
     a, b, c = (galaxy_profile(g) for g in galaxies)
     assert a == b
     assert a != c
+
+
+def test_the_parts_share_the_light_and_their_colours():
+    galaxy = Galaxy(**DISK, bulge_fraction=0.3, structure=Structure(
+        knot_fraction=0.2, n_knots=8, arm_fraction=0.3, bar_fraction=0.1))
+    fluxes = galaxy.part_fluxes(np.array([0.1, 0.3, 0.6]),
+                                np.array([450.0, 725.0, 1700.0]))
+    total = sum(c.share * fluxes[c.part] for c in galaxy.components())
+    assert total == pytest.approx(1)
+    assert fluxes['bulge'].tolist() == [0.1, 0.3, 0.6]
+    knots = 0.2 * fluxes['young'] / (1 - fluxes['bulge'])
+    assert knots[0] > knots[1] == pytest.approx(0.2)
+    assert knots[2] < knots[1]
+
+
+def test_lenses_shear_the_whole_galaxy():
+    galaxy = Galaxy(**{**DISK, 'disk_axis_ratio': 1.0,
+                       'bulge_axis_ratio': 1.0}, bulge_fraction=0.5,
+                    shear=(0.05, -0.02))
+    # a circle under a reduced shear g has the distortion of 2 artanh g
+    eta = 2 * np.arctanh(np.hypot(0.05, 0.02))
+    assert np.hypot(*galaxy.conformal_shear) == pytest.approx(eta)
+    assert galaxy.conformal_shear[1] < 0 < galaxy.conformal_shear[0]
+
+
+@pytest.mark.parametrize('change', [
+    {'disk_radius': 0.0}, {'bulge_radius': np.nan}, {'disk_radius': -1.0},
+    {'disk_axis_ratio': 0.0}, {'bulge_axis_ratio': 1.2},
+    {'bulge_fraction': 1.5}])
+def test_impossible_galaxies_are_refused(change):
+    with pytest.raises(CatalogError, match='must be'):
+        Galaxy(**{**DISK, 'bulge_fraction': 0.0, **change})
 
 
 def test_a_single_sersic_law_has_the_radius_and_shear_of_the_disk():

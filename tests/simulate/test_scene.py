@@ -5,6 +5,8 @@ from photutils.aperture import BoundingBox
 
 from vaephot.simulate.scene import (
     Instrument,
+    PSFVariation,
+    blendedness,
     draw_galaxy_source,
     draw_source,
     draw_star_source,
@@ -86,6 +88,42 @@ def test_the_radius_of_the_disk_can_be_set(instrument):
     assert source.galaxy.disk_radius == pytest.approx(1.1)
 
 
-def test_only_bands_with_a_limit_saturate(instrument):
-    levels = instrument.saturation_levels
-    assert np.isfinite(levels).tolist() == [True, False, False, False]
+def test_a_star_at_the_limit_just_saturates(instrument):
+    star = draw_star_source(np.random.default_rng(1), instrument.survey,
+                            17.8, 30, 30)
+    image = draw_source(star, instrument, BoundingBox(0, 61, 0, 61))
+    assert image[0].max() == pytest.approx(instrument.saturation_levels[0],
+                                           rel=1e-3)
+
+
+def test_bands_without_a_limit_never_saturate():
+    assert np.isinf(Instrument('hsc-wide', 25).saturation_levels).all()
+
+
+def test_large_stamps_hold_the_flux_of_the_catalogue_to_two_permille(
+        instrument):
+    rng = np.random.default_rng(11)
+    mags = rng.uniform(21, 26, 12)
+    for mag in mags:
+        source = draw_galaxy_source(rng, instrument.survey, mag, 150.3,
+                                    150.8)
+        image = draw_source(source, instrument, LARGE)
+        assert image.sum(axis=(1, 2)) == pytest.approx(source.flux, rel=2e-3)
+
+
+@pytest.mark.parametrize('places', [(0.0, 0.0), (99.0, 79.0), (30.0, 70.0)])
+def test_weights_of_the_nodes_add_to_one(places):
+    variation = PSFVariation(n_nodes=3)
+    instrument = Instrument('hsc-wide', 25, variation=variation,
+                            shape=(80, 100))
+    weights = instrument.weights(*places)
+    assert weights.sum() == pytest.approx(1)
+    at = weights @ instrument.node_places
+    assert at == pytest.approx(places)
+
+
+def test_blendedness_of_equal_and_of_lone_sources():
+    one = np.random.default_rng(1).random((2, 5, 5))
+    assert blendedness(one, one) == pytest.approx(0)
+    assert blendedness(one, 3 * one) == pytest.approx(2 / 3)
+    assert np.isnan(blendedness(0 * one, one)).all()

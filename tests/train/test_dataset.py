@@ -201,7 +201,7 @@ def test_floor_is_the_loss_of_the_noise(shards):
 
 def test_renderer_draws_with_the_psfs_of_the_batch(shards):
     batch = _draw(shards, 8, 2)
-    values = batch.renderer.transfers[0].values
+    values = batch.renderer.bands[0].transfer.values
     assert len(values) == batch.n_psfs == 2
     assert batch.renderer.size == 32
     fwhm = batch.stamps.log_fwhm.reshape(2, 4)

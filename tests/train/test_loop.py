@@ -14,19 +14,14 @@ from vaephot.models.vae import VAE
 from vaephot.train import loop
 from vaephot.train.config import STAGES, TrainingConfig
 from vaephot.train.loop import Trainer, train
+from vaephot.train.store import read_store
 
 MODEL = ModelConfig(n_latent=2, n_components=4, decoder_width=8,
                     prior_width=8, head_width=16, encoder_channels=(4, 8),
                     stamp_size=16)
 CONFIG = TrainingConfig(model=MODEL, batch_size=8, n_psfs=2, seed=5,
                         n_steps={'isolated': 6, 'blended': 7},
-                        n_validation=16)
-
-
-@pytest.fixture(autouse=True)
-def _no_lessons(monkeypatch):
-    """Leave out what the decoder is taught before it sees a galaxy."""
-    monkeypatch.setattr(loop, 'teach_sersic', lambda *_: None, raising=False)
+                        n_validation=16, family_steps=4, elbo_start=0.3)
 
 
 def _equal(a, b):
@@ -132,7 +127,11 @@ def test_curves_are_written_for_every_stage(tiny_store, tmp_path):
     assert written == json.loads(json.dumps(curves))
     assert [row['step'] for row in curves['isolated']] == [3, 6]
     assert [row['step'] for row in curves['blended']] == [3, 6, 7]
-    assert {'loss', 'kl', 'excess', 'flux_bias'} <= set(curves['blended'][0])
+    first, *_, last = curves['blended']
+    assert {'loss', 'known', 'excess', 'flux_bias'} <= set(first)
+    # the evidence lower bound begins later
+    assert 'kl' not in first
+    assert {'kl', 'reconstruction'} <= set(last)
 
 
 def test_run_folder_records_its_settings(tiny_store, tmp_path):
@@ -146,7 +145,10 @@ def _trainer(tiny_store, config=CONFIG, stage='isolated'):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         vae = VAE(config.model)
-    return loop._make_trainer(vae, stage, config, tiny_store)
+    shards = {split: read_store(tiny_store, split)
+              for split in ('train', 'validation')}
+    latents = loop._teach_decoder(vae.decoder, config, shards)
+    return loop._make_trainer(vae, stage, config, shards, latents)
 
 
 def test_loss_that_is_not_finite_stops_the_run(tiny_store):

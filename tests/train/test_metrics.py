@@ -34,7 +34,7 @@ class _Oracle:
 
     def posterior(self, stamps):
         truth, error = self.answers[id(stamps)]
-        mean = torch.cat([truth + error, torch.zeros(len(truth), 2)], 1)
+        mean = truth + error
         posterior = Gaussian(mean, torch.full_like(mean, PRECISION))
         prior = Gaussian(mean, torch.ones_like(mean))
         return posterior, prior, Evidence(mean, torch.ones_like(mean))
@@ -45,12 +45,15 @@ def batches(tiny_store):
     """Return held-out stamps of isolated galaxies without bad pixels."""
     settings = BlendSettings(star_share=0.0, masked_share=0.0,
                              correlated_share=0.0, background=0.0)
-    sampler = BlendSampler(read_store(tiny_store, 'validation'), 24, 4,
-                           settings=settings, blended=False)
+    shards = read_store(tiny_store, 'validation')
+    latents = [torch.linspace(-2, 2, 2 * len(shard.snr)).reshape(-1, 2)
+               for shard in shards]
+    sampler = BlendSampler(shards, 24, 4, settings=settings, blended=False,
+                           latents=latents)
     return [sampler.draw(40, 2) for _ in range(2)]
 
 
-def _score(batches, error=(0.0,) * 5, scatter=0.0):
+def _score(batches, error=(0.0,) * 7, scatter=0.0):
     rng = np.random.default_rng(2)
     errors = [torch.tensor(error) + torch.as_tensor(
         scatter * rng.standard_normal(b.truth.shape), dtype=torch.float32)
@@ -69,7 +72,7 @@ def test_truth_scores_no_error(batches):
 
 
 def test_errors_are_told_with_their_sign(batches):
-    score = _score(batches, (0.0, 0.0, 0.3, 0.0, 0.0))
+    score = _score(batches, (0.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0))
     assert score['size_bias'] == pytest.approx(0.3, abs=1e-5)
     assert score['excess'] > 1
     # too large a template takes too much flux
@@ -80,7 +83,8 @@ def test_scatter_and_pull_are_those_of_a_normal(batches):
     score = _score(batches, scatter=0.2)
     # the posteriors claim 0.2
     assert score['size_nmad'] == pytest.approx(0.2, rel=0.35)
-    assert score['position_nmad'] == pytest.approx(0.2, rel=0.35)
+    for name in ('position_nmad', 'shear_nmad', 'latent_nmad'):
+        assert score[name] == pytest.approx(0.2, rel=0.35)
     assert score['size_pull'] == pytest.approx(
         score['size_nmad'] * math.sqrt(PRECISION), rel=1e-4)
 
@@ -91,15 +95,17 @@ def test_divergence_is_summed_over_the_parameters(batches):
     assert _score(batches)['divergence'] == pytest.approx(expected, rel=1e-4)
 
 
-def test_sizes_of_stars_do_not_count(batches):
+def test_shapes_of_stars_do_not_count(batches):
     stars = [b._replace(is_galaxy=torch.arange(len(b.truth)) < 10)
              for b in batches]
     errors = []
     for batch in stars:
         error = torch.zeros_like(batch.truth)
-        error[~batch.is_galaxy, 2] = 2.0
+        error[~batch.is_galaxy, 2:] = 2.0
         errors.append(error)
     oracle = SimpleNamespace(**vars(_Oracle(stars, errors)),
                              posterior=_Oracle(stars, errors).posterior)
-    assert validation_metrics(oracle, stars)['size_bias'] == pytest.approx(
-        0, abs=1e-6)
+    score = validation_metrics(oracle, stars)
+    assert score['size_bias'] == pytest.approx(0, abs=1e-6)
+    for name in ('size_nmad', 'shear_nmad', 'latent_nmad', 'size_pull'):
+        assert score[name] == pytest.approx(0, abs=1e-5)

@@ -23,6 +23,7 @@ __all__ = ['SUBCOMMANDS', 'main', 'make_parser']
 SUBCOMMANDS = (
     'deblend',
     'demo',
+    'evaluate',
     'simulate',
     'train',
     'weights',

@@ -24,6 +24,9 @@ __all__ = ['add_parser', 'run']
 PREVIEW_SIDE = 6
 PREVIEW_SOFTENING = 2.0
 
+# Galaxies that are kept of a catalogue.
+CATALOG_ROWS = 100_000
+
 
 def add_parser(subparsers):
     """
@@ -54,6 +57,9 @@ def _add_shared(parser, metavar):
                         help='draw a picture too')
     parser.add_argument('--quiet', action='store_true',
                         help='show no progress bar')
+    parser.add_argument('--workers', type=positive_int, default=1,
+                        help='number of processes; the output does not '
+                        'depend on it (default: %(default)s)')
     add_overwrite_option(parser)
 
 
@@ -70,8 +76,44 @@ def _add_stamps(actions):
                         help='galaxies in each (default: %(default)s)')
     parser.add_argument('--stamp-size', type=positive_int, default=64,
                         metavar='PX', help='default: %(default)s')
-    parser.add_argument('--workers', type=positive_int, default=1,
-                        help='number of processes (default: %(default)s)')
+    parser.add_argument('--survey', metavar='NAME',
+                        help='draw all bands of a survey, or of a .toml or '
+                        '.yaml file (default: one random PSF per file)')
+    _add_real(parser)
+
+
+def _add_real(parser):
+    parser.add_argument('--real', metavar='DIR',
+                        help='folder of real galaxies in the format of '
+                        'GalSim, used where they are bright enough')
+
+
+def _add_scene(parser):
+    """Options of blends and fields."""
+    parser.add_argument('--survey', default='euclid-wide', metavar='NAME',
+                        help='a survey, several joined by "+", or a .toml '
+                        'or .yaml file (default: %(default)s)')
+    parser.add_argument('--catalog', metavar='FILE',
+                        help='galaxy catalogue with the columns of Flagship '
+                        '(FITS, parquet, CSV); default: the mock catalogue')
+    parser.add_argument('--suffix', default='', metavar='TEXT',
+                        help='end of the names of its flux columns, such as '
+                        '_el_model3_ext')
+    parser.add_argument('--flux-kind', default='fnu',
+                        choices=('fnu', 'microjansky', 'mag'),
+                        help='what its fluxes are (default: %(default)s, '
+                        'erg/s/cm2/Hz)')
+    _add_real(parser)
+    parser.add_argument('--real-split', default='all',
+                        choices=('train', 'test', 'all'),
+                        help='even rows, odd rows, or all of them (default: '
+                        '%(default)s)')
+    parser.add_argument('--correlated', action='store_true',
+                        help='noise as of images resampled to the common '
+                        'pixels, of the same depth')
+    parser.add_argument('--background', type=float, default=0.0,
+                        metavar='X', help='residual background in units of '
+                        'the sky noise (default: none)')
 
 
 def _add_blends(actions):
@@ -79,13 +121,13 @@ def _add_blends(actions):
         'blends', help='draw isolated galaxies or blends',
         description='Draw isolated galaxies or blends with their truth.')
     # the names are those of vaephot.simulate.CASES
-    parser.add_argument('case', choices=('isolated', 'faint', 'bright',
-                                         'star'))
-    _add_shared(parser, 'FILE.npz')
+    parser.add_argument('case', choices=(
+        'isolated', 'faint', 'crowded', 'bright', 'extreme', 'cluster',
+        'star'))
+    _add_shared(parser, 'FILE.npz|FILE.fits')
     parser.add_argument('-n', '--number', type=positive_int, default=100,
                         help='number of blends (default: %(default)s)')
-    parser.add_argument('--survey', default='euclid-wide',
-                        help='default: %(default)s')
+    _add_scene(parser)
 
 
 def _add_field(actions):
@@ -96,14 +138,27 @@ def _add_field(actions):
     parser.add_argument('--shape', type=positive_int, nargs=2, metavar=('NY',
                         'NX'), default=(512, 512),
                         help='size in pixels (default: 512 512)')
-    parser.add_argument('--survey', default='euclid-wide',
-                        help='default: %(default)s')
+    _add_scene(parser)
+    parser.add_argument('--native', action='store_true',
+                        help='each band on the pixels of its detector')
     parser.add_argument('--galaxy-density', type=float, default=130.0,
                         metavar='N', help='galaxies per square arcmin '
                         'brighter than 26 (default: %(default)s)')
-    parser.add_argument('--star-density', type=float, default=5.0,
+    parser.add_argument('--star-density', type=float, default=None,
                         metavar='N', help='stars per square arcmin '
-                        '(default: %(default)s)')
+                        '(default: as in the direction of COSMOS)')
+    parser.add_argument('--clusters', type=int, default=0, metavar='N',
+                        help='clusters of galaxies (default: none)')
+    parser.add_argument('--bad-pixels', type=float, default=0.0,
+                        metavar='SHARE',
+                        help='share of bad pixels (default: none)')
+    parser.add_argument('--vary-psf', action='store_true',
+                        help='let the PSF change across the field')
+    parser.add_argument('--wings', type=positive_int, default=401,
+                        metavar='PX', help='box that bright stars are drawn '
+                        'in (default: %(default)s)')
+    parser.add_argument('--models', action='store_true',
+                        help='write the images of the single sources too')
 
 
 def _seed(text):
@@ -136,6 +191,20 @@ def _progress(args):
     return not args.quiet and sys.stderr.isatty()
 
 
+def _population(args, bands):
+    """Where galaxies come from; None is the mock catalogue."""
+    from vaephot.simulate import ColumnMapping, RealGalaxies, sample_catalog
+
+    base = None
+    if args.catalog is not None:
+        mapping = ColumnMapping(suffix=args.suffix, flux_kind=args.flux_kind)
+        base = sample_catalog(args.catalog, CATALOG_ROWS, bands,
+                              seed=args.seed, mapping=mapping)
+    if args.real is None:
+        return base
+    return RealGalaxies(args.real, split=args.real_split, base=base)
+
+
 def _stamps(args):
     from vaephot.simulate import read_shard, write_store
 
@@ -147,6 +216,7 @@ def _stamps(args):
     manifest = write_store(
         folder, n_shards=args.shards, galaxies_per_shard=args.galaxies,
         stamp_size=args.stamp_size, seed=args.seed, n_workers=args.workers,
+        survey=args.survey, real_folder=args.real,
         progress_bar=_progress(args))
     if args.preview is not None:
         stamps = read_shard(folder, 0)['image']
@@ -171,30 +241,59 @@ def _empty_store(folder):
 
 
 def _blends(args):
-    from vaephot.simulate import draw_blends, write_blends
+    from vaephot.simulate import draw_blends, get_survey, write_blends
 
     check_outputs(args.output, args.preview, overwrite=args.overwrite)
-    blends = draw_blends(args.case, args.number, survey=args.survey,
-                         seed=args.seed, progress_bar=_progress(args))
+    survey = get_survey(args.survey)
+    blends = draw_blends(
+        args.case, args.number, survey=survey, seed=args.seed,
+        population=_population(args, survey.catalog_bands),
+        correlated=args.correlated, background=args.background,
+        n_workers=args.workers, progress_bar=_progress(args))
     write_blends(args.output, blends, overwrite=args.overwrite)
     _write_preview(args, blends.image[:, 0] / blends.sky_rms[0])
     print(f'{len(blends)} blends: {args.output}')
     return 0
 
 
+def _field_config(args, survey):
+    from vaephot.simulate import Cluster, FieldConfig, PSFVariation
+
+    return FieldConfig(
+        shape=tuple(args.shape), survey=survey,
+        galaxy_density=args.galaxy_density, star_density=args.star_density,
+        clusters=(Cluster(),) * args.clusters, wing_pixels=args.wings,
+        psf_variation=PSFVariation() if args.vary_psf else None,
+        correlated=args.correlated, background=args.background,
+        bad_pixel_share=args.bad_pixels)
+
+
 def _field(args):
-    from vaephot.simulate import FieldConfig, draw_field, write_field
+    from vaephot.simulate import (
+        draw_field,
+        draw_native_field,
+        get_survey,
+        write_field,
+    )
 
     check_outputs(args.output, args.preview, overwrite=args.overwrite)
-    config = FieldConfig(
-        shape=tuple(args.shape), survey=args.survey,
-        galaxy_density=args.galaxy_density, star_density=args.star_density)
-    simulated = draw_field(config, seed=args.seed, keep_models=False,
-                           progress_bar=_progress(args))
-    write_field(args.output, simulated, overwrite=args.overwrite)
-    rms = simulated.sky_rms[:, None, None]
-    _write_preview(args, simulated.image / rms, n_columns=2)
-    print(f'{len(simulated.truth)} sources: {args.output}')
+    if args.models and args.native:
+        msg = '--models needs one grid; leave out --native or --models.'
+        raise UsageError(msg)
+    survey = get_survey(args.survey)
+    draw = draw_native_field if args.native else draw_field
+    simulated = draw(
+        _field_config(args, survey), seed=args.seed,
+        population=_population(args, survey.catalog_bands),
+        keep_models=args.models, n_workers=args.workers,
+        progress_bar=_progress(args))
+    write_field(args.output, simulated, overwrite=args.overwrite,
+                with_models=args.models)
+    parts = list(simulated.values()) if args.native else [simulated]
+    _write_preview(args, [image / rms for part in parts for image, rms in
+                          zip(part.image, part.sky_rms, strict=True)],
+                   n_columns=2)
+    print(f'{len(parts[0].truth)} sources: {args.output}')
     return 0
 
 

@@ -2,6 +2,7 @@
 """From fitted sources to labels, shares of the data, table and result."""
 
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,6 +16,7 @@ from vaephot.deblend.native import (
     blendedness_of,
     goodness_of,
     layer_views,
+    share_of,
     unseen_in,
 )
 from vaephot.deblend.share import pad_to_bbox, required_bboxes, share_data
@@ -214,6 +216,18 @@ def _record_of_call(deblender, record):
             'date': datetime.now(UTC).isoformat(timespec='seconds')}
 
 
+def _with_share(solution, share):
+    """Add to the fluxes what the models leave over."""
+    fit = solution.fit
+    n_bands = fit.flux.shape[1]
+    covariance = fit.covariance.copy()
+    band = np.arange(n_bands)
+    covariance[:, band, band] += share.variance
+    return replace(solution, fit=replace(
+        fit, flux=fit.flux + share.flux, covariance=covariance,
+        flux_err=np.sqrt(fit.flux_err ** 2 + share.variance)))
+
+
 def _conditions(views, chosen, fitter, solution, quality, areas):
     """Blank fluxes that nothing was seen of, and collect the flags."""
     fit, parent = solution.fit, solution.sources.parent
@@ -277,6 +291,8 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     children, labels = assign_labels(deblender, segm, solution, sky_rms)
     areas = _areas(children, labels)
     quality = goodness_of(views)
+    if fitter.settings.max_steps:
+        solution = _with_share(solution, share_of(views))
     conditions = _conditions(views, chosen, fitter, solution, quality, areas)
     sources = _sources(observation, views, solution, labels)
     measured = _measurements(views, solution, fitter, quality, labels, areas,

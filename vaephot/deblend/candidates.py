@@ -28,6 +28,8 @@ FIXED_SIGMA = 1e-4
 POSITION_SIGMA = 0.5
 # and of bright stars, which are fitted before
 STAR_SIGMA = 0.1
+# share of a parent's light from which it is that of bright stars
+MAX_STARLIGHT = 0.5
 # places beside bright stars in one parent, and their least signal-to-noise
 # ratio
 MAX_BESIDE_STAR = 12
@@ -102,35 +104,54 @@ def _stars(deblender, fitter, segm, image, labels):
     return stars if len(stars) else None
 
 
-def _beside_stars(fitter, segm, stars, labels):
-    """Places that bright stars leave over in their parents."""
-    xy = np.column_stack([stars.x, stars.y])
-    large = labels[np.isin(labels, stars.parent)]
-    return find_left_over(fitter, segm, star_light(fitter, stars), xy, large,
-                          per_parent=MAX_BESIDE_STAR,
-                          least=MIN_BESIDE_STAR)
+def _starlit(observation, light, segm, stars, labels):
+    """Parents of stars, and those that hold little but their light."""
+    scale = 1 / np.sqrt(observation.variance.mean((1, 2)))
+    good = ~observation.mask
+    shares = [ndimage.sum_labels(np.einsum(
+        'byx,b->yx', np.where(good, image, 0), scale), segm.data, labels)
+        for image in (light, observation.data)]
+    lit = shares[0] > MAX_STARLIGHT * shares[1]
+    return labels[lit | np.isin(labels, stars.parent)]
+
+
+def _around_stars(deblender, fitter, segm, image, labels):
+    """
+    Bright stars, and what they leave over where their light is.
+
+    Returns
+    -------
+    columns : list of tuple
+        x, y, parent and whether they are stars.
+    starlit : `numpy.ndarray` of int
+        Parents that need no further search.
+    """
+    stars = _stars(deblender, fitter, segm, image, labels)
+    if stars is None:
+        return [], labels[:0]
+    light = star_light(fitter, stars)
+    starlit = _starlit(fitter.observation, light, segm, stars, labels)
+    beside = find_left_over(
+        fitter, segm, light, np.column_stack([stars.x, stars.y]), starlit,
+        per_parent=MAX_BESIDE_STAR, least=MIN_BESIDE_STAR)
+    return [(stars.x, stars.y, stars.parent, True),
+            (beside.x, beside.y, beside.parent, False)], starlit
 
 
 def _search(deblender, observation, segm, labels, fitter):
-    """Candidates of all parents, at least one each, by parent."""
+    """Candidates of all parents, by parent; none where only stars shine."""
     image = detection_image(observation)
     mask = observation.mask.all(0)
     image = np.where(mask, np.nan, image)
     wanted = np.asarray(segm.labels if labels is None else labels, int)
     wanted = wanted[:0] if deblender.contrast == 1 else wanted
-    columns = [(np.zeros(0), np.zeros(0), np.zeros(0, int), False)]
-    stars = _stars(deblender, fitter, segm, image, wanted)
-    peaked = wanted
-    if stars is not None:
-        columns.append((stars.x, stars.y, stars.parent, True))
-        beside = _beside_stars(fitter, segm, stars, wanted)
-        columns.append((beside.x, beside.y, beside.parent, False))
-        peaked = wanted[~np.isin(wanted, stars.parent)]
+    columns, starlit = _around_stars(deblender, fitter, segm, image, wanted)
+    peaked = np.setdiff1d(wanted, starlit)
     if len(peaked):
         found = _found(deblender, image, mask, segm, peaked)
         columns.append((found.x, found.y, found.label, False))
     rest = np.setdiff1d(segm.labels, np.concatenate(
-        [parent for _, _, parent, _ in columns]))
+        [starlit, *(parent for _, _, parent, _ in columns)]))
     columns.append((*_brightest(image, segm, rest), rest, False))
     x, y, parent = (np.concatenate(c) for c in list(zip(
         *columns, strict=True))[:3])

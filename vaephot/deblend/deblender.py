@@ -163,7 +163,9 @@ class VAEDeblender:
         bands : sequence of str, optional
             Names of the bands; `None`: ``band1``, ``band2``, ...
         wcs : optional
-            World coordinate system; adds sky positions.
+            World coordinate system; adds sky positions. One, or one per
+            band: bands may then lie on pixel grids of their own, with
+            segmentation and positions in pixels of the first.
         zeropoint : float or sequence of float, optional
             AB magnitude of one unit of ``data``, one or one per band.
         positions : `~astropy.table.Table` or array_like (n, 2), optional
@@ -270,7 +272,7 @@ class VAEDeblender:
         with tqdm(total=len(chosen.sources), unit='source',
                   disable=not self.progress_bar, desc='deblend') as bar:
             solution = solve(fitter, segm, chosen.sources, chosen.is_point,
-                             progress=bar.update)
+                             progress=bar.update, settled=chosen.given)
         return decide(fitter, segm, solution, chosen, self)
 
 

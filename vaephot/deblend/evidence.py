@@ -16,7 +16,7 @@ __all__ = ['FEATURES', 'chi2_gain', 'measure_evidence']
 # names of the columns of `measure_evidence`, all of order one
 FEATURES = ('log_drop', 'log_snr', 'log_share', 'log_purity', 'log_central',
             'log_distance', 'log_ratio', 'log_size_ratio', 'log_axis_ratio',
-            'log_misfit', 'born_late', 'log_gain', 'beside_masked')
+            'log_misfit', 'born_late', 'log_gain', 'beside_masked', 'alone')
 # distances and sizes count from this on, in FWHM of the sharpest band
 SOFTENING = 0.5
 # values beyond these powers of ten tell nothing more
@@ -191,7 +191,7 @@ def measure_evidence(fitter, solution, gain=None):
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     other = _nearest_brighter(xy, parent, bright)
-    alone = other < 0
+    first = other < 0
     size = np.hypot(np.exp(fit.parameters[:, 2]), SOFTENING * fwhm)
     distance = np.hypot(*(xy - xy[other]).T)
     purity, central = _light(solution, weight)
@@ -202,16 +202,17 @@ def measure_evidence(fitter, solution, gain=None):
         'log_share': _log(bright / np.maximum(sum_by_label(parent, bright),
                                               1e-300)),
         'log_purity': _log(purity), 'log_central': _log(central),
-        'log_distance': np.where(alone, 1.0, _log(
+        'log_distance': np.where(first, 1.0, _log(
             distance / np.hypot(size, size[other]))),
-        'log_ratio': np.where(alone, 0.0, _log(
+        'log_ratio': np.where(first, 0.0, _log(
             bright / np.maximum(bright[other], 1e-300))),
-        'log_size_ratio': np.where(alone, 0.0, _log(size / size[other])),
+        'log_size_ratio': np.where(first, 0.0, _log(size / size[other])),
         'log_axis_ratio': _log(_axis_ratio(fit.parameters)),
         'log_misfit': _log(_misfit(solution, fitter, weight)),
         'born_late': late.astype(float),
         'log_gain': np.where(late, _log(np.where(late, gain, 1.0)), 0.0),
-        'beside_masked': np.where(alone, False, masked[other]) * 1.0}
+        'beside_masked': np.where(first, False, masked[other]) * 1.0,
+        'alone': (sum_by_label(parent) == 1) * 1.0}
     return np.column_stack([columns[name] for name in FEATURES])
 
 

@@ -28,6 +28,7 @@ from vaephot.exceptions import (
     ShapeMismatchError,
     UnitMismatchError,
 )
+from vaephot.photometry.magnitudes import zeropoint_of_unit
 from vaephot.utils._bands import per_band
 from vaephot.utils._grids import GridMap, same_grid
 
@@ -43,8 +44,6 @@ NOISELESS_FLOOR = 1e-4
 NOISE_SAMPLE = 1_000_000
 # median absolute deviation of a normal distribution of sigma 1
 MAD_NORMAL = 0.6744897501960817
-# flux density of AB magnitude 0: Oke & Gunn 1983, ApJ 266, 713
-AB_ZERO = 3631 * u.Jy
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -784,11 +783,6 @@ def _read_zeropoint(zeropoint, unit, bands):
         zeropoint = zeropoint.value
     if zeropoint is not None:
         return _numbers(zeropoint, bands, 'zeropoint')
-    if unit is None:
-        return None
-    try:
-        flux = unit.to(u.Jy, equivalencies=u.zero_point_flux(AB_ZERO))
-    except u.UnitConversionError:
-        return None
-    return np.full(len(bands), -2.5 * np.log10(flux / AB_ZERO.value))
+    known = zeropoint_of_unit(unit)
+    return None if known is None else np.full(len(bands), known)
 

@@ -10,13 +10,21 @@ from scipy import ndimage
 
 from vaephot.deblend.labels import values_of_labels
 
-__all__ = ['Goodness', 'Shapes', 'blendedness', 'describe', 'goodness',
-           'shapes_of', 'unseen']
+__all__ = ['Goodness', 'Share', 'Shapes', 'blendedness', 'describe',
+           'goodness', 'residual_share', 'shapes_of', 'unseen']
 
 # sources whose reduced chi-square exceeds 1 by this many of its 1-sigma
 # errors, and by this much in itself, are poorly fitted
 POOR_SIGMA = 5.0
 POOR_EXCESS = 0.3
+# light that the model of a source leaves over is counted where the model is
+# brighter than this, in units of the noise of the sky, and with half its
+# weight where the chi-square there is this many of its 1-sigma errors too
+# large
+SHARE_LEVEL = 0.2
+MISFIT_SIGMA = 3.0
+# part of that light that stays as an error
+MISFIT_ERROR = 0.5
 # latents farther than this many 1-sigma from the prior are unlike training
 DOMAIN_SIGMA = 4.0
 
@@ -39,6 +47,17 @@ class Goodness(NamedTuple):
 
     reduced_chi2: np.ndarray
     n_pixels: np.ndarray
+
+
+class Share(NamedTuple):
+    """
+    What the residual adds to fluxes, each ``(n, n_bands)``.
+
+    ``flux`` to be added, and ``variance`` of that.
+    """
+
+    flux: np.ndarray
+    variance: np.ndarray
 
 
 def shapes_of(parameters, decoder):
@@ -98,6 +117,67 @@ def blendedness(solution):
     return np.array(rows).reshape(-1, len(solution.model_image))
 
 
+def _variance(solution, observation):
+    """Noise of the sky and of the photons of the model."""
+    variance = observation.variance
+    if observation.gain is not None:
+        gain = np.asarray(observation.gain)[:, None, None]
+        variance = variance + np.maximum(solution.model_image, 0) / gain
+    return variance
+
+
+def residual_share(solution, observation):
+    """
+    Light that belongs to a source and is not in its model.
+
+    Real galaxies have structure that no model has. Each pixel's residual
+    is shared among the sources as their models share its light; the sum
+    over a source's pixels is the flux that its model misses. Where the
+    model describes the data within the noise that sum is noise, so it
+    counts with the weight ``z^2 / (z^2 + 9)``, with ``z`` the excess of
+    the chi-square over these pixels in units of its 1-sigma error.
+
+    Parameters
+    ----------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+    observation : `~vaephot.deblend.inputs.Observation`
+        Data and noise.
+
+    Returns
+    -------
+    Share
+        The variance is that of the noise plus the square of
+        `MISFIT_ERROR` times the flux: how much light still lies where
+        the model does not reach is not known.
+    """
+    model, good = solution.model_image, ~observation.mask
+    variance = np.broadcast_to(_variance(solution, observation), model.shape)
+    residual = np.where(good, observation.data - model, 0)
+    correlation = np.asarray(observation.noise_correlation, float)[:, None]
+    rows = []
+    for bbox, own in zip(solution.boxes, solution.models, strict=True):
+        box = _box(bbox)
+        total = np.maximum(model[box], 1e-300)
+        sky = observation.variance
+        sky = sky if sky.shape[-1] == 1 else sky[box]
+        region = good[box] & (own > SHARE_LEVEL * np.sqrt(sky))
+        share = np.where(region, np.clip(own / total, 0, 1), 0)
+        noise, left = variance[box], residual[box]
+        chi2 = np.where(region, left ** 2 / noise, 0).sum((1, 2))
+        rows.append([(left * share).sum((1, 2)),
+                     (noise * share ** 2).sum((1, 2)), chi2,
+                     region.sum((1, 2))])
+    flux, power, chi2, count = np.array(rows).reshape(
+        -1, 4, len(model)).transpose(1, 0, 2)
+    excess = (chi2 - count) / np.sqrt(2 * np.maximum(count, 1))
+    excess = np.maximum(excess / correlation[:, 0] ** 2, 0) ** 2
+    weight = excess / (excess + MISFIT_SIGMA ** 2)
+    flux = weight * flux
+    return Share(flux, weight ** 2 * power * correlation[:, 0] ** 2
+                 + (MISFIT_ERROR * flux) ** 2)
+
+
 def goodness(solution, observation):
     """
     Reduced chi-square of sources over their boxes, all bands.
@@ -116,10 +196,7 @@ def goodness(solution, observation):
         NaN and 0 where no pixel is good.
     """
     model = solution.model_image
-    variance = observation.variance
-    if observation.gain is not None:
-        gain = np.asarray(observation.gain)[:, None, None]
-        variance = variance + np.maximum(model, 0) / gain
+    variance = _variance(solution, observation)
     square = (observation.data - model) ** 2 / variance
     square = np.where(observation.mask, 0, square)
     good = ~observation.mask

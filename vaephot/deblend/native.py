@@ -18,8 +18,10 @@ from vaephot.deblend.images import draw_scene, on_grid
 from vaephot.deblend.inputs import NativeObservation
 from vaephot.deblend.measure import (
     Goodness,
+    Share,
     blendedness,
     goodness,
+    residual_share,
     unseen,
 )
 from vaephot.deblend.refine import BandBatch, GroupBatch
@@ -28,7 +30,7 @@ from vaephot.stamps import cut_window
 from vaephot.utils._grids import linear_scale, map_labels
 
 __all__ = ['LayerView', 'NativeFitter', 'blendedness_of', 'goodness_of',
-           'layer_views', 'make_fitter', 'unseen_in']
+           'layer_views', 'make_fitter', 'share_of', 'unseen_in']
 
 
 def make_fitter(observation, vae, decoder, settings, **options):
@@ -371,6 +373,24 @@ def blendedness_of(views):
         See `~vaephot.deblend.measure.blendedness`.
     """
     return _columns(views, [blendedness(view.solution) for view in views])
+
+
+def share_of(views):
+    """
+    What the residuals add to the fluxes, in all bands.
+
+    Parameters
+    ----------
+    views : list of LayerView
+        What `layer_views` returned.
+
+    Returns
+    -------
+    `~vaephot.deblend.measure.Share`
+    """
+    parts = [residual_share(v.solution, v.observation) for v in views]
+    return Share(*[_columns(views, list(column))
+                   for column in zip(*parts, strict=True)])
 
 
 def unseen_in(views, radius):

@@ -15,13 +15,15 @@ from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
 __all__ = ['Solution', 'accepted', 'reference_fitter', 'reference_view',
-           'solve', 'solve_again', 'take_back']
+           'settle', 'solve', 'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
 # looks of the encoder at every source
-N_LOOKS = 2
+N_LOOKS = 3
+# what `_drawn` returns at least
+DRAWN = ('boxes', 'models', 'truncated', 'model_image', 'layers')
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -208,9 +210,11 @@ def _better_half(fitter, old, new, pieces):
     return (other, redrawn) if after <= before else (fit, drawn)
 
 
-def _rounds(fitter, sources, pieces, fit, prior):
-    """Draw, and refit what other pieces shine on until it settles."""
-    drawn = _drawn(fitter, fit.band_parameters, fit.flux)
+def _rounds(fitter, solution):
+    """Refit what other pieces shine on until it settles."""
+    sources, pieces = solution.sources, solution.pieces
+    fit, prior = solution.fit, solution.prior
+    drawn = {name: getattr(solution, name) for name in DRAWN}
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
@@ -232,7 +236,8 @@ def _rounds(fitter, sources, pieces, fit, prior):
     return fit, drawn
 
 
-def solve(fitter, segm, sources, is_point, *, progress=None):
+def solve(fitter, segm, sources, is_point, *, progress=None,
+          settled=True):
     """
     Fit sources from scratch.
 
@@ -248,6 +253,9 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
         Sources that are to be fitted as point sources.
     progress : callable, optional
         Called with the number of sources just measured.
+    settled : bool, optional
+        Whether pieces that shine on each other are fitted again until
+        that settles.
 
     Returns
     -------
@@ -259,9 +267,29 @@ def solve(fitter, segm, sources, is_point, *, progress=None):
                              fitter.linear_flux(pieces, start))
     fit = fitter.fit(sources, pieces, start, prior, snr, foreign=foreign,
                      progress=progress)
-    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
-    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
-                    pieces=pieces, **drawn)
+    solution = Solution(
+        sources=sources, is_point=is_point, fit=fit, prior=prior,
+        pieces=pieces, **_drawn(fitter, fit.band_parameters, fit.flux))
+    return settle(fitter, solution) if settled else solution
+
+
+def settle(fitter, solution):
+    """
+    Fit again what other pieces shine on, until it settles.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation, networks and settings.
+    solution : Solution
+        Pieces fitted once.
+
+    Returns
+    -------
+    Solution
+    """
+    fit, drawn = _rounds(fitter, solution)
+    return replace(solution, fit=fit, **drawn)
 
 
 def reference_fitter(fitter):
@@ -313,8 +341,8 @@ def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     solution : Solution
         Fitted candidates.
     contrast : float
-        Least share of its parent's flux, in the signal-to-noise weighted
-        sum of the bands.
+        Least share of its parent's flux, point sources left out, in the
+        signal-to-noise weighted sum of the bands.
     noise : `numpy.ndarray`, (n, n_bands)
         Noise of a pixel of the sky at each.
     min_snr : float, optional
@@ -328,7 +356,9 @@ def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     fit, parent = solution.fit, solution.sources.parent
     bright = (fit.flux / noise).sum(1)
     positive = np.maximum(bright, 0)
-    share = positive / np.maximum(sum_by_label(parent, positive), 1e-300)
+    # a bright star would leave its parent's galaxies no share at all
+    counted = np.where(solution.is_point, 0, positive)
+    share = positive / np.maximum(sum_by_label(parent, counted), 1e-300)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     keep = (share >= contrast) & (snr >= min_snr)
@@ -379,10 +409,12 @@ def _join(sources, added, segm):
 
 def _extended(fit, n_new):
     """Arrays of a fit with empty rows for new sources."""
-    return SceneFit(**{name: np.concatenate([
-        value, np.zeros((n_new, *value.shape[1:]), value.dtype)])
-        for name in SceneFit.__dataclass_fields__
-        for value in [getattr(fit, name)]})
+    def longer(value):
+        fill = None if value.dtype == object else 0
+        return np.concatenate([value, np.full((n_new, *value.shape[1:]),
+                                              fill, value.dtype)])
+    return SceneFit(**{name: longer(getattr(fit, name))
+                       for name in SceneFit.__dataclass_fields__})
 
 
 def _without(solution, rows):
@@ -442,13 +474,14 @@ def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
     return start, prior, snr
 
 
-def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
+def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
+                settled=True):
     """
     Fit again without some of the sources, or with more of them.
 
     Parameters
     ----------
-    fitter, segm, progress
+    fitter, segm, progress, settled
         As for `solve`.
     solution : Solution
         What was fitted before.
@@ -476,16 +509,16 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None):
     changed = _changed(solution, keep, pieces)
     start, prior, snr = _renewed_start(fitter, solution, keep, sources,
                                        changed, fit, prior, is_point)
-    foreign = _foreign_light(fitter, pieces, fit.band_parameters,
-                             fit.flux)
+    foreign = _foreign_light(fitter, pieces, fit.band_parameters, fit.flux)
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)
     fit = _merge(fit, new, [i for p in changed for i in p.core])
-    fit, drawn = _rounds(fitter, sources, pieces, fit, prior)
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
-    return Solution(sources=sources, is_point=is_point, fit=fit, prior=prior,
-                    pieces=pieces,
-                    rejected=tuple(lost.astype(int).tolist()), **drawn)
+    again = Solution(
+        sources=sources, is_point=is_point, fit=fit, prior=prior,
+        pieces=pieces, rejected=tuple(lost.astype(int).tolist()),
+        **_drawn(fitter, fit.band_parameters, fit.flux))
+    return settle(fitter, again) if settled else again
 
 
 def take_back(new, old, keep):

@@ -35,7 +35,10 @@ MIN_LOG_SIZE = -4.0
 MAX_SIZE_SHARE = 0.25
 ETA_LIMIT = 3.5
 LATENT_LIMIT = 5.0
-DAMPING_LIMIT = 1e7
+DAMPING_LIMIT = 1e5
+# tolerance of the first of two rounds, over that of the last: its weights
+# are renewed anyway
+FIRST_ROUND = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,8 +384,9 @@ def _step(equations, damping, pinned, n_parameters):
     """Damped step of each group, cut to the largest that is allowed."""
     matrix, vector = _without(equations.matrix, equations.vector, pinned)
     diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
+    # empty places have rows of zeros: theirs become those of the identity
     matrix = matrix + torch.diag_embed(
-        (damping[:, None, None] + 1e-10) * diagonal)
+        (damping[:, None, None] + 1e-10) * diagonal + (diagonal == 0))
     factor, shared, inner = _arrow(matrix, equations.tie, equations.prior)
     alone = torch.cholesky_solve(vector[..., None], factor)
     pull = equations.pull + (equations.tie[:, None] @ alone)[..., 0].sum(1)
@@ -421,7 +425,7 @@ class _State:
             old[rows] = value
         self.fresh[rows] = True
 
-    def try_step(self, problem, settings):
+    def try_step(self, problem, settings, looseness):
         """Step, keep what is better, note what has converged."""
         rows = torch.nonzero(~self.done)[:, 0]
         equations = _Equations(*[value[rows] for value in self.equations])
@@ -433,19 +437,21 @@ class _State:
         cost = problem.cost(trial, rows)
         gain = self.cost[rows] - cost
         better = gain > 0
+        # what is left to gain if the cost were a parabola
+        hope = 0.5 * (step.flatten(2) * equations.vector).sum((1, 2))
         won = rows[better]
         self.local[won], self.cost[won] = trial[better], cost[better]
         self.fresh[won] = False
         self.damping[rows] = torch.where(
             better, self.damping[rows] * 0.2, self.damping[rows] * 8
         ).clamp(min=1e-7)
-        enough = (settings.tolerance
-                  + settings.relative_tolerance * self.cost[rows].abs())
-        self.done[rows] = ((better & (gain < enough))
+        enough = looseness * (settings.tolerance + (
+            settings.relative_tolerance * self.cost[rows].abs()))
+        self.done[rows] = ((better & (gain < enough)) | (hope < enough)
                            | (self.damping[rows] > DAMPING_LIMIT))
 
 
-def _round(local, problem, settings):
+def _round(local, problem, settings, looseness):
     """Fit all groups for fixed weights."""
     state = _State(local, problem, settings)
     n_steps = torch.zeros_like(state.done, dtype=torch.int64)
@@ -454,7 +460,7 @@ def _round(local, problem, settings):
             break
         n_steps += ~state.done
         state.renew(problem)
-        state.try_step(problem, settings)
+        state.try_step(problem, settings, looseness)
     return state.local, n_steps, state.done
 
 
@@ -562,10 +568,10 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
     n_steps = torch.zeros_like(rows)
     done = torch.ones_like(rows, dtype=torch.bool)
     renew = any(band.gain is not None for band in batch.bands)
-    for _ in range(2 if renew else 1):
+    for looseness in (FIRST_ROUND, 1.0) if renew else (1.0,):
         problem.set_weights(local, rows)
         if settings.max_steps:
-            local, count, done = _round(local, problem, settings)
+            local, count, done = _round(local, problem, settings, looseness)
             n_steps = n_steps + count
     normal = problem.normals(local, rows)
     if settings.max_steps or start_precision is None:

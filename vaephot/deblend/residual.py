@@ -66,9 +66,9 @@ def _filtered(residual, weight, model, fwhm):
     light = convolve_line(weight * model, line)
     variance = power + (MISFIT * light) ** 2
     noise = np.sqrt(np.where(power > 0, variance, 1))
-    signal = convolve_line(weight * residual, line)
-    return tuple(np.where(power > 0, image / noise, 0)
-                 for image in (signal, light))
+    signal = convolve_line(weight * residual, line) / noise
+    return tuple(np.where(power > 0, image, 0)
+                 for image in (signal, light / noise))
 
 
 def _significance(residual, weight, model, fwhm, galaxy):

@@ -37,6 +37,8 @@ __all__ = ['SceneFit', 'SceneFitter']
 PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
 # pixel-sources of a batch on a processor; on a GPU 64 times as many
 BATCH_PIXELS = 300_000
+# half-light radius that brightness is first measured with, in FWHM
+FIRST_RADIUS = 1.2
 # precision of the images that are drawn
 RENDER_DTYPE = torch.float32
 # logarithm of the size [px] and precision that make a galaxy a point
@@ -67,6 +69,10 @@ class SceneFit:
         Point-source signal-to-noise ratio that the prior went by.
     prior_distance : `numpy.ndarray`, (n,)
         Squared distance of the latent from its prior mean.
+    group_covariance : `numpy.ndarray` of object, (n,)
+        Where several sources were measured at once: a source's place
+        among them, and the matrix ``(k * m, k * m)`` that they share,
+        whose diagonal blocks are their ``covariance``; else `None`.
     """
 
     parameters: np.ndarray
@@ -78,6 +84,7 @@ class SceneFit:
     cropped: np.ndarray
     snr: np.ndarray
     prior_distance: np.ndarray
+    group_covariance: np.ndarray
 
 
 def _empty_fit(n, n_bands, n_parameters, snr):
@@ -88,7 +95,8 @@ def _empty_fit(n, n_bands, n_parameters, snr):
         band_parameters=np.zeros((n, n_bands, n_parameters)),
         flux=np.zeros((n, n_bands)), flux_err=np.zeros((n, n_bands)),
         covariance=np.zeros((n, n_all, n_all)), converged=np.zeros(n, bool),
-        cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n))
+        cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n),
+        group_covariance=np.full(n, None, object))
 
 
 def _sharpness(image, factor):
@@ -333,14 +341,14 @@ class SceneFitter:
         Returns
         -------
         `~vaephot.models.encoder.Gaussian`
-            Half-light radii of half the narrowest FWHM.
+            Half-light radii of `FIRST_RADIUS` times the narrowest FWHM.
         """
         n = len(sources)
         mean = torch.zeros(n, self.vae.config.n_parameters,
                            dtype=torch.float64)
         mean[:, 0] = torch.as_tensor(sources.x)
         mean[:, 1] = torch.as_tensor(sources.y)
-        mean[:, 2] = float(np.log(0.5 * self.fwhm.min()))
+        mean[:, 2] = float(np.log(FIRST_RADIUS * self.fwhm.min()))
         return Gaussian(mean, torch.ones_like(mean))
 
     def linear_flux(self, pieces, shapes):
@@ -565,12 +573,19 @@ class SceneFitter:
         covariance = done.covariance.cpu().double().numpy()
         places, n_par = parameters.shape[1:]
         n_linear = places + done.background.shape[-1]
+        # fluxes and parameters of each source in the matrix of its piece
+        place = np.arange(places)[:, None]
+        rows = np.concatenate([
+            np.arange(self.n_bands) * n_linear + place,
+            self.n_bands * n_linear + place * n_par + np.arange(n_par)], 1)
         for i, piece in enumerate(run):
+            if len(piece.core) > 1:
+                own = rows[:len(piece.core)].ravel()
+                shared = covariance[i][np.ix_(own, own)]
+                for k, source in enumerate(piece.core):
+                    fit.group_covariance[source] = (k, shared)
             for k, source in enumerate(piece.core):
-                own = np.concatenate([
-                    np.arange(self.n_bands) * n_linear + k,
-                    self.n_bands * n_linear + k * n_par + np.arange(n_par)])
-                block = covariance[i][np.ix_(own, own)]
+                block = covariance[i][np.ix_(rows[k], rows[k])]
                 fit.parameters[source] = parameters[i, k]
                 fit.parameters[source, :2] += piece.ix, piece.iy
                 fit.band_parameters[source] = local[i, :, k]

@@ -11,8 +11,6 @@ import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
-
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['encode_both_ways']
@@ -20,7 +18,7 @@ __all__ = ['encode_both_ways']
 
 def _turn(image):
     """Turn the last two axes by 180 degrees."""
-    return np.ascontiguousarray(image[..., ::-1, ::-1])
+    return image[..., ::-1, ::-1]
 
 
 def _turned_fitter(fitter):
@@ -40,9 +38,8 @@ def _turned_alone(alone, shape):
     rest, own_light = alone
 
     def turned_light(band, rows, ix, iy, side):
-        light = own_light(band, rows, shape[1] - ix - side,
-                          shape[0] - iy - side, side)
-        return _turn(light)
+        return _turn(own_light(band, rows, shape[1] - ix - side,
+                               shape[0] - iy - side, side))
     return _turn(rest), turned_light
 
 

@@ -2,52 +2,24 @@
 """
 Relative flux errors, df/f = measured / true - 1, in bins.
 
-Bins are of the *true* magnitude: in bins of the measured one the noise
-itself moves sources across the edges.
+Bins are of the *true* magnitude by default: in bins of the measured one the
+noise itself moves sources across the edges.
 """
 
-from itertools import pairwise
-
 import numpy as np
-from astropy.table import QTable
 
+from vaephot.evaluate.bins import binned_table, nmad
 from vaephot.exceptions import ShapeMismatchError
 
-__all__ = ['GOOD_LIMIT', 'OUTLIER_NMAD', 'flux_error_table', 'nmad',
-           'relative_flux_error']
+__all__ = ['GOOD_LIMIT', 'GROSS_LIMIT', 'OUTLIER_NMAD', 'flux_error_table',
+           'nmad', 'relative_flux_error']
 
-# a flux closer to the truth than this share counts as good
+# a flux closer to the truth than this share counts as good ...
 GOOD_LIMIT = 0.1
+# ... and one that is further off as a gross error
+GROSS_LIMIT = 0.5
 # an outlier is this many NMAD from the median of its bin
 OUTLIER_NMAD = 5.0
-# scatter of a Gaussian over its median absolute deviation
-MAD_TO_SIGMA = 1.482602218505602
-
-
-def nmad(values, axis=None):
-    """
-    Scatter from the median absolute deviation, 1 sigma for a Gaussian.
-
-    Parameters
-    ----------
-    values : array_like
-        The values.
-    axis : int or None, optional
-        Axis along which to compute; `None` means all values.
-
-    Returns
-    -------
-    float or `~numpy.ndarray`
-
-    Examples
-    --------
-    >>> from vaephot.evaluate.flux_errors import nmad
-    >>> round(float(nmad([1, 2, 3, 4, 1000])), 3)
-    1.483
-    """
-    values = np.asarray(values, dtype=float)
-    median = np.median(values, axis=axis, keepdims=True)
-    return MAD_TO_SIGMA * np.median(np.abs(values - median), axis=axis)
 
 
 def relative_flux_error(measured, true):
@@ -91,40 +63,26 @@ def _statistics(values, axis=None):
             'mean': values.mean(axis=axis),
             'outlier_fraction': (np.abs(values - median) > wide
                                  ).mean(axis=-1),
+            'gross_fraction': (np.abs(values) > GROSS_LIMIT).mean(axis=axis),
             'good10': (np.abs(values) <= GOOD_LIMIT).mean(axis=axis)}
 
 
-def _bin_row(values, n_bootstrap, rng):
-    """Figures of a bin with their bootstrap errors."""
-    good = values[np.isfinite(values)]
-    row = {'n': len(good), 'n_failed': len(values) - len(good)}
-    if not len(good):
-        names = _statistics(np.zeros(1))
-        return {**row, **{key: np.nan for name in names
-                          for key in (name, f'{name}_err')}}
-    figures = _statistics(good)
-    draws = good[rng.integers(len(good), size=(n_bootstrap, len(good)))]
-    spread = _statistics(draws, axis=1)
-    for name, value in figures.items():
-        row[name] = float(value)
-        row[f'{name}_err'] = (float(spread[name].std()) if len(good) > 1
-                              else np.nan)
-    return row
-
-
-def flux_error_table(true_mag, error, edges, *, n_bootstrap=200, seed=0):
+def flux_error_table(quantity, error, edges, *, name='mag', n_bootstrap=200,
+                     seed=0):
     """
-    Summarise relative flux errors in bins of magnitude.
+    Summarise relative flux errors in bins.
 
     Parameters
     ----------
-    true_mag : array_like, (n,)
-        True magnitudes.
+    quantity : array_like, (n,)
+        What the bins are of, usually true magnitudes.
     error : array_like, (n,)
         Relative flux errors of the same sources; those that are not
         finite are counted as failed and left out of the figures.
     edges : array_like, (n_bins + 1,)
         Rising edges of the bins; the lower edge belongs to a bin.
+    name : str, optional
+        Name of the quantity in the columns of the edges.
     n_bootstrap : int, optional
         Resamplings for the errors of the figures.
     seed : int or `numpy.random.Generator`, optional
@@ -136,12 +94,13 @@ def flux_error_table(true_mag, error, edges, *, n_bootstrap=200, seed=0):
         One row per bin: ``mag_low``, ``mag_high``, ``n``, ``n_failed``,
         and with bootstrap errors (``median_err``, ...) ``median``,
         ``nmad``, ``mean``, ``outlier_fraction`` (more than 5 NMAD from
-        the median) and ``good10`` (share closer to the truth than 0.1).
+        the median), ``gross_fraction`` (further from the truth than 0.5)
+        and ``good10`` (share closer to the truth than 0.1).
 
     Raises
     ------
     ShapeMismatchError
-        If magnitudes and errors differ in number.
+        If quantity and errors differ in number.
     ValueError
         If the edges do not rise.
 
@@ -152,20 +111,5 @@ def flux_error_table(true_mag, error, edges, *, n_bootstrap=200, seed=0):
     >>> round(float(table['median'][0]), 3)
     0.2
     """
-    true_mag, error = (np.asarray(values, dtype=float)
-                       for values in (true_mag, error))
-    if true_mag.shape != error.shape or true_mag.ndim != 1:
-        msg = (f'true_mag has the shape {true_mag.shape}, error '
-               f'{error.shape}; give one number each per source.')
-        raise ShapeMismatchError(msg, shapes=(true_mag.shape, error.shape))
-    edges = np.asarray(edges, dtype=float)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-        msg = f'edges are {edges}; give two or more rising numbers.'
-        raise ValueError(msg)
-    rng = np.random.default_rng(seed)
-    rows = []
-    for low, high in pairwise(edges):
-        inside = (true_mag >= low) & (true_mag < high)
-        rows.append({'mag_low': low, 'mag_high': high,
-                     **_bin_row(error[inside], n_bootstrap, rng)})
-    return QTable(rows)
+    return binned_table(quantity, error, edges, _statistics, name=name,
+                        n_bootstrap=n_bootstrap, seed=seed)

@@ -198,7 +198,7 @@ def make_table(measurements, *, bands, unit=None, zeropoint=None, wcs=None,
     is_2d : bool, optional
         Whether the data were one 2D image: names then have no suffix.
     meta : dict or None, optional
-        Meta data of the table; ``zeropoint``, by band, is added to them.
+        Meta data of the table; ``zeropoint`` of each band is added.
 
     Returns
     -------
@@ -237,8 +237,9 @@ def make_table(measurements, *, bands, unit=None, zeropoint=None, wcs=None,
             raise BandMismatchError(msg, bands=tuple(bands))
     table = QTable(meta=dict(meta or {}))
     if zeropoint is not None:
-        table.meta['zeropoint'] = dict(zip(bands, np.broadcast_to(
-            zeropoint, len(bands)).tolist(), strict=True))
+        each = np.broadcast_to(zeropoint, len(bands)).tolist()
+        table.meta.update({f'zeropoint{suffix}': value for suffix, value
+                           in zip(suffixes, each, strict=True)})
     table['label'], table['parent_label'] = m.label, m.parent_label
     for name in ('x', 'y'):
         table[f'{name}_centroid'] = getattr(m, name)

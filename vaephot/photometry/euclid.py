@@ -48,16 +48,18 @@ def microjansky_factors(result):
     Parameters
     ----------
     result : `~vaephot.results.DeblendResult`
-        The sources; ``table.meta['zeropoint']`` and the unit tell.
+        The sources; ``zeropoint`` in ``table.meta`` or the unit tell.
 
     Returns
     -------
     `numpy.ndarray`, (n_bands,), or None
         `None` if the zeropoint is not known.
     """
-    known = result.table.meta.get('zeropoint')
-    if known is not None:
-        zeropoint = np.array([known[band] for band in result.bands])
+    meta = result.table.meta
+    names = (['zeropoint'] if result.is_2d else
+             [f'zeropoint_{band}' for band in result.bands])
+    if all(name in meta for name in names):
+        zeropoint = np.array([meta[name] for name in names])
     else:
         zeropoint = zeropoint_of_unit(result.unit)
         if zeropoint is None:

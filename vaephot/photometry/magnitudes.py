@@ -39,10 +39,14 @@ def zeropoint_of_unit(unit):
     >>> round(zeropoint_of_unit(u.uJy), 6)
     23.9
     """
-    try:
-        return float((1 * unit).to_value(u.ABmag))
-    except (u.UnitConversionError, TypeError):
+    if unit is None:
         return None
+    try:  # also maggies, which are fluxes of magnitude 0
+        flux = u.Unit(unit).to(u.AB,
+                               equivalencies=u.zero_point_flux(1 * u.AB))
+    except u.UnitConversionError:
+        return None
+    return float(-POGSON * np.log10(flux))
 
 
 def ab_magnitude(flux, zeropoint):

@@ -7,43 +7,76 @@ and every random choice follows from a seed.
 """
 
 from vaephot.simulate.blends import (
-                                     CASES,
-                                     Blends,
-                                     draw_blends,
-                                     read_blends,
-                                     write_blends,
+    CASES,
+    BlendCase,
+    Blends,
+    draw_blends,
+    read_blends,
+    write_blends,
 )
+from vaephot.simulate.catalog import (
+    CatalogSample,
+    ColumnMapping,
+    MockCatalog,
+    sample_catalog,
+)
+from vaephot.simulate.clusters import Cluster
+from vaephot.simulate.field_files import read_models
 from vaephot.simulate.fields import (
-                                     FieldConfig,
-                                     SimulatedField,
-                                     draw_field,
-                                     write_field,
+    FieldConfig,
+    SimulatedField,
+    draw_field,
+    draw_native_field,
+    write_field,
 )
 from vaephot.simulate.galaxies import Galaxy
+from vaephot.simulate.real import RealGalaxies
+from vaephot.simulate.scene import PSFVariation
+from vaephot.simulate.stars import StarField
 from vaephot.simulate.store import (
-                                     StoreConfig,
-                                     read_manifest,
-                                     read_shard,
-                                     write_store,
+    StoreConfig,
+    read_manifest,
+    read_shard,
+    write_store,
 )
-from vaephot.simulate.survey import SURVEYS, Band, Survey, get_survey
+from vaephot.simulate.structure import Structure
+from vaephot.simulate.survey import (
+    SURVEYS,
+    Band,
+    Survey,
+    get_survey,
+    read_survey,
+)
 
 __all__ = [
     'CASES',
     'SURVEYS',
     'Band',
+    'BlendCase',
     'Blends',
+    'CatalogSample',
+    'Cluster',
+    'ColumnMapping',
     'FieldConfig',
     'Galaxy',
+    'MockCatalog',
+    'PSFVariation',
+    'RealGalaxies',
     'SimulatedField',
+    'StarField',
     'StoreConfig',
+    'Structure',
     'Survey',
     'draw_blends',
     'draw_field',
+    'draw_native_field',
     'get_survey',
     'read_blends',
     'read_manifest',
+    'read_models',
     'read_shard',
+    'read_survey',
+    'sample_catalog',
     'write_blends',
     'write_field',
     'write_store',

@@ -19,7 +19,7 @@ __all__ = ['DEMO_SEED', 'draw_demo_field', 'write_demo_field']
 # Seed of the shipped field, and what it holds: more galaxies in pairs
 # and more stars than the sky has, so that a small field shows both; no
 # star is bright enough to saturate.
-DEMO_SEED = 20779
+DEMO_SEED = 20790
 DEMO_CONFIG = FieldConfig(
     shape=(256, 256), pair_share=0.3, star_density=12.0,
     star_mags=(19.5, 25.0), psf_pixels=95, galaxy_density=160.0)

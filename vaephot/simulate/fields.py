@@ -1,38 +1,55 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Whole fields of galaxies and stars, with the truth of each source."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 
 import astropy.units as u
 import numpy as np
-from astropy.io import fits
 from astropy.table import QTable
 from astropy.wcs import WCS
 from photutils.aperture import BoundingBox
 from tqdm import tqdm
 
 from vaephot.exceptions import CatalogError
-from vaephot.simulate.catalog import COUNT_SLOPE, draw_magnitudes
-from vaephot.simulate.noise import add_noise, saturate
+from vaephot.simulate._workers import ordered_map
+from vaephot.simulate.blends import noise_levels
+from vaephot.simulate.clusters import Cluster
+from vaephot.simulate.field_files import field_hdus, write_field
+from vaephot.simulate.field_sources import (
+    draw_sources,
+    make_wcs,
+    on_grid,
+    truth_table,
+)
+from vaephot.simulate.noise import (
+    add_noise,
+    background_residual,
+    bad_pixels,
+    large_sum_factor,
+    saturate,
+)
 from vaephot.simulate.scene import (
     Instrument,
-    draw_galaxy_source,
+    PSFVariation,
+    blendedness,
+    box_slices,
     draw_source,
-    draw_star_source,
     source_bbox,
 )
-from vaephot.simulate.survey import ZEROPOINT
-from vaephot.utils._atomic import atomic_write
+from vaephot.simulate.stars import StarField
+from vaephot.simulate.survey import Survey, get_survey, native_survey
 
-__all__ = ['FieldConfig', 'SimulatedField', 'draw_field', 'field_hdus',
-           'write_field']
+__all__ = ['FieldConfig', 'SimulatedField', 'draw_field',
+           'draw_native_field', 'field_hdus', 'write_field']
 
-# Square arcsec in a square arcmin.
-ARCMIN2 = 3600.0
+# Sources that one job draws; sums do not depend on the workers.
+SOURCES_PER_JOB = 32
 
-# Slope of the star counts at high galactic latitude, dex per mag; a
-# round number.
-STAR_SLOPE = 0.1
+# Streams of random numbers: what there is, and the noise of each grid.
+SOURCES_STREAM, NOISE_STREAM = 0, 1
+
+COSMOS_DIRECTION = StarField()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +61,8 @@ class FieldConfig:
     ----------
     shape : tuple of int
         (ny, nx) in pixels.
-    survey : str, optional
-        Name of the survey.
+    survey : str or `~vaephot.simulate.Survey`, optional
+        The survey.
     galaxy_density : float, optional
         Galaxies per square arcmin brighter than ``density_mag``. The
         default is the density of Euclid's Q1 catalogue (30 million
@@ -54,31 +71,58 @@ class FieldConfig:
         Magnitude that the density holds for.
     galaxy_mags : tuple of float, optional
         Brightest and faintest galaxy drawn.
-    star_density : float, optional
-        Stars per square arcmin, all of them; a round number of high
-        galactic latitude.
+    star_density : float or None, optional
+        Stars per square arcmin, all of them. `None` takes that of the
+        direction.
     star_mags : tuple of float, optional
         Brightest and faintest star drawn.
+    star_field : `~vaephot.simulate.stars.StarField`, optional
+        Direction on the sky, for counts and colours of stars.
     pair_share : float, optional
         Share of the galaxies that stand beside another one.
     pair_distance : tuple of float, optional
         Range of the distance of such pairs in arcsec.
+    clusters : tuple of `~vaephot.simulate.clusters.Cluster`, optional
+        Clusters to add.
     psf_pixels : int, optional
         Side of the box that the PSFs are cut at, in pixels.
+    wing_pixels : int or None, optional
+        Side of the box that stars brighter than 19 are drawn in, with
+        the wings and spikes of the PSF. `None` is ``psf_pixels``.
+    psf_variation : `~vaephot.simulate.scene.PSFVariation` or None, optional
+        How the PSF changes across the field. `None` means that it does
+        not.
+    correlated : bool, optional
+        Whether the noise is that of images resampled from the pixels of
+        the detectors, at the same depth.
+    background : float, optional
+        Size of a residual background in units of the sky noise.
+    bad_pixel_share : float, optional
+        Share of bad pixels, columns and cosmic rays.
+    mask_growth : int, optional
+        Pixels that masks of saturated stars grow beyond them.
     center_deg : tuple of float, optional
         Right ascension and declination of the middle.
     """
 
     shape: tuple[int, int]
-    survey: str = 'euclid-wide'
+    survey: str | Survey = 'euclid-wide'
     galaxy_density: float = 130.0
     density_mag: float = 26.0
     galaxy_mags: tuple[float, float] = (18.0, 26.5)
-    star_density: float = 5.0
+    star_density: float | None = None
     star_mags: tuple[float, float] = (16.0, 25.0)
+    star_field: StarField = COSMOS_DIRECTION
     pair_share: float = 0.1
     pair_distance: tuple[float, float] = (0.5, 2.5)
+    clusters: tuple[Cluster, ...] = ()
     psf_pixels: int = 127
+    wing_pixels: int | None = None
+    psf_variation: PSFVariation | None = None
+    correlated: bool = False
+    background: float = 0.0
+    bad_pixel_share: float = 0.0
+    mask_growth: int = 0
     center_deg: tuple[float, float] = (150.0, 2.0)
 
     def __post_init__(self):
@@ -86,12 +130,17 @@ class FieldConfig:
             msg = (f'shape is {self.shape!r}; it must be (ny, nx), both '
                    f'positive.')
             raise CatalogError(msg, shape=self.shape)
-        if self.galaxy_density < 0 or self.star_density < 0:
-            msg = (f'galaxy_density is {self.galaxy_density} and '
-                   f'star_density {self.star_density}; neither may be '
-                   f'negative.')
-            raise CatalogError(msg, galaxy_density=self.galaxy_density,
-                               star_density=self.star_density)
+        for name in ('galaxy_density', 'star_density', 'background'):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < np.inf:
+                msg = (f'{name} is {value}; it must be a number and not '
+                       f'negative.')
+                raise CatalogError(msg, value=value)
+        for name in ('pair_share', 'bad_pixel_share'):
+            if not 0 <= getattr(self, name) < 1:
+                msg = (f'{name} is {getattr(self, name)}; it must be from 0 '
+                       f'to below 1.')
+                raise CatalogError(msg, value=getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,20 +153,33 @@ class SimulatedField:
     image, error : ndarray (n_bands, ny, nx)
         Image with noise, and the 1-sigma noise, photons included.
     mask : ndarray of bool (n_bands, ny, nx)
+        True where saturated or bad.
+    saturated : ndarray of bool (n_bands, ny, nx)
         True where saturated.
     noiseless : ndarray (n_bands, ny, nx)
         Sum of all sources.
+    background : ndarray (n_bands, ny, nx) or None
+        Residual background in the image. `None` if there is none.
     truth : `~astropy.table.QTable`
         One row per source on the image, brightest first.
     models : tuple of (BoundingBox, ndarray) or None
         Noiseless sources in their boxes, in the order of the table.
         `None` if they were not asked for.
+    sources : tuple of `~vaephot.simulate.scene.Source`
+        What was drawn, in the order of the table.
     sky_rms, gain : ndarray (n_bands,)
         Noise of the empty sky, and electrons per microjansky.
+    noise_correlation : ndarray (n_bands,)
+        Noise of a large sum over that of independent pixels.
     saturation_levels : ndarray (n_bands,)
         Largest pixel values, infinite where nothing saturates.
     psf : ndarray (n_bands, P, P)
-        Effective PSFs, sum 1, centred on the middle sample.
+        Effective PSFs of the middle, sum 1, centred on the middle
+        sample.
+    psf_nodes : ndarray (n_bands, n_nodes, P, P) or None
+        PSFs at places of the field. `None` if they do not vary.
+    node_places : ndarray (n_nodes, 2) or None
+        These places, x and y in pixels.
     oversampling : int
         Samples of the PSFs per pixel.
     bands : tuple of str
@@ -126,6 +188,10 @@ class SimulatedField:
         Arcsec.
     wcs : `~astropy.wcs.WCS`
         Tangential projection, north up.
+    survey : `~vaephot.simulate.Survey`
+        The survey on these pixels.
+    config : `FieldConfig`
+        What was asked for.
     seed : int
         Seed of the field.
     """
@@ -133,18 +199,26 @@ class SimulatedField:
     image: np.ndarray
     error: np.ndarray
     mask: np.ndarray
+    saturated: np.ndarray
     noiseless: np.ndarray
+    background: np.ndarray | None
     truth: QTable
     models: tuple[tuple[BoundingBox, np.ndarray], ...] | None = field(
         repr=False)
+    sources: tuple = field(repr=False)
     sky_rms: np.ndarray
     gain: np.ndarray
+    noise_correlation: np.ndarray
     saturation_levels: np.ndarray
     psf: np.ndarray
+    psf_nodes: np.ndarray | None
+    node_places: np.ndarray | None
     oversampling: int
     bands: tuple[str, ...]
     pixel_scale: float
     wcs: WCS
+    survey: Survey = field(repr=False)
+    config: FieldConfig = field(repr=False)
     seed: int
 
     def __repr__(self):
@@ -153,92 +227,199 @@ class SimulatedField:
                 f'{", ".join(self.bands)}, {len(self.truth)} sources, '
                 f'seed {self.seed}>')
 
+    @property
+    def sky_error(self):
+        """Noise of the sky alone, (n_bands, ny, nx): no scene in it."""
+        return np.broadcast_to(self.sky_rms[:, None, None],
+                               self.image.shape)
 
-def _make_wcs(config, pixel_scale):
-    """Tangential projection with the middle of the field at its centre."""
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ['RA---TAN', 'DEC--TAN']
-    wcs.wcs.cunit = ['deg', 'deg']
-    wcs.wcs.crval = config.center_deg
-    wcs.wcs.crpix = [(config.shape[1] + 1) / 2, (config.shape[0] + 1) / 2]
-    wcs.wcs.cdelt = [-pixel_scale / 3600, pixel_scale / 3600]
-    return wcs
+    def make_source_image(self, source_id):
+        """
+        Draw one source alone on the whole field.
+
+        Parameters
+        ----------
+        source_id : int
+            ``id`` of the truth.
+
+        Returns
+        -------
+        ndarray (n_bands, ny, nx)
+            Noiseless; all of them add to ``noiseless``.
+
+        Raises
+        ------
+        CatalogError
+            If there is no such source.
+        """
+        if not 1 <= source_id <= len(self.truth):
+            msg = (f'there is no source {source_id!r}; the field has 1 to '
+                   f'{len(self.truth)}.')
+            raise CatalogError(msg, source_id=source_id)
+        out = np.zeros(self.image.shape)
+        if self.models is not None:
+            bbox, model = self.models[source_id - 1]
+        else:
+            instrument = _instrument(self._recipe())
+            bbox, model = _draw_one(self.sources[source_id - 1],
+                                    instrument, self.image.shape[1:])
+        out[box_slices(bbox)] = model
+        return out
+
+    def _recipe(self):
+        """What its instrument was made of."""
+        return _Recipe.of(self.config, self.survey, self.image.shape[1:])
+
+    def psf_model(self, band):
+        """
+        PSF of a band as photutils has it.
+
+        Parameters
+        ----------
+        band : str
+            Name of the band.
+
+        Returns
+        -------
+        `photutils.psf.ImagePSF` or `photutils.psf.GriddedPSFModel`
+            Flux 1; gridded where the PSF varies.
+        """
+        from astropy.nddata import NDData
+        from photutils.psf import GriddedPSFModel, ImagePSF
+
+        k = self.bands.index(band)
+        scale = self.oversampling ** 2
+        if self.psf_nodes is None:
+            return ImagePSF(self.psf[k] * scale,
+                            oversampling=self.oversampling)
+        return GriddedPSFModel(NDData(
+            self.psf_nodes[k] * scale,
+            meta={'grid_xypos': [tuple(p) for p in self.node_places],
+                  'oversampling': self.oversampling}))
 
 
-def _draw_positions(rng, config, n_galaxies, pixel_scale):
-    """Uniform positions, some galaxies moved beside another one."""
-    ny, nx = config.shape
-    x = rng.uniform(-0.5, nx - 0.5, n_galaxies)
-    y = rng.uniform(-0.5, ny - 0.5, n_galaxies)
-    moved = np.flatnonzero(rng.random(n_galaxies) < config.pair_share)
-    partner = rng.integers(max(n_galaxies, 1), size=len(moved))
-    radius = rng.uniform(*config.pair_distance, len(moved)) / pixel_scale
-    angle = rng.uniform(0, 2 * np.pi, len(moved))
-    x[moved] = x[partner] + radius * np.cos(angle)
-    y[moved] = y[partner] + radius * np.sin(angle)
-    return x, y
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """What an instrument is made of; workers make it once."""
+
+    survey: Survey
+    psf_pixels: int
+    variation: PSFVariation | None
+    shape: tuple[int, int]
+    wing_pixels: int | None
+
+    @classmethod
+    def of(cls, config, survey, shape):
+        """Boxes keep their size in arcsec on the pixels of a survey."""
+        ratio = get_survey(config.survey).pixel_scale / survey.pixel_scale
+        sides = [config.psf_pixels, config.wing_pixels]
+        if ratio != 1:
+            sides = [None if n is None else
+                     max(2 * int(np.ceil(n * ratio / 2)) + 1, 15)
+                     for n in sides]
+        return cls(survey=survey, psf_pixels=sides[0], wing_pixels=sides[1],
+                   variation=config.psf_variation, shape=tuple(shape))
 
 
-def _draw_sources(rng, config, survey):
-    """All sources of a field, brightest first."""
-    ny, nx = config.shape
-    area = ny * nx * survey.pixel_scale ** 2 / ARCMIN2
-    deeper = config.galaxy_mags[1] - config.density_mag
-    density = config.galaxy_density * 10 ** (COUNT_SLOPE * deeper)
-    n_galaxies = rng.poisson(density * area)
-    mags = draw_magnitudes(rng, n_galaxies, mag_limits=config.galaxy_mags)
-    places = _draw_positions(rng, config, n_galaxies, survey.pixel_scale)
-    sources = [draw_galaxy_source(rng, survey, mag, x, y)
-               for mag, x, y in zip(mags, *places, strict=True)]
-    n_stars = rng.poisson(config.star_density * area)
-    mags = draw_magnitudes(rng, n_stars, mag_limits=config.star_mags,
-                           slope=STAR_SLOPE)
-    for mag in mags:
-        sources.append(draw_star_source(
-            rng, survey, mag, rng.uniform(-0.5, nx - 0.5),
-            rng.uniform(-0.5, ny - 0.5)))
-    inside = [s for s in sources
-              if -0.5 <= s.x < nx - 0.5 and -0.5 <= s.y < ny - 0.5]
-    return sorted(inside, key=lambda source: source.mags[0])
+@lru_cache(maxsize=16)
+def _instrument(recipe):
+    return Instrument(recipe.survey, recipe.psf_pixels, shape=recipe.shape,
+                      variation=recipe.variation,
+                      wing_pixels=recipe.wing_pixels)
 
 
-def _shape_columns(sources):
-    """Columns of the shapes; stars have radius 0."""
-    shapes = [(0.0, 0.0, 0.0, 0.0) if s.is_star else
-              (s.galaxy.half_light_radius, *s.galaxy.conformal_shear,
-               s.galaxy.bulge_fraction) for s in sources]
-    radius, eta1, eta2, bulge = np.reshape(shapes, (-1, 4)).T
-    return {
-        'half_light_radius': radius * u.arcsec,
-        'axis_ratio': np.exp(-np.hypot(eta1, eta2)),
-        'position_angle': np.rad2deg(np.arctan2(eta2, eta1) / 2) * u.deg,
-        'eta1': eta1,
-        'eta2': eta2,
-        'bulge_fraction': bulge,
-    }
+def _draw_one(source, instrument, shape):
+    """Box of a source, and its image as it is kept."""
+    bbox = source_bbox(source, instrument, shape)
+    return bbox, draw_source(source, instrument, bbox).astype(np.float32)
 
 
-def _truth_table(sources, bands, wcs):
-    """Table of the sources."""
-    table = QTable()
-    table['id'] = np.arange(1, len(sources) + 1)
-    table['x'] = np.array([s.x for s in sources], float)
-    table['y'] = np.array([s.y for s in sources], float)
-    sky = wcs.all_pix2world(table['x'], table['y'], 0)
-    table['ra'], table['dec'] = sky[0] * u.deg, sky[1] * u.deg
-    table['is_star'] = np.array([s.is_star for s in sources], bool)
-    for name, values in _shape_columns(sources).items():
-        table[name] = values
+def _draw_some(sources, *, recipe):
+    """Boxes and images of a few sources."""
+    instrument = _instrument(recipe)
+    return [_draw_one(source, instrument, recipe.shape)
+            for source in sources]
+
+
+def _draw_models(sources, recipe, n_workers, progress_bar):
+    """Images of all sources, and their sum."""
+    noiseless = np.zeros((len(recipe.survey.bands), *recipe.shape))
+    jobs = [sources[k:k + SOURCES_PER_JOB]
+            for k in range(0, len(sources), SOURCES_PER_JOB)]
+    models = []
+    with tqdm(total=len(sources), desc='field', unit='source',
+              disable=not progress_bar) as bar:
+        for drawn in ordered_map(partial(_draw_some, recipe=recipe), jobs,
+                                 n_workers):
+            for bbox, model in drawn:
+                noiseless[box_slices(bbox)] += model
+            models += drawn
+            bar.update(len(drawn))
+    return models, noiseless
+
+
+def _add_light_columns(truth, models, noiseless, bands):
+    """Light on the image and blendedness of each source."""
+    n_bands = len(bands)
+    inside = np.array([model.sum(axis=(1, 2), dtype=float)
+                       for _, model in models]).reshape(-1, n_bands)
+    shared = np.array([blendedness(model, noiseless[box_slices(bbox)])
+                       for bbox, model in models]).reshape(-1, n_bands)
     for k, band in enumerate(bands):
-        flux = np.array([s.flux[k] for s in sources], float)
-        table[f'flux_{band}'] = flux * u.uJy
-        table[f'mag_{band}'] = (ZEROPOINT - 2.5 * np.log10(flux)) * u.ABmag
-    return table
+        truth[f'flux_inside_{band}'] = inside[:, k] * u.uJy
+        truth[f'blendedness_{band}'] = shared[:, k]
 
 
-def draw_field(config, *, seed, keep_models=True, progress_bar=False):
+def _observe(rng, config, instrument, noiseless):
+    """Noise, backgrounds and masks, as fields of `SimulatedField`."""
+    survey, shape = instrument.survey, noiseless.shape[1:]
+    sky_rms, widths = noise_levels(instrument, config.correlated)
+    noisy, error = add_noise(rng, noiseless, sky_rms, survey.gain,
+                             correlation=widths)
+    background = None
+    if config.background > 0:
+        background = np.array([background_residual(
+            rng, shape, config.background * rms) for rms in sky_rms])
+        noisy += background
+    image, saturated = saturate(noisy, instrument.saturation_levels,
+                                growth=config.mask_growth)
+    mask = saturated
+    if config.bad_pixel_share > 0:
+        bad = np.array([bad_pixels(rng, shape, config.bad_pixel_share)
+                        for _ in sky_rms])
+        image[bad] = np.nan
+        mask = saturated | bad
+    return {'image': image, 'error': error, 'mask': mask,
+            'saturated': saturated, 'background': background,
+            'sky_rms': sky_rms, 'noise_correlation': np.array(
+                [large_sum_factor(width) for width in widths])}
+
+
+def _make_field(sources, recipe, config, seed, stream, options):
+    """Draw sources on one grid."""
+    survey, shape = recipe.survey, recipe.shape
+    instrument = _instrument(recipe)
+    models, noiseless = _draw_models(sources, recipe, options['n_workers'],
+                                     options['progress_bar'])
+    rng = np.random.default_rng([seed, NOISE_STREAM, stream])
+    wcs = make_wcs(shape, config.center_deg, survey.pixel_scale)
+    truth = truth_table(sources, survey.band_names, wcs)
+    _add_light_columns(truth, models, noiseless, survey.band_names)
+    return SimulatedField(
+        **_observe(rng, config, instrument, noiseless), noiseless=noiseless,
+        truth=truth, models=tuple(models) if options['keep_models'] else None,
+        sources=tuple(sources), gain=survey.gain, seed=seed,
+        saturation_levels=instrument.saturation_levels, config=config,
+        psf=instrument.psf_images, psf_nodes=instrument.node_images,
+        node_places=instrument.node_places, wcs=wcs,
+        oversampling=instrument.oversampling, bands=survey.band_names,
+        pixel_scale=survey.pixel_scale, survey=survey)
+
+
+def draw_field(config, *, seed, population=None, keep_models=True,
+               n_workers=1, progress_bar=False):
     """
-    Draw a field.
+    Draw a field, all bands on the pixels of the survey.
 
     Parameters
     ----------
@@ -246,124 +427,89 @@ def draw_field(config, *, seed, keep_models=True, progress_bar=False):
         What the field holds.
     seed : int
         Seed of the field.
+    population : population or None, optional
+        Where galaxies come from: a
+        `~vaephot.simulate.catalog.CatalogSample`, a
+        `~vaephot.simulate.RealGalaxies`. `None` is the mock catalogue.
     keep_models : bool, optional
         Whether to keep the noiseless sources, one by one.
+    n_workers : int, optional
+        Number of processes; the field does not depend on it. Scripts
+        that ask for more than one need the usual
+        ``if __name__ == '__main__'``.
     progress_bar : bool, optional
         Whether to show a progress bar.
 
     Returns
     -------
     `SimulatedField`
+
+    Examples
+    --------
+    >>> from vaephot.simulate import FieldConfig, draw_field
+    >>> config = FieldConfig(shape=(40, 50), survey='hsc-wide',
+    ...                      psf_pixels=25)
+    >>> draw_field(config, seed=1).image.shape
+    (5, 40, 50)
     """
-    instrument = Instrument(config.survey, config.psf_pixels)
-    survey = instrument.survey
-    rng = np.random.default_rng(seed)
-    sources = _draw_sources(rng, config, survey)
-    noiseless = np.zeros((len(survey.bands), *config.shape))
-    models = []
-    for source in tqdm(sources, desc='field', unit='source',
-                       disable=not progress_bar):
-        bbox = source_bbox(source, instrument, config.shape)
-        model = draw_source(source, instrument, bbox)
-        noiseless[:, bbox.iymin:bbox.iymax,
-                  bbox.ixmin:bbox.ixmax] += model
-        if keep_models:
-            models.append((bbox, model.astype(np.float32)))
-    noisy, error = add_noise(rng, noiseless, survey.sky_rms, survey.gain)
-    image, mask = saturate(noisy, instrument.saturation_levels)
-    wcs = _make_wcs(config, survey.pixel_scale)
-    return SimulatedField(
-        image=image, error=error, mask=mask, noiseless=noiseless,
-        truth=_truth_table(sources, survey.band_names, wcs),
-        models=tuple(models) if keep_models else None,
-        sky_rms=survey.sky_rms, gain=survey.gain,
-        saturation_levels=instrument.saturation_levels,
-        psf=instrument.psf_images, oversampling=instrument.oversampling,
-        bands=survey.band_names, pixel_scale=survey.pixel_scale, wcs=wcs,
-        seed=seed)
+    survey = get_survey(config.survey)
+    rng = np.random.default_rng([seed, SOURCES_STREAM])
+    sources = draw_sources(rng, config, survey, population)
+    return _make_field(
+        sources, _Recipe.of(config, survey, config.shape), config, seed, 0,
+        {'keep_models': keep_models, 'n_workers': n_workers,
+         'progress_bar': progress_bar})
 
 
-def _image_header(simulated, k):
-    header = simulated.wcs.to_header()
-    header['BUNIT'] = 'uJy'
-    header['MAGZERO'] = (ZEROPOINT, 'AB magnitude of 1 uJy')
-    header['FILTER'] = simulated.bands[k]
-    header['SKYRMS'] = (simulated.sky_rms[k], 'noise of the empty sky')
-    header['GAIN'] = (simulated.gain[k], 'electrons per uJy')
-    if np.isfinite(simulated.saturation_levels[k]):
-        header['SATURATE'] = (simulated.saturation_levels[k],
-                              'largest pixel value')
-    header['SEED'] = (simulated.seed, 'seed of the simulation')
-    return header
-
-
-def _truth_hdu(truth):
-    """Truth as a FITS table, which has no AB magnitudes."""
-    table = truth.copy()
-    for name in table.colnames:
-        if name.startswith('mag_'):
-            table[name] = table[name].value * u.mag
-    hdu = fits.table_to_hdu(table)
-    hdu.name = 'TRUTH'
-    return hdu
-
-
-def field_hdus(simulated, *, with_errors=True):
+def draw_native_field(config, *, seed, population=None, keep_models=True,
+                      n_workers=1, progress_bar=False):
     """
-    Turn a field into FITS extensions.
+    Draw a field, each band on the pixels of its detector.
 
     Parameters
     ----------
-    simulated : `SimulatedField`
-        The field.
-    with_errors : bool, optional
-        Whether to add the noise and the masks, which can be computed
-        again from the headers.
+    config : `FieldConfig`
+        What the field holds; its shape is in the pixels of the survey.
+        The noise of the detectors is white.
+    seed : int
+        Seed; the same sources as of `draw_field`.
+    population, keep_models, n_workers, progress_bar : optional
+        As for `draw_field`.
 
     Returns
     -------
-    `~astropy.io.fits.HDUList`
-        One image per band, ``ERROR_`` (photons
-        included) and ``MASK_`` of each, ``PSF_``
-        of each with ``OVERSAMP`` samples per pixel, and ``TRUTH``.
+    dict of `SimulatedField`
+        One field of one band each, by the name of the band, with a WCS
+        each. The sources have the same order in all.
     """
-    hdus = fits.HDUList([fits.PrimaryHDU()])
-    for k, band in enumerate(simulated.bands):
-        header = _image_header(simulated, k)
-        planes = [(band, simulated.image[k].astype(np.float32))]
-        if with_errors:
-            planes += [
-                (f'ERROR_{band}', simulated.error[k].astype(np.float32)),
-                (f'MASK_{band}', simulated.mask[k].astype(np.uint8))]
-        for name, data in planes:
-            hdus.append(fits.ImageHDU(data, header, name=name))
-    for k, band in enumerate(simulated.bands):
-        hdu = fits.ImageHDU(simulated.psf[k].astype(np.float32),
-                            name=f'PSF_{band}')
-        hdu.header['OVERSAMP'] = (simulated.oversampling,
-                                  'samples per image pixel')
-        hdus.append(hdu)
-    hdus.append(_truth_hdu(simulated.truth))
-    return hdus
+    survey = get_survey(config.survey)
+    rng = np.random.default_rng([seed, SOURCES_STREAM])
+    sources = draw_sources(rng, config, survey, population)
+    options = {'keep_models': keep_models, 'n_workers': n_workers,
+               'progress_bar': progress_bar}
+    fields, white = {}, replace(config, correlated=False)
+    for k, band in enumerate(survey.band_names):
+        native = native_survey(survey, band)
+        ratio = survey.pixel_scale / native.pixel_scale
+        shape = tuple(max(int(np.ceil(n * ratio - 1e-9)), 1)
+                      for n in config.shape)
+        fields[band] = _make_field(
+            [on_grid(source, ratio, k) for source in sources],
+            _Recipe.of(config, native, shape), white, seed, k + 1, options)
+    return _align(fields, config, survey)
 
 
-def write_field(path, simulated, *, overwrite=False):
-    """
-    Write a field to a FITS file.
-
-    Parameters
-    ----------
-    path : path-like
-        File to write, ending in ``.fits`` or ``.fits.gz``.
-    simulated : `SimulatedField`
-        The field.
-    overwrite : bool, optional
-        Whether to replace a file.
-
-    Raises
-    ------
-    OutputExistsError
-        If the file exists and ``overwrite`` is False.
-    """
-    with atomic_write(path, overwrite=overwrite) as temporary:
-        field_hdus(simulated).writeto(temporary, overwrite=True)
+def _align(fields, config, survey):
+    """Give the fields one tangent point, whatever their shapes."""
+    common = make_wcs(config.shape, config.center_deg, survey.pixel_scale)
+    out = {}
+    for band, simulated in fields.items():
+        wcs = simulated.wcs.deepcopy()
+        ratio = survey.pixel_scale / simulated.pixel_scale
+        # edges of the first pixels coincide, at -0.5
+        wcs.wcs.crpix = (np.array(common.wcs.crpix) - 0.5) * ratio + 0.5
+        truth = simulated.truth.copy()
+        sky = wcs.all_pix2world(truth['x'], truth['y'], 0)
+        truth['ra'], truth['dec'] = sky[0] * u.deg, sky[1] * u.deg
+        out[band] = replace(simulated, wcs=wcs, truth=truth)
+    return out

@@ -1,32 +1,75 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-Galaxies: a bulge and a disk, optionally with knots, or one Sersic law.
+Galaxies: a bulge and a disk with its structure, or one Sersic law.
 
-A `Galaxy` is a plain description in arcseconds; `galaxy_profile` turns
-it into a GalSim object of unit flux.
+A `Galaxy` is a plain description in arcseconds. Its `Galaxy.components`
+are drawn in Fourier space; `galaxy_profile` turns it into a GalSim
+object of unit flux, the independent path that the drawing is tested
+against.
 """
 
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import gammainc, gammaincinv
+from scipy.special import gammainc
 
+from vaephot.exceptions import CatalogError
 from vaephot.simulate._galsim import drawing_accuracy, load_galsim
+from vaephot.simulate.structure import (
+    ARM_WIDTH,
+    BAR_AXIS_RATIO,
+    BAR_INDEX,
+    KNOT_WIDTH,
+    Structure,
+    arm_cloud,
+    knot_cloud,
+)
+from vaephot.simulate.transforms import (
+    TRUNCATION,
+    Component,
+    sersic_exponent,
+    shear_matrix,
+    truncated_scale,
+)
 
-__all__ = ['Galaxy', 'galaxy_profile', 'half_light_radius']
-
-# Bulges and single Sersic laws end here, in half-light radii: the
-# r**(1/4) law has infinite wings that real bulges have not.
-TRUNCATION = 6.0
+__all__ = ['INDEX_LIMITS', 'INDEX_STEP', 'TRUNCATION', 'Galaxy',
+           'galaxy_profile', 'half_light_radius', 'round_index']
 
 # Sersic index of the bulge (de Vaucouleurs) and of the disk.
 BULGE_INDEX = 4.0
 DISK_INDEX = 1.0
 
-# Steps of the Sersic index; each value costs one table in GalSim.
+# Steps and limits of the Sersic index; each value costs one table.
 INDEX_STEP = 0.25
+INDEX_LIMITS = (0.5, 6.0)
+
+# Share of the disk's colour that is on its own in the young stars:
+# their light rises as wavelength to this power beyond that of the disk.
+YOUNG_SLOPE = -1.0
+# Wavelength in nm that the shares of a `Structure` hold for, VIS.
+YOUNG_PIVOT_NM = 725.0
+
+# A disk without knots, arms or bar.
+SMOOTH = Structure()
+
+
+def round_index(index):
+    """
+    Nearest Sersic index that has a table.
+
+    Parameters
+    ----------
+    index : float
+        Sersic index.
+
+    Returns
+    -------
+    float
+        Within ``INDEX_LIMITS``, in steps of ``INDEX_STEP``.
+    """
+    return float(np.clip(np.round(index / INDEX_STEP) * INDEX_STEP,
+                         *INDEX_LIMITS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +87,17 @@ class Galaxy:
     position_angle : float
         Direction of the common major axis, from +x to +y, in radians.
     bulge_fraction : float
-        Share of the bulge in the total flux, 0 to 1; the mean over the
-        bands where they differ.
+        Share of the bulge in the total flux, 0 to 1, in the reference
+        band.
     sersic_index : float or None, optional
         Index of a galaxy of one component. `None`, the default, means
         bulge plus disk.
-    knot_fraction : float, optional
-        Share of the disk's light in star-forming knots, 0 to 1.
-    n_knots : int, optional
-        Number of knots.
-    knot_seed : int, optional
-        Seed of the positions of the knots.
+    bulge_index : float, optional
+        Index of the bulge.
+    structure : `~vaephot.simulate.structure.Structure`, optional
+        Knots, arms and bar of the disk; none by default.
+    shear : tuple of float, optional
+        Reduced shear (g1, g2) by gravitational lenses.
     """
 
     disk_radius: float
@@ -64,25 +107,51 @@ class Galaxy:
     position_angle: float
     bulge_fraction: float
     sersic_index: float | None = None
-    knot_fraction: float = 0.0
-    n_knots: int = 0
-    knot_seed: int = 0
+    bulge_index: float = BULGE_INDEX
+    structure: Structure = SMOOTH
+    shear: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self):
+        for name in ('disk_radius', 'bulge_radius'):
+            if not 0 < getattr(self, name) < np.inf:
+                msg = (f'{name} is {getattr(self, name)} arcsec; it must be '
+                       f'positive.')
+                raise CatalogError(msg, value=getattr(self, name))
+        for name in ('disk_axis_ratio', 'bulge_axis_ratio'):
+            if not 0 < getattr(self, name) <= 1:
+                msg = (f'{name} is {getattr(self, name)}; it must be above '
+                       f'0 and at most 1.')
+                raise CatalogError(msg, value=getattr(self, name))
+        if not 0 <= self.bulge_fraction <= 1:
+            msg = (f'bulge_fraction is {self.bulge_fraction}; it must be '
+                   f'from 0 to 1.')
+            raise CatalogError(msg, value=self.bulge_fraction)
+
+    @property
+    def is_single(self):
+        """Whether the galaxy is one Sersic law."""
+        return self.sersic_index is not None
 
     @property
     def half_light_radius(self):
         """Circularised half-light radius of the whole galaxy, arcsec."""
-        if self.sersic_index is not None:
+        if self.is_single:
             return self.disk_radius
         return half_light_radius(self.bulge_fraction, self.bulge_radius,
-                                 self.disk_radius)
+                                 self.disk_radius, self.bulge_index)
 
     @property
     def major_radius(self):
         """Largest half-light radius along a major axis, arcsec."""
         radii = [self.disk_radius / np.sqrt(self.disk_axis_ratio)]
-        if self.sersic_index is None and self.bulge_fraction > 0:
+        if not self.is_single and self.bulge_fraction > 0:
             radii.append(self.bulge_radius / np.sqrt(self.bulge_axis_ratio))
         return max(radii)
+
+    @property
+    def extent(self):
+        """Radius in arcsec that holds all but 0.1 per cent of the light."""
+        return TRUNCATION * self.major_radius
 
     def scaled(self, factor):
         """
@@ -100,53 +169,165 @@ class Galaxy:
         return replace(self, disk_radius=self.disk_radius * factor,
                        bulge_radius=self.bulge_radius * factor)
 
+    def turned(self, angle):
+        """
+        Return the galaxy at another position angle.
+
+        Parameters
+        ----------
+        angle : float
+            Direction of the major axis, from +x to +y, in radians.
+
+        Returns
+        -------
+        `Galaxy`
+        """
+        return replace(self, position_angle=float(angle))
+
+    def with_structure(self, structure):
+        """
+        Return the galaxy with knots, arms and a bar.
+
+        Parameters
+        ----------
+        structure : `~vaephot.simulate.structure.Structure`
+            What replaces the structure of the galaxy.
+
+        Returns
+        -------
+        `Galaxy`
+        """
+        return replace(self, structure=structure)
+
+    def _matrix(self, axis_ratio):
+        """Matrix of an ellipse of the galaxy."""
+        matrix = shear_matrix(axis_ratio, self.position_angle)
+        if any(self.shear):
+            g1, g2 = self.shear
+            lens = np.array([[1 + g1, g2], [g2, 1 - g1]])
+            matrix = lens / np.sqrt(1 - g1 ** 2 - g2 ** 2) @ matrix
+        return matrix
+
     @property
     def conformal_shear(self):
         """
         Flux-weighted conformal shear (eta1, eta2).
 
         Its modulus is -ln(axis ratio), its direction twice the position
-        angle.
+        angle; that of lenses is included.
         """
-        share = (0.0 if self.sersic_index is not None
-                 else self.bulge_fraction)
-        eta = -(share * np.log(self.bulge_axis_ratio)
-                + (1 - share) * np.log(self.disk_axis_ratio))
-        angle = 2 * self.position_angle
-        return eta * np.cos(angle), eta * np.sin(angle)
+        share = 0.0 if self.is_single else self.bulge_fraction
+        disk = _eta(self._matrix(self.disk_axis_ratio))
+        if share == 0:
+            return disk
+        bulge = _eta(self._matrix(self.bulge_axis_ratio))
+        return (share * bulge[0] + (1 - share) * disk[0],
+                share * bulge[1] + (1 - share) * disk[1])
+
+    def components(self):
+        """
+        Take the galaxy apart.
+
+        Returns
+        -------
+        list of `~vaephot.simulate.transforms.Component`
+            Shares of the parts ``bulge`` and ``disk`` add to 1 each;
+            ``young`` has the share of the knots in the disk.
+        """
+        disk_matrix = self._matrix(self.disk_axis_ratio)
+        if self.is_single:
+            return [Component(part='disk', share=1.0, matrix=disk_matrix,
+                              radius=self.disk_radius,
+                              index=self.sersic_index)]
+        out = [Component(part='disk', share=self.structure.smooth_fraction,
+                         radius=self.disk_radius, matrix=disk_matrix,
+                         index=DISK_INDEX),
+               *self._structure(disk_matrix)]
+        if self.bulge_fraction > 0:
+            out.append(Component(
+                part='bulge', share=1.0, radius=self.bulge_radius,
+                matrix=self._matrix(self.bulge_axis_ratio),
+                index=self.bulge_index))
+        return out
+
+    def _structure(self, matrix):
+        """Components of knots, arms and bar."""
+        structure, radius, out = self.structure, self.disk_radius, []
+        # clouds live in the plane of the disk, major axis along x
+        c, s = np.cos(self.position_angle), np.sin(self.position_angle)
+        turn = np.array([[c, -s], [s, c]])
+        for part, share, cloud, width in (
+                ('young', structure.knot_fraction, knot_cloud, KNOT_WIDTH),
+                ('disk', structure.arm_fraction, arm_cloud, ARM_WIDTH)):
+            if share > 0:
+                points, weights = cloud(structure)
+                out.append(Component(
+                    part=part, share=share, radius=radius * width,
+                    matrix=matrix @ turn, points=points * radius,
+                    weights=weights))
+        if structure.bar_fraction > 0:
+            flat = shear_matrix(BAR_AXIS_RATIO, structure.bar_angle)
+            out.append(Component(
+                part='disk', share=structure.bar_fraction, index=BAR_INDEX,
+                radius=radius * structure.bar_radius
+                * np.sqrt(BAR_AXIS_RATIO), matrix=matrix @ turn @ flat))
+        return out
+
+    def part_fluxes(self, bulge_fractions, wavelengths_nm=None):
+        """
+        Shares of the parts in each band.
+
+        Parameters
+        ----------
+        bulge_fractions : ndarray (n_bands,)
+            Share of the bulge in the total flux.
+        wavelengths_nm : ndarray (n_bands,) or None, optional
+            Wavelengths of the bands. `None` gives knots the colour of
+            the disk.
+
+        Returns
+        -------
+        dict of ndarray (n_bands,)
+            Factors of the ``share`` of each component, by part; the
+            fluxes of all components add to 1 in each band.
+        """
+        bulge = np.asarray(bulge_fractions, float)
+        if self.is_single:
+            return {'disk': np.ones_like(bulge)}
+        young = self.structure.knot_fraction
+        excess = (np.ones_like(bulge) if wavelengths_nm is None else
+                  (np.asarray(wavelengths_nm) / YOUNG_PIVOT_NM)
+                  ** YOUNG_SLOPE)
+        disk = (1 - bulge) / (1 - young + young * excess)
+        return {'bulge': bulge, 'disk': disk, 'young': disk * excess}
 
 
-def _sersic_exponent(index):
-    """Factor b of the exponent for radii in half-light radii."""
-    return gammaincinv(2 * index, 0.5)
+def _eta(matrix):
+    """Conformal shear of the ellipse that a matrix makes of a circle."""
+    moments = matrix @ matrix.T
+    trace = moments[0, 0] + moments[1, 1]
+    difference = moments[0, 0] - moments[1, 1]
+    modulus = np.hypot(difference, 2 * moments[0, 1])
+    if modulus < 1e-15:
+        return 0.0, 0.0
+    # distortion e = (1 - q^2) / (1 + q^2) = tanh(eta)
+    eta = np.arctanh(modulus / trace)
+    return eta * difference / modulus, eta * 2 * moments[0, 1] / modulus
 
 
-@cache
-def _truncated_scale(index):
-    """Half-light radius of a truncated law over the untruncated one."""
-    b = _sersic_exponent(index)
-
-    def excess(ratio):
-        inner = gammainc(2 * index, b * ratio ** (1 / index))
-        outer = gammainc(2 * index,
-                         b * (TRUNCATION * ratio) ** (1 / index))
-        return inner / outer - 0.5
-
-    return brentq(excess, 1e-3, 1.0)
-
-
-def _curve_of_growth(radius, index, *, truncated):
+def _curve_of_growth(radius, index):
     """Share of the light within ``radius``, in half-light radii."""
-    b = _sersic_exponent(index)
-    if not truncated:
+    b = sersic_exponent(index)
+    if index == DISK_INDEX:
         return gammainc(2 * index, b * radius ** (1 / index))
-    ratio = _truncated_scale(index)
+    ratio = truncated_scale(index)
     radius = np.minimum(radius, TRUNCATION) * ratio
     total = gammainc(2 * index, b * (TRUNCATION * ratio) ** (1 / index))
     return gammainc(2 * index, b * radius ** (1 / index)) / total
 
 
-def half_light_radius(bulge_fraction, bulge_radius, disk_radius):
+def half_light_radius(bulge_fraction, bulge_radius, disk_radius,
+                      bulge_index=BULGE_INDEX):
     """
     Half-light radius of a bulge and a disk of circular isophotes.
 
@@ -155,8 +336,10 @@ def half_light_radius(bulge_fraction, bulge_radius, disk_radius):
     bulge_fraction : float
         Share of the bulge in the flux.
     bulge_radius, disk_radius : float
-        Half-light radii of the truncated r**(1/4) bulge and of the
-        exponential disk, in the same unit.
+        Half-light radii of the truncated bulge and of the exponential
+        disk, in the same unit.
+    bulge_index : float, optional
+        Sersic index of the bulge.
 
     Returns
     -------
@@ -175,42 +358,35 @@ def half_light_radius(bulge_fraction, bulge_radius, disk_radius):
         return bulge_radius
 
     def excess(radius):
-        bulge = _curve_of_growth(radius / bulge_radius, BULGE_INDEX,
-                                 truncated=True)
-        disk = _curve_of_growth(radius / disk_radius, DISK_INDEX,
-                                truncated=False)
+        bulge = _curve_of_growth(radius / bulge_radius, bulge_index)
+        disk = _curve_of_growth(radius / disk_radius, DISK_INDEX)
         return bulge_fraction * bulge + (1 - bulge_fraction) * disk - 0.5
 
     low, high = sorted((bulge_radius, disk_radius))
-    return brentq(excess, 0.999 * low, 1.001 * high)
+    return brentq(excess, 0.999 * low, 1.001 * high, xtol=1e-5 * low)
 
 
-def _sersic(index, radius, axis_ratio, angle, gsparams):
-    """Elliptical Sersic law of unit flux."""
+def _component_profile(component, gsparams):
+    """Turn a component into a GalSim profile of unit flux."""
     galsim = load_galsim()
-    # unit radius first: GalSim then finds its table in a cache
-    if index == DISK_INDEX:
-        profile = galsim.Exponential(half_light_radius=1.0,
-                                     gsparams=gsparams)
+    if component.index is None:
+        blob = galsim.Gaussian(sigma=component.radius, gsparams=gsparams)
+        profile = galsim.Add([
+            weight * blob.shift(*point) for point, weight in
+            zip(component.points, component.weights, strict=True)])
     else:
-        profile = galsim.Sersic(index, half_light_radius=1.0,
-                                trunc=TRUNCATION, gsparams=gsparams)
-    return profile.dilate(radius).shear(q=axis_ratio,
-                                        beta=angle * galsim.radians)
+        # unit radius first: GalSim then finds its table in a cache
+        profile = (
+            galsim.Exponential(half_light_radius=1.0, gsparams=gsparams)
+            if component.index == DISK_INDEX else
+            galsim.Sersic(component.index, half_light_radius=1.0,
+                          trunc=TRUNCATION, gsparams=gsparams))
+        profile = profile.dilate(component.radius)
+    return profile.transform(*component.matrix.ravel())
 
 
-def _knots(galaxy, gsparams):
-    """Knots spread like the disk, of unit flux in all."""
-    galsim = load_galsim()
-    spread = galsim.Exponential(half_light_radius=galaxy.disk_radius)
-    knots = galsim.RandomKnots(
-        galaxy.n_knots, profile=spread, gsparams=gsparams,
-        rng=galsim.BaseDeviate(galaxy.knot_seed + 1))
-    return knots.shear(q=galaxy.disk_axis_ratio,
-                       beta=galaxy.position_angle * galsim.radians)
-
-
-def galaxy_profile(galaxy, *, bulge_fraction=None, gsparams=None):
+def galaxy_profile(galaxy, *, bulge_fraction=None, wavelength_nm=None,
+                   gsparams=None):
     """
     Turn a galaxy into a GalSim profile of unit flux.
 
@@ -221,6 +397,9 @@ def galaxy_profile(galaxy, *, bulge_fraction=None, gsparams=None):
     bulge_fraction : float or None, optional
         Share of the bulge in the band to draw. `None` takes that of
         the galaxy.
+    wavelength_nm : float or None, optional
+        Wavelength of the band, which sets the share of young stars.
+        `None` gives them the colour of the disk.
     gsparams : `galsim.GSParams` or None, optional
         Accuracy. `None` takes that of normalised stamps.
 
@@ -230,22 +409,12 @@ def galaxy_profile(galaxy, *, bulge_fraction=None, gsparams=None):
         Unit flux, centred on the origin, lengths in arcsec.
     """
     gsparams = drawing_accuracy() if gsparams is None else gsparams
-    angle = galaxy.position_angle
-    if galaxy.sersic_index is not None:
-        return _sersic(galaxy.sersic_index, galaxy.disk_radius,
-                       galaxy.disk_axis_ratio, angle, gsparams)
     share = (galaxy.bulge_fraction if bulge_fraction is None
              else bulge_fraction)
-    knots = galaxy.knot_fraction if galaxy.n_knots else 0.0
-    parts = []
-    if share < 1:
-        disk = _sersic(DISK_INDEX, galaxy.disk_radius,
-                       galaxy.disk_axis_ratio, angle, gsparams)
-        parts.append((1 - share) * (1 - knots) * disk)
-        if knots:
-            parts.append((1 - share) * knots * _knots(galaxy, gsparams))
-    if share > 0:
-        parts.append(share * _sersic(BULGE_INDEX, galaxy.bulge_radius,
-                                     galaxy.bulge_axis_ratio, angle,
-                                     gsparams))
-    return load_galsim().Add(parts, gsparams=gsparams)
+    waves = None if wavelength_nm is None else np.array([wavelength_nm])
+    fluxes = galaxy.part_fluxes(np.array([share]), waves)
+    parts = [float(component.share * fluxes[component.part][0])
+             * _component_profile(component, gsparams)
+             for component in galaxy.components()]
+    return load_galsim().Add([part for part in parts if part.flux > 0],
+                             gsparams=gsparams)

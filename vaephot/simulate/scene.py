@@ -1,23 +1,26 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Sources on the sky, and how they are drawn through an instrument."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from photutils.aperture import BoundingBox
 
-from vaephot.simulate._galsim import (
-    SCENE_FOLDING,
-    drawing_accuracy,
-    load_galsim,
-)
-from vaephot.simulate.catalog import draw_colors, draw_galaxy, draw_star_colors
-from vaephot.simulate.galaxies import TRUNCATION, Galaxy, galaxy_profile
+from vaephot.simulate.catalog.mock import MockCatalog
+from vaephot.simulate.catalog.population import band_wavelengths
+from vaephot.simulate.galaxies import Galaxy
+from vaephot.simulate.render import PSFStack, Renderer
+from vaephot.simulate.stars import draw_star_mags
 from vaephot.simulate.survey import ZEROPOINT, get_survey, survey_psfs
 
-__all__ = ['Instrument', 'Source', 'draw_galaxy_source', 'draw_source',
-           'draw_star_source', 'source_bbox']
+__all__ = ['BRIGHT_STAR_MAG', 'Instrument', 'PSFVariation', 'Source',
+           'blendedness', 'box_slices', 'draw_galaxy_source', 'draw_source',
+           'draw_star_source', 'source_bbox', 'source_of']
+
+# Stars brighter than this are drawn with the wings of the PSF: at the
+# edge of a box of 127 pixels those are 2 per cent of the noise of VIS.
+BRIGHT_STAR_MAG = 19.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +34,18 @@ class Source:
         Position in pixels, the first pixel centre being 0.
     mags : ndarray (n_bands,)
         AB magnitudes, total.
-    galaxy : `~vaephot.simulate.galaxies.Galaxy` or None, optional
-        Shape. `None` is a star.
+    galaxy : galaxy or None, optional
+        Shape, a `~vaephot.simulate.galaxies.Galaxy` or a
+        `~vaephot.simulate.real.RealGalaxy`. `None` is a star.
     bulge_fractions : ndarray (n_bands,) or None, optional
         Share of the bulge in each band. `None` for a star.
+    kind : str, optional
+        What the source is: ``galaxy``, ``star``, or in clusters
+        ``bcg``, ``icl`` and ``member``.
+    redshift : float, optional
+        Redshift; NaN if there is none.
+    parent : int, optional
+        Number in the catalogue, -1 without one.
     """
 
     x: float
@@ -42,6 +53,9 @@ class Source:
     mags: np.ndarray
     galaxy: Galaxy | None = None
     bulge_fractions: np.ndarray | None = None
+    kind: str = 'galaxy'
+    redshift: float = np.nan
+    parent: int = -1
 
     @property
     def is_star(self):
@@ -52,6 +66,90 @@ class Source:
     def flux(self):
         """Total fluxes in microjansky, (n_bands,)."""
         return 10 ** (-0.4 * (self.mags - ZEROPOINT))
+
+    def moved(self, x, y):
+        """
+        Return the source at another place.
+
+        Parameters
+        ----------
+        x, y : float
+            Position in pixels.
+
+        Returns
+        -------
+        `Source`
+        """
+        return replace(self, x=float(x), y=float(y))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PSFVariation:
+    """
+    How the PSF changes across a field.
+
+    Parameters
+    ----------
+    n_nodes : int, optional
+        Nodes along each axis; between them PSFs are interpolated
+        bilinearly, as `photutils.psf.GriddedPSFModel` does.
+    widening : float, optional
+        The PSF is wider by this share at the corners than in the
+        middle.
+    ellipticity : float, optional
+        Reduced shear of the PSF at the corners, along the direction to
+        the middle; none in the middle.
+    """
+
+    n_nodes: int = 3
+    widening: float = 0.03
+    ellipticity: float = 0.03
+
+    def nodes(self, shape):
+        """
+        Places of the nodes and the PSF there.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (ny, nx) of the field.
+
+        Returns
+        -------
+        places : ndarray (n, 2)
+            x and y in pixels, x changing fastest.
+        changes : list of dict
+            ``widening``, ``g1``, ``g2`` at each node.
+        """
+        ny, nx = shape
+        x, y = np.meshgrid(np.linspace(0, nx - 1, self.n_nodes),
+                           np.linspace(0, ny - 1, self.n_nodes))
+        u = 2 * x.ravel() / max(nx - 1, 1) - 1
+        v = 2 * y.ravel() / max(ny - 1, 1) - 1
+        square, angle = (u ** 2 + v ** 2) / 2, 2 * np.arctan2(v, u)
+        shear = self.ellipticity * square
+        return np.column_stack([x.ravel(), y.ravel()]), [
+            {'widening': float(1 + self.widening * s), 'g1': float(g1),
+             'g2': float(g2)} for s, g1, g2 in
+            zip(square, shear * np.cos(angle), shear * np.sin(angle),
+                strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Nodes:
+    """Where PSFs are known, for the weights of a place."""
+
+    places: np.ndarray = field(repr=False)
+    n: int
+
+    def weights(self, x, y):
+        """Shares of the nodes at a place, (n_nodes,)."""
+        out = []
+        for value, line in ((x, self.places[:self.n, 0]),
+                            (y, self.places[::self.n, 1])):
+            place = np.interp(value, line, np.arange(self.n))
+            out.append(np.maximum(1 - abs(np.arange(self.n) - place), 0))
+        return (out[1][:, None] * out[0]).ravel()
 
 
 class Instrument:
@@ -64,23 +162,63 @@ class Instrument:
         The survey.
     psf_pixels : int
         Side of the box that the PSFs are cut at, in pixels.
+    variation : `PSFVariation` or None, optional
+        How the PSF changes across the field. `None` means that it does
+        not.
+    shape : tuple of int or None, optional
+        (ny, nx) of the field; needed with a variation.
+    wing_pixels : int or None, optional
+        Side of the box that bright stars are drawn in. `None` takes
+        ``psf_pixels``. Not used with a variation.
     """
 
-    def __init__(self, survey, psf_pixels):
+    def __init__(self, survey, psf_pixels, *, variation=None, shape=None,
+                 wing_pixels=None):
         self.survey = get_survey(survey)
         self.psf_pixels = psf_pixels
-        self.gsparams = drawing_accuracy(SCENE_FOLDING)
-        self.psfs = survey_psfs(self.survey, psf_pixels,
-                                gsparams=self.gsparams)
+        self.variation = variation
+        self.wing_pixels = (psf_pixels if wing_pixels is None
+                            or variation is not None
+                            else max(wing_pixels, psf_pixels))
+        self.wavelengths = band_wavelengths(self.survey.catalog_bands)
+        self.psfs = survey_psfs(self.survey, psf_pixels)
+        nodes, self._nodes, self.node_places = [self.psfs], None, None
+        if variation is not None:
+            places, changes = variation.nodes(shape)
+            nodes = [survey_psfs(self.survey, psf_pixels, **change)
+                     for change in changes]
+            self._nodes = _Nodes(places=places, n=variation.n_nodes)
+            self.node_places = places
+        self.renderer = Renderer(PSFStack(nodes))
 
     def __repr__(self):
         return (f'Instrument({self.survey.name!r}, '
                 f'psf_pixels={self.psf_pixels})')
 
     @cached_property
+    def wing_renderer(self):
+        """Draws bright stars, and the factors of their fluxes."""
+        if self.wing_pixels == self.psf_pixels:
+            return self.renderer, np.ones(len(self.psfs))
+        wide = survey_psfs(self.survey, self.wing_pixels)
+        # the same core as the PSF that is given away, wings beyond
+        factors = [narrow.peak / psf.peak for narrow, psf in
+                   zip(self.psfs, wide, strict=True)]
+        return Renderer(PSFStack([wide])), np.array(factors)
+
+    @cached_property
     def psf_images(self):
-        """Sampled PSFs, (n_bands, P, P), each of sum 1."""
+        """Sampled PSFs of the middle, (n_bands, P, P), each of sum 1."""
         return np.array([psf.image for psf in self.psfs])
+
+    @cached_property
+    def node_images(self):
+        """Sampled PSFs at the nodes, (n_bands, n_nodes, P, P), or None."""
+        if self._nodes is None:
+            return None
+        return np.array([[psf.image for psf in node]
+                         for node in self.renderer.stack.psfs]
+                        ).swapaxes(0, 1)
 
     @property
     def oversampling(self):
@@ -93,15 +231,47 @@ class Instrument:
         levels = []
         for band, psf in zip(self.survey.bands, self.psfs, strict=True):
             mag = band.saturation_mag
-            peak = psf.image.max() * psf.oversampling ** 2
             levels.append(np.inf if mag is None
-                          else 10 ** (-0.4 * (mag - ZEROPOINT)) * peak)
+                          else 10 ** (-0.4 * (mag - ZEROPOINT)) * psf.peak)
         return np.array(levels)
 
+    def weights(self, x, y):
+        """
+        Shares of the nodes of the PSF at a place.
 
-def draw_galaxy_source(rng, survey, mag, x, y, *, disk_radius=None):
+        Parameters
+        ----------
+        x, y : float
+            Position in pixels.
+
+        Returns
+        -------
+        ndarray (n_nodes,) or None
+            `None` if the PSF is the same everywhere.
+        """
+        return None if self._nodes is None else self._nodes.weights(x, y)
+
+    def has_wings(self, source):
+        """
+        Whether a source is drawn with the wings of the PSF.
+
+        Parameters
+        ----------
+        source : `Source`
+            The source.
+
+        Returns
+        -------
+        bool
+        """
+        return (source.is_star and self.wing_pixels > self.psf_pixels
+                and source.mags.min() < BRIGHT_STAR_MAG)
+
+
+def draw_galaxy_source(rng, survey, mag, x, y, *, disk_radius=None,
+                       population=None):
     """
-    Draw a galaxy of the mock catalogue.
+    Draw a galaxy of a catalogue.
 
     Parameters
     ----------
@@ -115,21 +285,45 @@ def draw_galaxy_source(rng, survey, mag, x, y, *, disk_radius=None):
         Position in pixels.
     disk_radius : float or None, optional
         Half-light radius of the disk in arcsec. `None` draws it.
+    population : population or None, optional
+        Where galaxies come from. `None` is the mock catalogue.
 
     Returns
     -------
     `Source`
     """
-    galaxy = draw_galaxy(rng, mag)
+    population = MockCatalog() if population is None else population
+    item = population.draw(rng, [mag], survey.catalog_bands)[0]
     if disk_radius is not None:
-        galaxy = galaxy.scaled(disk_radius / galaxy.disk_radius)
-    mags, fractions = draw_colors(rng, mag, galaxy.bulge_fraction,
-                                  survey.band_names)
-    return Source(x=float(x), y=float(y), mags=mags, galaxy=galaxy,
-                  bulge_fractions=fractions)
+        size = getattr(item.galaxy, 'disk_radius',
+                       item.galaxy.half_light_radius)
+        item = replace(item, galaxy=item.galaxy.scaled(disk_radius / size))
+    return source_of(item, x, y)
 
 
-def draw_star_source(rng, survey, mag, x, y):
+def source_of(item, x, y, kind='galaxy'):
+    """
+    Put a galaxy of a catalogue at a place.
+
+    Parameters
+    ----------
+    item : `~vaephot.simulate.catalog.population.CatalogGalaxy`
+        The galaxy.
+    x, y : float
+        Position in pixels.
+    kind : str, optional
+        What it is.
+
+    Returns
+    -------
+    `Source`
+    """
+    return Source(x=float(x), y=float(y), mags=item.mags, kind=kind,
+                  galaxy=item.galaxy, bulge_fractions=item.bulge_fractions,
+                  redshift=item.redshift, parent=item.parent)
+
+
+def draw_star_source(rng, survey, mag, x, y, *, star_field=None):
     """
     Draw a star.
 
@@ -143,13 +337,17 @@ def draw_star_source(rng, survey, mag, x, y):
         AB magnitude in VIS.
     x, y : float
         Position in pixels.
+    star_field : `~vaephot.simulate.stars.StarField` or None, optional
+        Direction on the sky, which sets the colours.
 
     Returns
     -------
     `Source`
     """
-    return Source(x=float(x), y=float(y),
-                  mags=draw_star_colors(rng, mag, survey.band_names))
+    mags = draw_star_mags(rng, [mag], survey.catalog_bands,
+                          field=star_field)[0]
+    return Source(x=float(x), y=float(y), mags=mags, kind='star',
+                  redshift=0.0)
 
 
 def source_bbox(source, instrument, shape):
@@ -170,10 +368,10 @@ def source_bbox(source, instrument, shape):
     `photutils.aperture.BoundingBox` or None
         `None` if nothing of it falls on the image.
     """
-    half = instrument.psf_pixels / 2
+    half = (instrument.wing_pixels if instrument.has_wings(source)
+            else instrument.psf_pixels) / 2
     if not source.is_star:
-        half += (TRUNCATION * source.galaxy.major_radius
-                 / instrument.survey.pixel_scale)
+        half += source.galaxy.extent / instrument.survey.pixel_scale
     box = (max(int(np.floor(source.x - half)), 0),
            min(int(np.ceil(source.x + half)) + 1, shape[1]),
            max(int(np.floor(source.y - half)), 0),
@@ -201,21 +399,66 @@ def draw_source(source, instrument, bbox):
     ndarray (n_bands, ny, nx)
         In microjansky.
     """
-    galsim = load_galsim()
-    ny, nx = bbox.shape
-    offset = (source.x - (bbox.ixmin + bbox.ixmax - 1) / 2,
-              source.y - (bbox.iymin + bbox.iymax - 1) / 2)
-    out = np.empty((len(instrument.psfs), ny, nx))
-    for k, psf in enumerate(instrument.psfs):
-        profile = psf.profile
-        if not source.is_star:
-            shape = galaxy_profile(source.galaxy,
-                                   bulge_fraction=source.bulge_fractions[k],
-                                   gsparams=instrument.gsparams)
-            profile = galsim.Convolve(shape, profile,
-                                      gsparams=instrument.gsparams)
-        image = profile.drawImage(
-            nx=nx, ny=ny, scale=psf.pixel_scale, offset=offset,
-            method='no_pixel', dtype=float)
-        out[k] = source.flux[k] * image.array
-    return out
+    renderer, flux = instrument.renderer, source.flux
+    weights = instrument.weights(source.x, source.y)
+    if source.is_star:
+        if instrument.has_wings(source):
+            renderer, factors = instrument.wing_renderer
+            flux = flux * factors
+        return renderer.draw([], {'point': flux}, bbox, source.x, source.y,
+                             0.0, weights=weights)
+    parts = source.galaxy.part_fluxes(source.bulge_fractions,
+                                      instrument.wavelengths)
+    return renderer.draw(
+        source.galaxy.components(),
+        {name: flux * share for name, share in parts.items()}, bbox,
+        source.x, source.y, source.galaxy.extent, weights=weights)
+
+
+def box_slices(bbox):
+    """
+    Index of the pixels of a box in all bands.
+
+    Parameters
+    ----------
+    bbox : `photutils.aperture.BoundingBox`
+        Box within the image.
+
+    Returns
+    -------
+    tuple
+        For arrays (n_bands, ny, nx).
+    """
+    return np.s_[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax]
+
+
+def blendedness(model, total):
+    """
+    How much of the light under a source is of others.
+
+    Parameters
+    ----------
+    model : ndarray (n_bands, ny, nx)
+        The source alone.
+    total : ndarray (n_bands, ny, nx)
+        All sources.
+
+    Returns
+    -------
+    ndarray (n_bands,)
+        1 - sum(s ** 2) / sum(s total), from 0 (alone) to 1; NaN where
+        the source has no light.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vaephot.simulate.scene import blendedness
+    >>> one = np.ones((1, 2, 2))
+    >>> blendedness(one, 2 * one).tolist()
+    [0.5]
+    """
+    model = np.asarray(model, float)
+    own = (model ** 2).sum(axis=(-2, -1))
+    shared = (model * total).sum(axis=(-2, -1))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.where(own > 0, 1 - own / shared, np.nan)

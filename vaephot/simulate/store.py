@@ -8,7 +8,8 @@ scale; blends, noise and flips are made from it later, on the fly. The
 arrays of a shard:
 
 ``image`` (n, S, S)
-    Galaxies convolved with the PSF, unit *total* flux, float32.
+    Galaxies convolved with the PSF, unit *total* flux, float32, each in
+    a band drawn at random (so bulges and knots vary as in all bands).
 ``psf`` (P, P), ``oversampling``, ``psf_fwhm``, ``pixel_scale``
     Effective PSF, samples per pixel, FWHM [px], pixel size [arcsec].
 ``x``, ``y`` (n,)
@@ -18,37 +19,56 @@ arrays of a shard:
 ``disk_radius``, ``bulge_radius`` (n,), ``disk_axis_ratio``, ...
     The shape that was drawn, named as in
     `~vaephot.simulate.galaxies.Galaxy`; radii in pixels,
-    ``sersic_index`` 0 for bulge and disk.
+    ``sersic_index`` 0 for bulge and disk; NaN for real galaxies.
 ``mag``, ``snr_scale`` (n,)
     AB magnitude, and S/N of a point source that bright in this shard.
 ``parent`` (n,), ``split`` (n,)
     Number of the galaxy; 0 training, 1 validation, 2 test.
+
+Real galaxies have the row of their catalogue, less one and negative, as
+parent, and belong to the split of their row: odd rows are for tests.
+
+A store of a survey has more, for its B bands; ``image`` and ``psf`` are
+then those of the first, and all shards have the PSFs of the survey:
+
+``bands`` (B,), ``images`` (n, B, S, S), ``psfs`` (B, P, P)
+    Names, galaxies of unit total flux in each band, PSFs.
+``flux`` (n, B), ``redshift`` (n,)
+    Total fluxes in microjansky, and redshifts.
 """
 
+import errno
 import hashlib
 import io
 import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from photutils.aperture import BoundingBox
 from tqdm import tqdm
 
 import vaephot
 from vaephot.exceptions import StoreError
-from vaephot.simulate._galsim import drawing_accuracy, load_galsim
-from vaephot.simulate.catalog import draw_galaxy
-from vaephot.simulate.galaxies import galaxy_profile
+from vaephot.simulate._galsim import load_galsim
+from vaephot.simulate.catalog.mock import COLOR_CHAIN, MockCatalog
+from vaephot.simulate.catalog.population import band_wavelengths
 from vaephot.simulate.psfs import draw_psf, sample_psf
+from vaephot.simulate.real import RealGalaxies, RealGalaxy
+from vaephot.simulate.render import PSFStack, Renderer
+from vaephot.simulate.survey import ZEROPOINT, get_survey, survey_psfs
 
 __all__ = ['StoreConfig', 'draw_shard', 'read_manifest', 'read_shard',
            'shard_name', 'split_of', 'write_store']
 
 STORE_FORMAT = 1
 MANIFEST = 'manifest.json'
+LOCK = '.lock'
 
 # Galaxies are redrawn until they fit: largest half-light radius over
 # the side of the stamp, smallest share of the light inside it.
@@ -68,6 +88,9 @@ SPLIT_SHARES = (0.8, 0.1)
 # shard * PARENT_STRIDE + attempt.
 PARENT_STRIDE = 1_000_000
 
+# Galaxies that are drawn from the catalogue at a time.
+BATCH = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
@@ -82,11 +105,20 @@ class StoreConfig:
         Seed of the whole store; shard k is drawn from (seed, k) alone.
     stamp_size : int, optional
         Side of a stamp in pixels.
+    survey : str or None, optional
+        Survey that all shards are seen through, in all bands. `None`
+        draws a PSF for each shard.
+    real_folder : str or None, optional
+        Folder of real galaxies in GalSim's format, which stand in for
+        mock ones where they are bright enough. `None` means that all
+        galaxies are of the mock catalogue.
     """
 
     galaxies_per_shard: int
     seed: int
     stamp_size: int = 64
+    survey: str | None = None
+    real_folder: str | None = None
 
     def __post_init__(self):
         for name, low in (('galaxies_per_shard', 1), ('seed', 0),
@@ -96,6 +128,20 @@ class StoreConfig:
                 msg = (f'{name} is {value!r}; it must be an integer, at '
                        f'least {low}.')
                 raise StoreError(msg, value=value)
+        if self.survey is not None:
+            get_survey(self.survey)
+
+    def settings(self):
+        """
+        Settings as the manifest holds them.
+
+        Returns
+        -------
+        dict
+            Those of mock galaxies and random PSFs are left out.
+        """
+        return {name: value for name, value in asdict(self).items()
+                if value is not None}
 
 
 def shard_name(index):
@@ -121,42 +167,98 @@ def split_of(parent):
     Parameters
     ----------
     parent : int
-        Number of the galaxy.
+        Number of the galaxy; negative for real ones, of which those of
+        odd rows are for tests.
 
     Returns
     -------
     int
         0 training, 1 validation, 2 test.
     """
+    if parent < 0 and (-1 - parent) % 2 == 1:
+        return 2
     digest = hashlib.blake2b(str(int(parent)).encode(), digest_size=8)
     share = int.from_bytes(digest.digest(), 'big') / 2 ** 64
+    if parent < 0:
+        # even rows are shared between training and validation
+        share *= sum(SPLIT_SHARES)
     return int(np.searchsorted(np.cumsum(SPLIT_SHARES), share,
                                side='right'))
 
 
-def _draw_stamp(rng, psf, size, gsparams):
-    """Draw one galaxy; None if it does not fit the stamp."""
-    mag = rng.uniform(*MAG_RANGE)
-    galaxy = draw_galaxy(rng, mag)
-    x, y = rng.uniform(-0.5, 0.5, 2)
-    radius = galaxy.half_light_radius / psf.pixel_scale
+@lru_cache(maxsize=2)
+def _population(real_folder):
+    """Where galaxies come from; read once per process."""
+    if real_folder is None:
+        return MockCatalog()
+    return RealGalaxies(real_folder, split='all')
+
+
+@lru_cache(maxsize=4)
+def _survey_renderer(survey, stamp_size):
+    """PSFs of a survey, and what draws with them."""
+    psfs = survey_psfs(survey, stamp_size)
+    return psfs, Renderer(PSFStack([psfs]))
+
+
+def _shard_psfs(rng, config):
+    """PSFs of a shard, what draws with them, and bands of galaxies."""
+    if config.survey is not None:
+        survey = get_survey(config.survey)
+        return (*_survey_renderer(config.survey, config.stamp_size),
+                survey.catalog_bands)
+    _, pixel_scale, profile = draw_psf(rng)
+    psfs = (sample_psf(profile, pixel_scale, config.stamp_size),)
+    return psfs, Renderer(PSFStack([psfs])), COLOR_CHAIN
+
+
+def _draw_stamp(item, x, y, renderer, size, chosen, bands):
+    """Draw one galaxy in the chosen bands; None if it does not fit."""
+    scale = renderer.stack.pixel_scale
+    radius = item.galaxy.half_light_radius / scale
     if radius > MAX_RADIUS_SHARE * size:
         return None
-    scene = load_galsim().Convolve(
-        galaxy_profile(galaxy, gsparams=gsparams), psf.profile,
-        gsparams=gsparams)
-    image = scene.drawImage(nx=size, ny=size, scale=psf.pixel_scale,
-                            offset=(x, y), method='no_pixel').array
-    if image.sum() < MIN_LIGHT_INSIDE:
+    middle = (size - 1) / 2
+    parts = item.galaxy.part_fluxes(item.bulge_fractions[chosen],
+                                    band_wavelengths(bands)[chosen])
+    images = renderer.draw(
+        item.galaxy.components(), parts, BoundingBox(0, size, 0, size),
+        middle + x, middle + y, item.galaxy.extent)
+    if images[0].sum() < MIN_LIGHT_INSIDE:
         return None
+    galaxy = _as_drawn(item, chosen)
+    radius = galaxy.half_light_radius / scale
     eta1, eta2 = galaxy.conformal_shear
-    shape = {name: getattr(galaxy, name) for name in
-             ('disk_axis_ratio', 'bulge_axis_ratio', 'bulge_fraction')}
-    return {'image': image, 'x': x, 'y': y, 'half_light_radius': radius,
-            'eta1': eta1, 'eta2': eta2, 'mag': mag, **shape,
-            'disk_radius': galaxy.disk_radius / psf.pixel_scale,
-            'bulge_radius': galaxy.bulge_radius / psf.pixel_scale,
-            'sersic_index': galaxy.sersic_index or 0.0}
+    return {**_shape(galaxy, scale),
+            'image': images[0], 'images': images, 'x': x, 'y': y,
+            'half_light_radius': radius, 'eta1': eta1, 'eta2': eta2,
+            'redshift': item.redshift,
+            'flux': 10 ** (-0.4 * (item.mags[chosen] - ZEROPOINT))}
+
+
+def _as_drawn(item, chosen):
+    """Galaxy with the bulge that it has in the (first) drawn band."""
+    if isinstance(item.galaxy, RealGalaxy):
+        return item.galaxy
+    share = float(item.bulge_fractions[chosen][0])
+    return replace(item.galaxy, bulge_fraction=share)
+
+
+def _shape(galaxy, pixel_scale):
+    """Parameters of a galaxy that was drawn from a formula, else NaN."""
+    radii = {name: getattr(galaxy, name, np.nan) / pixel_scale
+             for name in ('disk_radius', 'bulge_radius')}
+    rest = {name: getattr(galaxy, name, np.nan) for name in
+            ('disk_axis_ratio', 'bulge_axis_ratio', 'bulge_fraction')}
+    index = getattr(galaxy, 'sersic_index', np.nan)
+    return {**radii, **rest, 'sersic_index': 0.0 if index is None else index}
+
+
+def _parent_of(item, number):
+    """Number of a galaxy: of its row if it is real."""
+    if isinstance(item.galaxy, RealGalaxy):
+        return -1 - item.parent
+    return number
 
 
 def draw_shard(config, index):
@@ -181,44 +283,112 @@ def draw_shard(config, index):
         If too few galaxies fit the stamps.
     """
     rng = np.random.default_rng([config.seed, index])
-    gsparams = drawing_accuracy()
-    _, pixel_scale, profile = draw_psf(rng)
-    psf = sample_psf(profile, pixel_scale, config.stamp_size,
-                     gsparams=gsparams)
+    psfs, renderer, bands = _shard_psfs(rng, config)
+    population = _population(config.real_folder)
     depth = rng.uniform(*DEPTH_RANGE)
-    rows, parents = [], []
-    for attempt in range(20 * config.galaxies_per_shard):
-        row = _draw_stamp(rng, psf, config.stamp_size, gsparams)
-        if row is not None:
-            rows.append(row)
-            parents.append(index * PARENT_STRIDE + attempt)
-        if len(rows) == config.galaxies_per_shard:
-            return _pack(rows, parents, psf, depth)
-    msg = (f'only {len(rows)} of {config.galaxies_per_shard} galaxies fit '
-           f'stamps of {config.stamp_size} px; use larger stamps.')
+    rows, wanted = [], config.galaxies_per_shard
+    for start in range(0, 20 * wanted + BATCH, BATCH):
+        mags = rng.uniform(*MAG_RANGE, BATCH)
+        items = population.draw(rng, mags, bands)
+        places = rng.uniform(-0.5, 0.5, (BATCH, 2))
+        # a store without survey sees each galaxy in one of the bands
+        single = rng.integers(len(bands), size=BATCH)
+        for k, item in enumerate(items):
+            chosen = (slice(None) if config.survey is not None
+                      else single[k:k + 1])
+            row = _draw_stamp(item, *places[k], renderer, config.stamp_size,
+                              chosen, bands)
+            if row is not None:
+                number = index * PARENT_STRIDE + start + k
+                rows.append({**row, 'mag': mags[k],
+                             'parent': _parent_of(item, number)})
+            if len(rows) == wanted:
+                return _pack(rows, psfs, depth, config)
+    msg = (f'only {len(rows)} of {wanted} galaxies fit stamps of '
+           f'{config.stamp_size} px; use larger stamps.')
     raise StoreError(msg, stamp_size=config.stamp_size)
 
 
-def _pack(rows, parents, psf, depth):
+def _pack(rows, psfs, depth, config):
     """Stack the rows of a shard into arrays."""
+    only_survey = ('images', 'flux', 'redshift')
     out = {name: np.array([row[name] for row in rows], dtype=np.float32)
-           for name in rows[0]}
+           for name in rows[0] if name not in ('parent', *only_survey)}
     out['snr_scale'] = (DEPTH_SNR * 10 ** (0.4 * (depth - out['mag']))
                         ).astype(np.float32)
+    parents = [row['parent'] for row in rows]
     out['parent'] = np.array(parents, dtype=np.int64)
     out['split'] = np.array([split_of(p) for p in parents], dtype=np.int8)
-    out['psf'] = psf.image.astype(np.float32)
-    out['oversampling'] = np.int64(psf.oversampling)
-    out['psf_fwhm'] = np.float64(psf.fwhm)
-    out['pixel_scale'] = np.float64(psf.pixel_scale)
+    out['psf'] = psfs[0].image.astype(np.float32)
+    out['oversampling'] = np.int64(psfs[0].oversampling)
+    out['psf_fwhm'] = np.float64(psfs[0].fwhm)
+    out['pixel_scale'] = np.float64(psfs[0].pixel_scale)
+    if config.survey is not None:
+        out |= {name: np.array([row[name] for row in rows],
+                               dtype=np.float32) for name in only_survey}
+        out['psfs'] = np.array([p.image for p in psfs], dtype=np.float32)
+        out['bands'] = np.array(get_survey(config.survey).band_names)
     return out
 
 
 def _write_atomically(path, content):
     """Write bytes so that the file is either whole or not there."""
-    part = path.with_name(path.name + '.part')
-    part.write_bytes(content)
-    os.replace(part, path)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as err:
+        part.unlink(missing_ok=True)
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        msg = (f'there is no room for {path} of {len(content)} bytes: '
+               f'{err.strerror}; what is finished stays. Free some space '
+               f'and run the same command again.')
+        raise StoreError(msg, path=str(path)) from err
+
+
+@contextmanager
+def _locked(path):
+    """
+    Keep a second run out of a folder.
+
+    The lock ends with the process, so a killed run leaves none.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with open(path / LOCK, 'w', encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            msg = (f'another run is writing to {path}; wait for it or '
+                   f'choose another folder.')
+            raise StoreError(msg, path=str(path)) from err
+        try:
+            yield
+        finally:
+            (path / LOCK).unlink(missing_ok=True)
+
+
+def _open_folder(path):
+    """Make the folder of a store and remove what a killed run left."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        msg = f'{path} is a file; give the folder of a store.'
+        raise StoreError(msg, path=str(path))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for part in path.glob('*.part'):
+            part.unlink()
+    except OSError as err:
+        msg = f'the folder {path} cannot be written: {err.strerror}.'
+        raise StoreError(msg, path=str(path)) from err
+    if not os.access(path, os.W_OK | os.X_OK):
+        msg = f'the folder {path} is read-only; choose another one.'
+        raise StoreError(msg, path=str(path))
+    return path
 
 
 def _sha256(path):
@@ -316,14 +486,19 @@ def read_shard(path, index):
 def _open_manifest(path, config):
     """Manifest of an unfinished store, or a new one."""
     if not (path / MANIFEST).exists():
-        return {'format': STORE_FORMAT, 'config': asdict(config),
+        return {'format': STORE_FORMAT, 'config': config.settings(),
                 'versions': _versions(), 'shards': {}}
     manifest = read_manifest(path)
-    if manifest['config'] != asdict(config):
+    if manifest['config'] != config.settings():
         msg = (f'{path} was begun with {manifest["config"]}, not with '
-               f'{asdict(config)}; use the same settings or another '
+               f'{config.settings()}; use the same settings or another '
                f'folder.')
-        raise StoreError(msg, config=asdict(config))
+        raise StoreError(msg, config=config.settings())
+    if manifest['versions'] != _versions():
+        msg = (f'{path} was begun with the versions {manifest["versions"]}, '
+               f'these are {_versions()}; shards would not be of one kind. '
+               f'Use the same versions or another folder.')
+        raise StoreError(msg, versions=manifest['versions'])
     return manifest
 
 
@@ -350,7 +525,8 @@ def _finished_shards(path, config, indices, n_workers):
 
 
 def write_store(path, *, n_shards, galaxies_per_shard, stamp_size=64, seed,
-                n_workers=1, progress_bar=False):
+                survey=None, real_folder=None, n_workers=1,
+                progress_bar=False):
     """
     Write a store of galaxy stamps, or finish one.
 
@@ -370,6 +546,12 @@ def write_store(path, *, n_shards, galaxies_per_shard, stamp_size=64, seed,
         Side of a stamp in pixels.
     seed : int
         Seed of the store.
+    survey : str or None, optional
+        Survey that all shards are seen through, in all bands. `None`
+        draws a PSF for each shard.
+    real_folder : path-like or None, optional
+        Folder of real galaxies in GalSim's format. `None` means that
+        all galaxies are of the mock catalogue.
     n_workers : int, optional
         Number of processes. Scripts that ask for more than one need
         the usual ``if __name__ == '__main__'``.
@@ -384,13 +566,21 @@ def write_store(path, *, n_shards, galaxies_per_shard, stamp_size=64, seed,
     Raises
     ------
     StoreError
-        If the folder holds a store of other settings.
+        If the folder holds a store of other settings, cannot be
+        written, is full, or another run is writing to it.
     """
-    config = StoreConfig(galaxies_per_shard=galaxies_per_shard, seed=seed,
-                         stamp_size=stamp_size)
-    load_galsim()
-    path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    config = StoreConfig(
+        galaxies_per_shard=galaxies_per_shard, seed=seed,
+        stamp_size=stamp_size, survey=survey,
+        real_folder=None if real_folder is None else str(real_folder))
+    _population(config.real_folder)
+    path = _open_folder(path)
+    with _locked(path):
+        return _fill(path, config, n_shards, n_workers, progress_bar)
+
+
+def _fill(path, config, n_shards, n_workers, progress_bar):
+    """Draw the shards that are missing."""
     manifest = _open_manifest(path, config)
     missing = [k for k in range(n_shards)
                if not _is_finished(path, manifest, k)]

@@ -53,7 +53,8 @@ class Shapes(NamedTuple):
     ``bulge_fraction``; ``disk_radius``, ``bulge_radius`` in half-light
     radii of the whole; ``disk_axis_ratio``, ``bulge_axis_ratio``;
     ``sersic_index``, 0 for a bulge and a disk; ``eta``: length of the
-    flux-weighted conformal shear.
+    flux-weighted conformal shear. Real galaxies have NaN for all that no
+    formula drew.
     """
 
     bulge_fraction: torch.Tensor
@@ -78,6 +79,16 @@ class Shapes(NamedTuple):
         Shapes
         """
         return Shapes(*[column[rows] for column in self])
+
+    def known(self):
+        """
+        Which galaxies were drawn from a formula.
+
+        Returns
+        -------
+        `torch.Tensor` of bool, (n,)
+        """
+        return torch.isfinite(torch.stack(list(self))).all(0)
 
     def features(self):
         """
@@ -162,6 +173,7 @@ class _Truth:
     def _component(self, index, flux, radius, axis_ratio):
         row = torch.round((index - INDEX_GRID[0])
                           / (INDEX_GRID[1] - INDEX_GRID[0])).long()
+        row = row.clamp(0, len(self.tables) - 1)
         variance = (radius ** 2)[:, None] * self.variance
         return (flux[:, None] * self.tables[row],
                 variance / axis_ratio[:, None],
@@ -283,6 +295,7 @@ def teach_family(decoder, shapes, seed, n_steps):
         Mean loss of each step in nats.
     """
     generator = torch.Generator().manual_seed(seed)
+    shapes = shapes.take(shapes.known())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = ShapeEncoder(decoder.config.n_latent)
@@ -335,7 +348,7 @@ def latents_of(encoder, shapes):
     Returns
     -------
     `torch.Tensor`, (n, n_latent)
-        Posterior means.
+        Posterior means; NaN for real galaxies.
     """
     ones = torch.ones_like(shapes.eta)
     with torch.no_grad():

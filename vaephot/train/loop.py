@@ -103,9 +103,12 @@ class Trainer:
         """Loss of the known parameters, of posterior and prior."""
         counts = batch.is_galaxy[:, None].expand(batch.truth.shape).float()
         counts[:, :3] = 1
-        loss = supervised_loss(posterior, batch.truth, counts)
+        # latents of real galaxies are not known
+        counts = counts * torch.isfinite(batch.truth)
+        truth = torch.nan_to_num(batch.truth)
+        loss = supervised_loss(posterior, truth, counts)
         if self.stage == 'isolated':
-            loss = loss + supervised_loss(prior, batch.truth, counts
+            loss = loss + supervised_loss(prior, truth, counts
                                           * batch.is_galaxy[:, None])
         return loss.mean()
 

@@ -13,6 +13,7 @@ EXTRAS = {
     'galsim': 'simulate',
     'sep': 'evaluate',
     'matplotlib': 'plot',
+    'pyarrow': 'parquet',
 }
 
 

@@ -1,0 +1,168 @@
+#!/usr/bin/env python
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Fit the mock catalogue to cosmoDC2, test it on other rows, draw figures.
+
+    python benchmarks/mock_catalog.py FOLDER --write
+    python benchmarks/mock_catalog.py FOLDER --figures docs/user_guide/figures
+
+FOLDER holds ``cosmodc2/cosmodc2_lsst_euclid_derived.fits`` and, for the
+figure of sizes, ``cosmos_realgalaxy``. The fit sees rows with an even
+``galaxy_id``; the tests compare with the odd ones. Without options only
+the table of the tests is printed.
+"""
+
+import argparse
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from scipy.spatial import cKDTree
+from scipy.stats import ks_2samp
+
+import vaephot.simulate.catalog.mock as mock
+from vaephot.simulate.catalog.mixture import fit_mixture
+
+CATALOG = Path('cosmodc2') / 'cosmodc2_lsst_euclid_derived.fits'
+OUTPUT = Path(mock.__file__).parents[1] / 'data' / 'mock.json'
+
+# Magnitudes that are fitted, and share of a bulge that counts as one.
+MAG_LIMITS = (17.5, 27.6)
+MIN_BULGE = 1e-4
+
+# Number of Gaussians of disks, and of galaxies with a bulge.
+N_PARTS = {'disk': 8, 'bulge': 6}
+SEED = 1
+SHARE_MAGS = (18.0, 20.0, 21.5, 22.5, 23.5, 24.5, 25.5, 26.5, 27.5)
+
+
+def read_reference(folder):
+    """Quantities of the reference, and which rows were fitted."""
+    table = Table.read(Path(folder) / CATALOG)
+
+    def column(band, what):
+        survey = 'lsst' if band.islower() else 'euclid'
+        return np.array(table[f'{survey}_{band}_{what}'], float)
+
+    mags = {band: column(band, 'mag') for band in mock.COLOR_CHAIN}
+    out = {'mag': mags['VIS']}
+    for a, b in pairwise(mock.COLOR_CHAIN):
+        out[f'{a}-{b}'] = mags[a] - mags[b]
+    out['log_1z'] = np.log10(1 + np.array(table['redshift'], float))
+    for part in ('disk', 'bulge'):
+        out[f'q_{part}'] = np.array(table[f'size_minor_{part}_true']
+                                    / table[f'size_{part}_true'], float)
+        out[f'radius_{part}'] = np.sqrt(np.array(
+            table[f'size_minor_{part}_true'] * table[f'size_{part}_true'],
+            float))
+    ratio = {band: column(band, 'bulge_Jy')
+             / np.maximum(column(band, 'disk_with_knots_Jy'), 1e-30)
+             for band in mock.COLOR_CHAIN}
+    share = ratio['VIS'] / (1 + ratio['VIS'])
+    out['bulge_fraction'] = share
+    with np.errstate(divide='ignore', invalid='ignore'):
+        out['logit_bulge'] = np.clip(np.log(ratio['VIS']), -9, 9)
+        for band in mock.EXCESS_BANDS:
+            out[f'excess_{band}'] = 2.5 * np.log10(ratio[band]
+                                                   / ratio['VIS'])
+    inside = (out['mag'] > MAG_LIMITS[0]) & (out['mag'] < MAG_LIMITS[1])
+    fitted = np.array(table['galaxy_id']) % 2 == 0
+    return {k: v[inside] for k, v in out.items()}, fitted[inside]
+
+
+def fit(reference, chosen):
+    """Numbers of ``data/mock.json``."""
+    rows = {name: values[chosen] for name, values in reference.items()}
+    has_bulge = rows['bulge_fraction'] > MIN_BULGE
+    chain = [name for name in rows if '-' in name]
+    both = ['mag', *chain, 'log_1z', 'q_disk']
+    names = {'disk': both, 'bulge': [*both, 'logit_bulge', 'q_bulge', *(
+        f'excess_{band}' for band in mock.EXCESS_BANDS)]}
+    out = {'source': 'fit of benchmarks/mock_catalog.py to cosmoDC2 '
+           '(Korytov et al. 2019), rows with an even galaxy_id',
+           'bulge_share': _bulge_share(rows['mag'], has_bulge)}
+    for kind, chosen_rows in (('disk', ~has_bulge), ('bulge', has_bulge)):
+        values = {name: rows[name][chosen_rows] for name in names[kind]}
+        out[kind] = fit_mixture(values, n_parts=N_PARTS[kind],
+                                seed=SEED).to_dict()
+    return out
+
+
+def _bulge_share(mag, has_bulge):
+    """Share of galaxies with a bulge at some magnitudes."""
+    shares = []
+    for centre in SHARE_MAGS:
+        weight = np.exp(-0.5 * ((mag - centre) / 0.5) ** 2)
+        shares.append(round(float(np.average(has_bulge, weights=weight)),
+                            3))
+    return [list(SHARE_MAGS), shares]
+
+
+def derived(values):
+    """Colours over the whole range, which are tested too."""
+    chain = [f'{a}-{b}' for a, b in pairwise(mock.COLOR_CHAIN[3:])]
+    blue = [f'{a}-{b}' for a, b in pairwise(mock.COLOR_CHAIN[:4])]
+    return {**values, 'VIS-H': sum(values[name] for name in chain),
+            'u-VIS': sum(values[name] for name in blue)}
+
+
+def compare(reference, fitted, seed=0):
+    """Mock and unseen reference rows of the same magnitudes."""
+    unseen = derived({k: v[~fitted] for k, v in reference.items()})
+    unseen['redshift'] = 10 ** unseen['log_1z'] - 1
+    rng = np.random.default_rng(seed)
+    drawn = mock.MockCatalog().draw_properties(rng, unseen['mag'])
+    return derived(drawn), unseen
+
+
+TESTED = ('redshift', 'q_disk', 'u-g', 'g-r', 'r-VIS', 'VIS-i', 'i-z',
+          'z-y', 'y-Y', 'Y-J', 'J-H', 'u-VIS', 'VIS-H', 'bulge_fraction')
+
+
+def print_tests(drawn, unseen):
+    print(f'{len(unseen["mag"])} rows that the fit has not seen')
+    print(f'{"quantity":16s} {"KS distance":>11s} {"p":>7s}')
+    for name in TESTED:
+        test = ks_2samp(drawn[name], unseen[name])
+        print(f'{name:16s} {test.statistic:11.3f} {test.pvalue:7.3f}')
+    print('neighbours of the same kind (0.5 if they cannot be told apart): '
+          f'{same_kind_share(drawn, unseen):.3f}')
+
+
+def same_kind_share(drawn, unseen, n_neighbours=5):
+    """Share of nearest neighbours of the same sample, over quantities."""
+    names = ('mag', 'VIS-H', 'g-r', 'redshift', 'q_disk', 'bulge_fraction')
+    scale = np.array([unseen[name].std() for name in names])
+    both = np.concatenate([np.column_stack([sample[n] for n in names])
+                           / scale for sample in (drawn, unseen)])
+    kind = np.repeat([0, 1], [len(drawn['mag']), len(unseen['mag'])])
+    _, near = cKDTree(both).query(both, k=n_neighbours + 1)
+    return float((kind[near[:, 1:]] == kind[:, None]).mean())
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder')
+    parser.add_argument('--write', action='store_true')
+    parser.add_argument('--figures', metavar='DIR')
+    args = parser.parse_args()
+    reference, fitted = read_reference(args.folder)
+    if args.write:
+        text = json.dumps(fit(reference, fitted), indent=0)
+        text = text.replace(',\n', ', ').replace('[\n', '[')
+        OUTPUT.write_text(text.replace('\n]', ']') + '\n', encoding='utf-8')
+        print(f'{OUTPUT}: {OUTPUT.stat().st_size} bytes')
+    drawn, unseen = compare(reference, fitted)
+    print_tests(drawn, unseen)
+    if args.figures:
+        from _mock_figures import draw_figures
+
+        draw_figures(Path(args.figures), args.folder, drawn, unseen)
+
+
+if __name__ == '__main__':
+    main()

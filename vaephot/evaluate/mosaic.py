@@ -1,0 +1,177 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Blends side by side on one image, and their catalogues taken apart."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from photutils.psf import ImagePSF
+from photutils.segmentation import detect_sources
+from scipy.ndimage import convolve1d, label
+
+__all__ = ['GAP', 'DetectSettings', 'Mosaic', 'detect_segments',
+           'image_psfs', 'make_mosaic']
+
+# masked pixels around each blend
+GAP = 16
+# detection as photutils' guide has it: a Gaussian of this FWHM in pixels on
+# a square of 5 pixels, and a threshold in units of the noise of the image
+KERNEL_FWHM = 2.0
+KERNEL_HALF = 2
+THRESHOLD = 1.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mosaic:
+    """
+    Blends in rows and columns with gaps of masked pixels.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`, (n_bands, ny, nx)
+        The images; 0 in the gaps.
+    mask : `~numpy.ndarray` of bool, (n_bands, ny, nx)
+        True in the gaps and for bad pixels.
+    gap : `~numpy.ndarray` of bool, (ny, nx)
+        True between the blends.
+    corners : `~numpy.ndarray` of int, (n, 2)
+        (x, y) of the first pixel of each blend.
+    shape : tuple of int
+        (ny, nx) of each blend.
+    """
+
+    image: np.ndarray = field(repr=False)
+    mask: np.ndarray = field(repr=False)
+    gap: np.ndarray = field(repr=False)
+    corners: np.ndarray = field(repr=False)
+    shape: tuple
+
+    def split(self, xy):
+        """
+        Tell which rows of a catalogue of the mosaic lie on each blend.
+
+        Parameters
+        ----------
+        xy : array_like, (m, 2)
+            Positions on the mosaic.
+
+        Returns
+        -------
+        list of `~numpy.ndarray` of int
+            Rows of each blend.
+        """
+        ny, nx = self.shape
+        out = []
+        for corner in self.corners:
+            x, y = (np.asarray(xy) - corner).T
+            out.append(np.flatnonzero((x > -0.5) & (x < nx - 0.5)
+                                      & (y > -0.5) & (y < ny - 0.5)))
+        return out
+
+
+def make_mosaic(observed):
+    """
+    Lay blends out side by side; a single one is left without a gap.
+
+    Parameters
+    ----------
+    observed : ObservedBlends
+        The blends.
+
+    Returns
+    -------
+    Mosaic
+    """
+    n, n_bands, ny, nx = observed.image.shape
+    gap = GAP if n > 1 else 0
+    n_columns = int(np.ceil(np.sqrt(n)))
+    n_rows = -(-n // n_columns)
+    frame = (gap + n_rows * (ny + gap), gap + n_columns * (nx + gap))
+    image = np.zeros((n_bands, *frame))
+    mask = np.ones((n_bands, *frame), bool)
+    empty = np.ones(frame, bool)
+    row, column = np.divmod(np.arange(n), n_columns)
+    corners = gap + np.stack([column * (nx + gap), row * (ny + gap)], axis=1)
+    for k, (x0, y0) in enumerate(corners):
+        box = np.s_[y0:y0 + ny, x0:x0 + nx]
+        image[:, *box] = observed.image[k]
+        mask[:, *box] = observed.mask[k]
+        empty[box] = False
+    return Mosaic(image=image, mask=mask, gap=empty, corners=corners,
+                  shape=(ny, nx))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectSettings:
+    """
+    How segments are detected.
+
+    Parameters
+    ----------
+    threshold : float, optional
+        Threshold of the smoothed image in units of the noise of the
+        image that was not smoothed.
+    n_pixels : int, optional
+        Least number of connected pixels.
+    """
+
+    threshold: float = THRESHOLD
+    n_pixels: int = 5
+
+
+def detect_segments(mosaic, sky_rms, settings=None):
+    """
+    Detect segments in the first band of a mosaic.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        The mosaic.
+    sky_rms : float
+        Noise of the sky in the first band.
+    settings : DetectSettings or None, optional
+        `None` means the defaults, those of photutils' guide.
+
+    Returns
+    -------
+    smooth : `~numpy.ndarray`, (ny, nx)
+        The smoothed image.
+    segments : `~photutils.segmentation.SegmentationImage` or None
+        `None` if there is nothing.
+    """
+    settings = settings or DetectSettings()
+    steps = np.arange(-KERNEL_HALF, KERNEL_HALF + 1)
+    sigma = KERNEL_FWHM / (2 * np.sqrt(2 * np.log(2)))
+    line = np.exp(-0.5 * (steps / sigma) ** 2)
+    smooth = mosaic.image[0]
+    for axis in (0, 1):
+        smooth = convolve1d(smooth, line / line.sum(), axis=axis,
+                            mode='constant')
+    threshold = settings.threshold * sky_rms
+    # detect_sources warns where there is nothing
+    regions, n_regions = label((smooth > threshold) & ~mosaic.mask[0],
+                               np.ones((3, 3)))
+    if (n_regions == 0
+            or np.bincount(regions.flat)[1:].max() < settings.n_pixels):
+        return smooth, None
+    return smooth, detect_sources(smooth, threshold, settings.n_pixels,
+                                  mask=mosaic.mask[0])
+
+
+def image_psfs(observed):
+    """
+    Return the told PSFs as photutils models.
+
+    Parameters
+    ----------
+    observed : ObservedBlends
+        The blends.
+
+    Returns
+    -------
+    list of `~photutils.psf.ImagePSF`
+        One per band.
+    """
+    scale = observed.oversampling ** 2
+    return [ImagePSF(psf / psf.sum() * scale,
+                     oversampling=observed.oversampling)
+            for psf in observed.psf]
