@@ -1,31 +1,33 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-Completeness against purity of simulated blends.
+Measure completeness against purity, beside photutils and SExtractor.
 
-The knob of the search (``min_probability``) beside the contrast of photutils
-and the thresholds and contrasts of SExtractor's algorithm (``sep``), on the
-same images; and how many of the sources of each ``p_source`` are true.
+Blends are simulated and searched: by ``VAEDeblender`` with several values of
+``min_probability``, by photutils with several of ``contrast``, and by
+SExtractor's algorithm (``sep``) over a grid of its two settings of deblending.
+A measured source belongs to the nearest true one if that is within three
+pixels; further ones at the same place are false.
 """
 
 import argparse
-from functools import partial
+from itertools import product
 
 import numpy as np
-from astropy import units as u
-from astropy.table import Table
+import sep
+from astropy.table import QTable, vstack
 from mosaic import make_mosaic, vaephot_inputs
 from photutils.segmentation import SourceCatalog, deblend_sources
 from source_probability import is_true, reliability
 
-from vaephot import VAEDeblender
+from vaephot import PeakFinder, VAEDeblender
 from vaephot.cli._demo_field import detect_parents
-from vaephot.deblend.finder import PeakFinder
-from vaephot.evaluate.baselines import SepSettings, sep_photometry
 from vaephot.simulate import CASES
+from vaephot.utils._atomic import atomic_write
 
-KNOB = (0.05, 0.2, 0.5, 0.8, 0.95)
-CONTRASTS = (0.0, 0.0001, 0.001, 0.005, 0.02)
-THRESHOLDS = (16, 32, 64)
+PROBABILITIES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
+CONTRASTS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1)
+LEVELS, MIN_CONTRASTS = (32, 64), (0.0, 0.0005, 0.005, 0.02, 0.05)
+SEP_THRESHOLDS = (1.5, 2.0)
 N_PIXELS = 5
 
 
@@ -36,103 +38,99 @@ def parse_arguments():
     add('case', choices=sorted(CASES), help='kind of blend')
     add('--n', type=int, default=100, help='blends (default: %(default)s)')
     add('--seed', type=int, default=11, help='default: %(default)s')
-    add('--no-refine', action='store_true', help='skip the joint fit')
     add('--weights', metavar='NAME', help='name or path of the weights')
-    add('--figure', metavar='FILE', help='draw the curves into a file')
+    add('-o', '--output', metavar='FILE.ecsv', help='write the table too')
+    add('--figure', metavar='FILE.png', help='draw the curves')
     return parser.parse_args()
 
 
-def positions(table):
-    """Positions of a catalogue, (n, 2)."""
-    return np.column_stack([u.Quantity(table[name]).value
+def score(xy, mosaic, n_blends):
+    """Completeness, purity and false sources per blend."""
+    real = is_true(np.asarray(xy), mosaic.true_xy).sum()
+    return {'completeness': real / len(mosaic.true_xy),
+            'purity': real / max(len(xy), 1),
+            'false_per_blend': (len(xy) - real) / n_blends}
+
+
+def positions_of(table):
+    """Positions of a table, (n, 2)."""
+    return np.column_stack([np.asarray(table[name], float)
                             for name in ('x_centroid', 'y_centroid')])
 
 
-def run_vaephot(args, mosaic, segm, min_probability):
-    """Catalogue of a setting of the knob."""
-    deblend = VAEDeblender(
-        N_PIXELS, weights=args.weights, refine=not args.no_refine,
-        finder=PeakFinder(min_probability=min_probability))
-    return deblend(mosaic.data, segm, **vaephot_inputs(mosaic)).table
-
-
-def run_photutils(mosaic, segm, contrast):
-    """Positions that photutils finds."""
-    data = mosaic.data[0].value
-    children = deblend_sources(data, segm, N_PIXELS, contrast=contrast,
-                               progress_bar=False)
-    catalog = SourceCatalog(data, children, mask=mosaic.mask[0])
-    return np.column_stack([catalog.x_centroid, catalog.y_centroid])
-
-
-def run_sep(mosaic, n_levels, contrast):
-    """Positions that SExtractor's algorithm finds."""
-    settings = SepSettings(n_levels=n_levels, contrast=contrast,
-                           n_pixels=N_PIXELS)
-    return positions(sep_photometry(
-        mosaic.data.value, mosaic.sky_rms, bands=mosaic.bands,
-        mask=mosaic.mask[0], settings=settings)[0])
-
-
-def figures(xy, mosaic):
-    """Completeness, purity and false sources per blend."""
-    real = is_true(xy, mosaic.true_xy)
-    return (real.sum() / len(mosaic.true_xy), real.mean(),
-            (~real).sum() / mosaic.is_central.sum())
-
-
-def measure(args, mosaic):
-    """Table of all methods and the catalogue of the least cautious."""
+def run_vaephot(mosaic, weights):
+    """Table for each least probability."""
     segm = detect_parents(mosaic)
-    rows, widest = [], None
-    for knob in KNOB:
-        table = run_vaephot(args, mosaic, segm, knob)
-        widest = table if widest is None else widest
-        rows.append(('vaephot', f'{knob:g}',
-                     *figures(positions(table), mosaic)))
-    peers = [('photutils', f'{contrast:g}',
-              partial(run_photutils, mosaic, segm, contrast))
-             for contrast in CONTRASTS]
-    peers += [('sep', f'{n_levels} {contrast:g}',
-               partial(run_sep, mosaic, n_levels, contrast))
-              for n_levels in THRESHOLDS for contrast in CONTRASTS]
-    rows += [(name, setting, *figures(run(), mosaic))
-             for name, setting, run in peers]
-    found = Table(rows=rows, names=('method', 'setting', 'completeness',
-                                    'purity', 'false_per_blend'))
-    for name in found.colnames[2:]:
-        found[name].format = '.3f'
-    return found, widest
+    for value in PROBABILITIES:
+        deblend = VAEDeblender(
+            weights=weights, finder=PeakFinder(min_probability=value))
+        yield (f'min_probability={value:g}', deblend(
+            mosaic.data, segm, **vaephot_inputs(mosaic)).table)
 
 
-def draw(found, path):
-    """Draw the curves of all methods."""
+def run_photutils(mosaic):
+    """Positions for each contrast."""
+    image, parents = mosaic.data.value[0], detect_parents(mosaic)
+    for value in CONTRASTS:
+        segm = deblend_sources(image, parents, N_PIXELS, contrast=value,
+                               progress_bar=False)
+        catalog = SourceCatalog(image, segm, mask=mosaic.mask[0])
+        xy = np.column_stack([catalog.x_centroid, catalog.y_centroid])
+        yield f'contrast={value:g}', xy[np.isfinite(xy).all(1)]
+
+
+def run_sep(mosaic):
+    """Positions for each pair of settings."""
+    image = np.ascontiguousarray(mosaic.data.value[0], dtype=float)
+    for threshold, levels, contrast in product(SEP_THRESHOLDS, LEVELS,
+                                               MIN_CONTRASTS):
+        found = sep.extract(
+            image, threshold, err=float(mosaic.sky_rms[0]),
+            mask=mosaic.mask[0], minarea=N_PIXELS, deblend_nthresh=levels,
+            deblend_cont=contrast)
+        yield (f'{threshold:g} sigma, {levels}, {contrast:g}',
+               np.column_stack([found['x'], found['y']]))
+
+
+def draw(table, path):
+    """Curves of all programs."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4.5), layout='constrained')
+    figure = Figure(figsize=(5, 4), layout='constrained')
     axes = figure.subplots()
-    for method, marker in (('vaephot', 'o-'), ('photutils', 's-'),
-                           ('sep', '^')):
-        own = found[found['method'] == method]
-        axes.plot(own['completeness'], own['purity'], marker, label=method)
-    axes.set(xlabel='completeness', ylabel='purity')
+    for program in dict.fromkeys(table['program']):
+        rows = table[table['program'] == program]
+        line = '' if program == 'sep' else '-'
+        axes.plot(rows['purity'], rows['completeness'], f'o{line}',
+                  label=program)
+    axes.set(xlabel='purity', ylabel='completeness')
     axes.legend()
-    figure.savefig(path)
+    with atomic_write(path, overwrite=True) as temporary:
+        figure.savefig(temporary, format='png')
 
 
 def main():
     """Run the script."""
     args = parse_arguments()
     mosaic = make_mosaic(args.case, args.n, args.seed)
-    found, widest = measure(args, mosaic)
-    found.pprint(max_lines=-1)
-    table = reliability(np.asarray(widest['p_source'], float),
-                        is_true(positions(widest), mosaic.true_xy))
-    table['predicted'].format = table['true'].format = '.3f'
-    print(f'Sources of a knob of {KNOB[0]:g} by p_source:')
-    table.pprint(max_lines=-1)
+    ours = list(run_vaephot(mosaic, args.weights))
+    rows = [QTable([{'program': program, 'setting': setting,
+                     **score(xy, mosaic, args.n)}])
+            for program, runs in (
+                ('sep', run_sep(mosaic)),
+                ('photutils', run_photutils(mosaic)),
+                ('vaephot', [(name, positions_of(t)) for name, t in ours]))
+            for setting, xy in runs]
+    table = vstack(rows)
+    table.pprint_all()
+    # the least probability drops next to nothing
+    found = ours[0][1]
+    print(reliability(np.asarray(found['p_source']),
+                      is_true(positions_of(found), mosaic.true_xy)))
+    if args.output:
+        table.write(args.output, overwrite=True)
     if args.figure:
-        draw(found, args.figure)
+        draw(table, args.figure)
 
 
 if __name__ == '__main__':

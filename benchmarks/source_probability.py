@@ -4,8 +4,8 @@ Fit the probability that a fitted source is one of its own.
 
 Blends are simulated and searched, and nothing is dropped: each fitted source
 is true, the nearest to a true one, or false. Logistic models of the evidence
-are fitted to that, for the coefficients in `vaephot.deblend.decisions`, and
-tested on blends that they have not seen.
+are fitted to that, one for each kind of candidate, for the coefficients in
+`vaephot.deblend.decisions`, and tested on blends that they have not seen.
 """
 
 import argparse
@@ -77,39 +77,18 @@ def fit_logistic(evidence, real):
 
     def cost(beta):
         margin = sign * (design @ beta)
-        slope = -design.T @ (sign / (1 + np.exp(np.clip(margin, -50, 50))))
+        value = np.logaddexp(0, -margin).sum()
+        slope = -design.T @ (sign / (1 + np.exp(
+            np.clip(margin, -50, 50))))
         pull = RIDGE * np.append(0, beta[1:])
-        return (np.logaddexp(0, -margin).sum() + 0.5 * pull @ beta,
-                slope + pull)
+        return value + 0.5 * pull @ beta, slope + pull
     return minimize(cost, np.zeros(design.shape[1]), jac=True).x
 
 
-def columns_of(kind):
-    """Features that the model of a kind of source uses."""
-    names = [name for name in COEFFICIENTS[kind] if name != 'constant']
-    return names, [FEATURES.index(name) for name in names]
-
-
-def fit_kinds(evidence, real):
-    """Coefficients of the models of all kinds, as in the package."""
-    found = {}
-    for kind, rows in kinds_of(evidence).items():
-        names, columns = columns_of(kind)
-        beta = fit_logistic(evidence[rows][:, columns], real[rows])
-        found[kind] = dict(zip(['constant', *names], beta.round(2).tolist(),
-                               strict=True))
-    return found
-
-
-def predict(coefficients, evidence):
-    """Probabilities of fitted models."""
-    margin = np.zeros(len(evidence))
-    for kind, rows in kinds_of(evidence).items():
-        names, columns = columns_of(kind)
-        weights = [coefficients[kind][name] for name in names]
-        margin[rows] = (coefficients[kind]['constant']
-                        + evidence[rows][:, columns] @ weights)
-    return 1 / (1 + np.exp(-np.clip(margin, -50, 50)))
+def predict(beta, evidence):
+    """Probability of a fitted model."""
+    return 1 / (1 + np.exp(-np.clip(beta[0] + evidence @ beta[1:],
+                                    -50, 50)))
 
 
 def cross_validated(evidence, real):
@@ -117,10 +96,11 @@ def cross_validated(evidence, real):
     out = np.zeros(len(real))
     # blocks of neighbours: the sources of a blend stay together
     n_blocks = 4 * N_FOLDS
-    fold = np.arange(len(real)) * n_blocks // len(real) % N_FOLDS
+    block = np.arange(len(real)) * n_blocks // len(real)
+    fold = block % N_FOLDS
     for k in range(N_FOLDS):
-        found = fit_kinds(evidence[fold != k], real[fold != k])
-        out[fold == k] = predict(found, evidence[fold == k])
+        beta = fit_logistic(evidence[fold != k], real[fold != k])
+        out[fold == k] = predict(beta, evidence[fold == k])
     return out
 
 
@@ -146,9 +126,16 @@ def main():
         parts.append(part)
     evidence = np.concatenate([part[0] for part in parts])
     real = np.concatenate([part[1] for part in parts])
-    for kind, values in fit_kinds(evidence, real).items():
-        print(kind, values)
-    table = reliability(cross_validated(evidence, real), real)
+    probability = np.zeros(len(real))
+    for kind, rows in kinds_of(evidence).items():
+        names = [name for name in COEFFICIENTS[kind] if name != 'constant']
+        used = evidence[rows][:, [FEATURES.index(name) for name in names]]
+        beta = fit_logistic(used, real[rows])
+        probability[rows] = cross_validated(used, real[rows])
+        print(f'{kind}, {rows.sum()} sources, {real[rows].sum()} true:',
+              {name: round(float(value), 2) for name, value in zip(
+                  ['constant', *names], beta, strict=True)})
+    table = reliability(probability, real)
     table['predicted'].format = table['true'].format = '.3f'
     print(table)
 

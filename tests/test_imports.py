@@ -24,7 +24,7 @@ FORBIDDEN = {
     'vaephot.deblend': ['galsim', 'vaephot.simulate', 'vaephot.train'],
     'vaephot.photometry': ['torch', 'galsim', 'vaephot.train',
                            'vaephot.deblend'],
-    'vaephot.evaluate': ['vaephot.train'],
+    'vaephot.evaluate': ['torch', 'galsim', 'vaephot.train'],
     'vaephot.cli': ['torch', 'galsim'],
     'vaephot.utils': ['torch', 'galsim'],
 }

@@ -31,14 +31,14 @@ def test_a_configuration_is_run_and_reported(config, tmp_path, capsys):
 
 def test_a_method_of_ten_lines_is_in_the_report(config, tmp_path, capsys,
                                                 monkeypatch):
-    (tmp_path / 'mine.py').write_text(
+    (tmp_path / 'of_ten_lines.py').write_text(
         'def half(blends):\n'
         '    return [{"xy": xy, "flux": 0 * xy[:, :1] + [[1, 1, 1, 1]]}\n'
         '            for xy in blends.positions]\n'
         'half.uses_positions = True\n')
     monkeypatch.chdir(tmp_path)
     assert main(['evaluate', config, '-o', 'run', '--workers', '1',
-                 '--only', 'oracle', '--method', 'mine:half']) == 0
+                 '--only', 'oracle', '--method', 'of_ten_lines:half']) == 0
     assert 'half' in capsys.readouterr().out
     pytest.importorskip('matplotlib')
     assert '>half<' in (tmp_path / 'run' / 'report.html').read_text()

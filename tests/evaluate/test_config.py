@@ -41,7 +41,7 @@ def test_json_and_options_of_methods_are_read(tmp_path):
     path.write_text(json.dumps(values))
     config = read_config(path)
     assert config.methods[0].options == {'n_levels': 8}
-    assert config.edges['snr'] == [1, 2]
+    assert config.edges['snr'] == (1, 2)
     assert len(config.edges['mag']) > 2
     assert config.matching.rule == 'pairs'
 

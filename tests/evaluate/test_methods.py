@@ -26,7 +26,7 @@ def test_every_method_can_be_loaded_and_pickled(name):
 
 def test_a_method_of_a_user_in_ten_lines_is_found(tmp_path, monkeypatch,
                                                   make_observed):
-    (tmp_path / 'mine.py').write_text(
+    (tmp_path / 'of_a_user.py').write_text(
         'import numpy as np\n'
         'def brightest(blends, factor=1.0):\n'
         '    rows = []\n'
@@ -38,10 +38,10 @@ def test_a_method_of_a_user_in_ten_lines_is_found(tmp_path, monkeypatch,
         '    return rows\n')
     monkeypatch.chdir(tmp_path)
     observed = make_observed(2)
-    rows = find_method('mine:brightest')(observed)
+    rows = find_method('of_a_user:brightest')(observed)
     assert rows[0]['flux'][0, 0] == pytest.approx(
         observed.image[0, 0].sum())
-    twice = Method(name='twice', use='mine:brightest',
+    twice = Method(name='twice', use='of_a_user:brightest',
                    options={'factor': 2})(observed)
     assert twice[1]['flux'] == pytest.approx(2 * rows[1]['flux'])
     assert np.isnan(rows[0]['flux_err']).all()

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import numpy as np
 import pytest
+from photutils.segmentation import make_2dgaussian_kernel
 
 from vaephot.evaluate.mosaic import (
     GAP,
@@ -8,6 +9,7 @@ from vaephot.evaluate.mosaic import (
     detect_segments,
     image_psfs,
     make_mosaic,
+    smoothing_line,
 )
 
 
@@ -59,3 +61,9 @@ def test_psfs_have_unit_flux_as_photutils_counts(make_observed):
     psf = image_psfs(make_observed(1))[0]
     y, x = np.mgrid[-7:8, -7:8]
     assert psf.evaluate(x, y, 1, 0, 0).sum() == pytest.approx(1, rel=0.01)
+
+
+def test_the_kernel_is_that_of_photutils():
+    line = smoothing_line()
+    kernel = make_2dgaussian_kernel(2.0, size=5)
+    assert np.outer(line, line) == pytest.approx(kernel.array, abs=2e-4)

@@ -236,9 +236,7 @@ def _wanted(segm, chosen, deblender):
 
 def search(fitter, segm, solution, chosen, deblender):
     """
-    Add what a fit leaves over until nothing is, and drop nothing else.
-
-    Shapes that are not fitted leave too much over to search it.
+    Add what is left over until nothing is.
 
     Parameters
     ----------
@@ -248,15 +246,15 @@ def search(fitter, segm, solution, chosen, deblender):
     Returns
     -------
     solution : `~vaephot.deblend.pipeline.Solution`
-        With the added sources at the end.
+        All that may be a source.
     gain : `numpy.ndarray`, (n,)
-        Gain in chi-square of those that were added; NaN for others.
+        Gain in chi-square of those that were added, NaN for the others.
     """
+    settings = _settings(deblender.finder)
     labels = _wanted(segm, chosen, deblender)
     gain = np.full(len(solution.sources), np.nan)
-    n_rounds = (_settings(deblender.finder).n_rounds if deblender.refine
-                else 0)
-    for _ in range(n_rounds):
+    # shapes that are not fitted leave too much over to search it
+    for _ in range(settings.n_rounds if deblender.refine else 0):
         if not len(labels):
             break
         solution, gain, labels = _add_left_over(fitter, segm, solution, gain,

@@ -45,7 +45,7 @@ class PeakFinder:
 
     Examples
     --------
-    >>> from vaephot.deblend.finder import PeakFinder
+    >>> from vaephot import PeakFinder
     >>> PeakFinder(min_probability=0.9)
     PeakFinder(min_probability=0.9, n_rounds=2, find_stars=True)
     """

@@ -252,22 +252,6 @@ class _KronAperture:
         return stamp
 
 
-def _split_rows(mosaic, xy, flux, flux_err, segmentation):
-    """Catalogue of a mosaic as rows of each blend."""
-    ny, nx = mosaic.shape
-    out = []
-    for rows, (x0, y0) in zip(mosaic.split(xy), mosaic.corners,
-                              strict=True):
-        segm = segmentation[y0:y0 + ny, x0:x0 + nx]
-        # labels of the mosaic count from 1, those of the blend too
-        order = np.zeros(len(xy) + 1, int)
-        order[rows + 1] = np.arange(1, len(rows) + 1)
-        out.append({'xy': xy[rows] - (x0, y0), 'flux': flux[rows],
-                    'flux_err': flux_err[rows],
-                    'segmentation': order[segm]})
-    return out
-
-
 def sep_kron(observed, **settings):
     """
     Measure blends as SExtractor does, by way of ``sep``.
@@ -294,7 +278,7 @@ def sep_kron(observed, **settings):
                for name in ('flux', 'flux_err')}
     xy = np.stack([table['x_centroid'], table['y_centroid']], axis=1)
     columns['flux_err'] = columns['flux_err'] * observed.noise_correlation
-    return _split_rows(mosaic, xy, **columns, segmentation=segm)
+    return mosaic.split_rows(xy, **columns, segmentation=segm)
 
 
 def photutils_kron(observed, *, n_levels=32, contrast=0.001, n_pixels=5):
@@ -317,8 +301,8 @@ def photutils_kron(observed, *, n_levels=32, contrast=0.001, n_pixels=5):
     smooth, segm = detect_segments(mosaic, observed.sky_rms[0])
     if segm is None:
         nothing = np.zeros((0, len(observed.bands)))
-        return _split_rows(mosaic, np.zeros((0, 2)), nothing, nothing,
-                           np.zeros(mosaic.gap.shape, int))
+        return mosaic.split_rows(np.zeros((0, 2)), nothing, nothing,
+                                 np.zeros(mosaic.gap.shape, int))
     segm = deblend_sources(smooth, segm, n_pixels, n_levels=n_levels,
                            contrast=contrast, progress_bar=False)
     segm.relabel_consecutive()
@@ -333,8 +317,8 @@ def photutils_kron(observed, *, n_levels=32, contrast=0.001, n_pixels=5):
         flux.append(catalog.kron_flux)
         flux_err.append(catalog.kron_flux_err)
     xy = np.stack([first.x_centroid, first.y_centroid], axis=1)
-    return _split_rows(
-        mosaic, xy, np.stack(flux, axis=1),
+    return mosaic.split_rows(
+        xy, np.stack(flux, axis=1),
         np.stack(flux_err, axis=1) * observed.noise_correlation, segm.data)
 
 

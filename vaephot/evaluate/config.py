@@ -217,7 +217,8 @@ class EvaluationConfig:
                    f'{", ".join(EDGES)}.')
             raise ValueError(msg)
         set_ = object.__setattr__
-        set_(self, 'edges', {**EDGES, **self.edges})
+        set_(self, 'edges', {name: tuple(self.edges.get(name, edges))
+                             for name, edges in EDGES.items()})
         set_(self, 'sets', tuple(self.sets))
         set_(self, 'methods', tuple(self.methods))
         set_(self, 'good_mags', tuple(self.good_mags))

@@ -7,7 +7,8 @@ from vaephot.evaluate.calibration import pulls
 from vaephot.utils._optional_deps import import_optional
 
 __all__ = ['draw_colours', 'draw_completeness', 'draw_flux_errors',
-           'draw_gallery', 'draw_pit', 'draw_pulls', 'draw_trade']
+           'draw_gallery', 'draw_pit', 'draw_pulls', 'draw_trade',
+           'end_bands']
 
 # df/f beyond this are drawn on the edge
 FLUX_RANGE = 1.0
@@ -39,6 +40,17 @@ def _styles(methods):
     return {method: {'color': palette[k % len(palette)],
                      'marker': MARKERS[k % len(MARKERS)], 'ms': 4}
             for k, method in enumerate(methods)}
+
+
+def _legend(ax, figure):
+    """Legend of all methods of a figure in one of its panels."""
+    known = {}
+    for other in figure.axes:
+        for handle, label in zip(*other.get_legend_handles_labels(),
+                                 strict=True):
+            known.setdefault(label, handle)
+    if known:
+        ax.legend(known.values(), known.keys(), fontsize=6)
 
 
 def _select(table, **values):
@@ -84,7 +96,7 @@ def draw_flux_errors(results, table, quantity='mag', bands=None):
     n_bands = 2 if bands is None else len(bands)
     figure, axes = _figure(len(results), 2 * n_bands)
     for row, result in zip(axes, results, strict=True):
-        shown = bands or _two(result.bands)
+        shown = bands or end_bands(result.bands)
         for k in range(n_bands):
             pair = row[2 * k:2 * k + 2]
             if k >= len(shown):
@@ -92,12 +104,24 @@ def draw_flux_errors(results, table, quantity='mag', bands=None):
                     ax.set_axis_off()
                 continue
             _flux_panels(pair, result, table, quantity, shown[k], styles)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
-def _two(bands):
-    """First and last band."""
+def end_bands(bands):
+    """
+    Choose the first and the last band.
+
+    Parameters
+    ----------
+    bands : sequence of str
+        All bands.
+
+    Returns
+    -------
+    tuple of str
+        All of them if there are less than three.
+    """
     return bands if len(bands) < 3 else (bands[0], bands[-1])
 
 
@@ -159,7 +183,7 @@ def draw_pulls(results):
     figure, axes = _figure(len(results), 2)
     edges = np.linspace(-PULL_RANGE, PULL_RANGE, 31)
     for row, result in zip(axes, results, strict=True):
-        for ax, band in zip(row, _two(result.bands), strict=False):
+        for ax, band in zip(row, end_bands(result.bands), strict=False):
             k, rows = result.bands.index(band), result.truth['is_scored']
             for method, measured in result.methods.items():
                 values = pulls(measured['flux'][rows, k],
@@ -175,7 +199,7 @@ def draw_pulls(results):
             ax.set_title(f'{result.name}, {band}', fontsize=8)
             ax.set_xlabel('(measured - true) / error', fontsize=7)
             ax.tick_params(labelsize=6)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
@@ -206,7 +230,7 @@ def draw_pit(table):
         ax.set_title(f'{name}, {rows["band"][0]}', fontsize=8)
         ax.set_xlabel('where the truth falls (PIT)', fontsize=7)
         ax.tick_params(labelsize=6)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
@@ -242,7 +266,7 @@ def draw_completeness(table, methods=None):
             ax.set_title(f'{name}: {kind}', fontsize=8)
             ax.set_xlabel('magnitude, first band', fontsize=7)
             ax.tick_params(labelsize=6)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 
@@ -272,7 +296,7 @@ def draw_trade(table):
         ax.set_xlabel('purity', fontsize=7)
         ax.set_ylabel('completeness', fontsize=7)
         ax.tick_params(labelsize=6)
-    axes[0, -1].legend(fontsize=6)
+    _legend(axes[0, -1], figure)
     return figure
 
 
@@ -305,7 +329,7 @@ def draw_colours(table):
             ax.set_xlabel('true magnitude', fontsize=7)
             ax.tick_params(labelsize=6)
         row[0].axhline(0, color='0.5', lw=0.8)
-    axes[0, 0].legend(fontsize=6)
+    _legend(axes[0, 0], figure)
     return figure
 
 

@@ -7,9 +7,10 @@ import numpy as np
 from photutils.psf import ImagePSF
 from photutils.segmentation import detect_sources
 from scipy.ndimage import convolve1d, label
+from scipy.special import ndtr
 
 __all__ = ['GAP', 'DetectSettings', 'Mosaic', 'detect_segments',
-           'image_psfs', 'make_mosaic']
+           'image_psfs', 'make_mosaic', 'smoothing_line']
 
 # masked pixels around each blend
 GAP = 16
@@ -67,6 +68,38 @@ class Mosaic:
                                       & (y > -0.5) & (y < ny - 0.5)))
         return out
 
+    def split_rows(self, xy, flux, flux_err, segmentation):
+        """
+        Take a catalogue of the mosaic apart.
+
+        Parameters
+        ----------
+        xy : `~numpy.ndarray`, (m, 2)
+            Positions on the mosaic.
+        flux, flux_err : `~numpy.ndarray`, (m, n_bands)
+            Fluxes and their errors.
+        segmentation : `~numpy.ndarray` of int, (ny, nx)
+            Pixels of each row of the catalogue, its number plus 1.
+
+        Returns
+        -------
+        list of dict
+            What `vaephot.evaluate.methods` wants of each blend.
+        """
+        ny, nx = self.shape
+        out = []
+        for rows, (x0, y0) in zip(self.split(xy), self.corners,
+                                  strict=True):
+            # rows are numbered anew on each blend
+            order = np.zeros(len(xy) + 1, int)
+            order[rows + 1] = np.arange(1, len(rows) + 1)
+            out.append({
+                'xy': xy[rows] - (x0, y0), 'flux': flux[rows],
+                'flux_err': flux_err[rows],
+                'segmentation': order[segmentation[y0:y0 + ny,
+                                                   x0:x0 + nx]]})
+        return out
+
 
 def make_mosaic(observed):
     """
@@ -118,6 +151,21 @@ class DetectSettings:
     n_pixels: int = 5
 
 
+def smoothing_line():
+    """
+    Gaussian that smooths images before the detection.
+
+    Returns
+    -------
+    `~numpy.ndarray`, (5,)
+        Integrated over the pixels, of sum 1; its outer product with itself
+        is the kernel of photutils' guide.
+    """
+    edges = np.arange(2 * KERNEL_HALF + 2) - KERNEL_HALF - 0.5
+    line = np.diff(ndtr(edges * 2 * np.sqrt(2 * np.log(2)) / KERNEL_FWHM))
+    return line / line.sum()
+
+
 def detect_segments(mosaic, sky_rms, settings=None):
     """
     Detect segments in the first band of a mosaic.
@@ -139,13 +187,10 @@ def detect_segments(mosaic, sky_rms, settings=None):
         `None` if there is nothing.
     """
     settings = settings or DetectSettings()
-    steps = np.arange(-KERNEL_HALF, KERNEL_HALF + 1)
-    sigma = KERNEL_FWHM / (2 * np.sqrt(2 * np.log(2)))
-    line = np.exp(-0.5 * (steps / sigma) ** 2)
+    line = smoothing_line()
     smooth = mosaic.image[0]
     for axis in (0, 1):
-        smooth = convolve1d(smooth, line / line.sum(), axis=axis,
-                            mode='constant')
+        smooth = convolve1d(smooth, line, axis=axis, mode='constant')
     threshold = settings.threshold * sky_rms
     # detect_sources warns where there is nothing
     regions, n_regions = label((smooth > threshold) & ~mosaic.mask[0],

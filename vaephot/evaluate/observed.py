@@ -188,13 +188,6 @@ def clean_image(observed, k):
                         observed.image.shape[1:])
 
 
-def _correlation(simulated):
-    """Noise of large sums over that of independent pixels, per band."""
-    known = getattr(simulated, 'noise_correlation', None)
-    return np.ones(len(simulated.bands)) if known is None \
-        else np.asarray(known, float)
-
-
 def _told(truth, n_blends, sigma, seed):
     """Positions with a scatter, and which sources they belong to."""
     rng = np.random.default_rng([seed, 1])
@@ -237,7 +230,7 @@ def observe_blends(blends, *, score='central',
     return ObservedBlends(
         image=blends.image, mask=blends.mask, truth=truth,
         sky_rms=np.asarray(blends.sky_rms), gain=np.asarray(blends.gain),
-        noise_correlation=_correlation(blends), psf=blends.psf,
+        noise_correlation=blends.noise_correlation, psf=blends.psf,
         oversampling=blends.oversampling, bands=tuple(blends.bands),
         pixel_scale=blends.pixel_scale, zeropoint=blends.zeropoint,
         **_told(truth, len(blends), position_sigma / blends.pixel_scale,
@@ -270,7 +263,7 @@ def observe_field(simulated, *, zeropoint=23.9,
         image=simulated.image[None], mask=simulated.mask[None], truth=truth,
         sky_rms=np.asarray(simulated.sky_rms),
         gain=np.asarray(simulated.gain),
-        noise_correlation=_correlation(simulated), psf=simulated.psf,
+        noise_correlation=simulated.noise_correlation, psf=simulated.psf,
         oversampling=simulated.oversampling, bands=tuple(simulated.bands),
         pixel_scale=simulated.pixel_scale, zeropoint=zeropoint,
         **_told(truth, 1, position_sigma / simulated.pixel_scale,
@@ -355,7 +348,8 @@ def _observe_hdus(path, hdus, names, position_sigma):
         image=image[None], mask=mask[None], truth=truth, bands=bands,
         sky_rms=np.array([_card(path, h, 'SKYRMS') for h in headers]),
         gain=np.array([_card(path, h, 'GAIN') for h in headers]),
-        noise_correlation=np.ones(len(bands)),
+        noise_correlation=np.array([_card(path, h, 'NCORR', 1.0)
+                                    for h in headers]),
         psf=np.array([hdus[f'PSF_{band}'].data for band in bands], float),
         oversampling=int(hdus[f'PSF_{bands[0]}'].header['OVERSAMP']),
         pixel_scale=float(scale),

@@ -203,7 +203,7 @@ def _page(config, manifest, results, tables, drawn):
                      f'{shown}</details>')
     parts += ['<h2>Flux errors</h2>', GLOSSARY]
     for result in results:
-        for band in figures._two(result.bands):
+        for band in figures.end_bands(result.bands):
             parts += [f'<h3>{escape(result.name)}, {escape(band)}</h3>',
                       _flux_html(tables['flux_errors'], result.name, band)]
     parts.append('<h2>How it was made</h2>' + _provenance(manifest))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from vaephot.evaluate.baselines import SepSettings, _split_rows
+from vaephot.evaluate.baselines import SepSettings
 from vaephot.evaluate.mosaic import make_mosaic
 from vaephot.exceptions import EvaluationError, MissingDependencyError
 
@@ -162,5 +162,5 @@ def _collect(observed, mosaic, catalogs, segm):
     order = np.zeros(max(segm.max(), first['NUMBER'].max(initial=0)) + 1,
                      int)
     order[first['NUMBER']] = np.arange(1, len(first) + 1)
-    return _split_rows(mosaic, xy, flux, error * observed.noise_correlation,
+    return mosaic.split_rows(xy, flux, error * observed.noise_correlation,
                        order[segm])
