@@ -57,3 +57,18 @@ def test_nothing_is_found_on_bad_pixels(scene):
     x, y = (int(v) for v in MISSED)
     fitter.observation.mask[:, y - 6:y + 7, x - 6:x + 7] = True
     assert not len(find_left_over(fitter, segm, model, KNOWN, segm.labels))
+
+
+def test_a_free_background_is_nothing_left_over(
+        gaussian_band, make_observation, make_fitter):
+    psfs = [gaussian_band(1.2)]
+    sky = 3 + np.random.default_rng(4).standard_normal((1, *SHAPE))
+    segm = np.zeros(SHAPE, int)
+    segm[18:45, 15:48] = 4
+    segm = SegmentationImage(segm)
+    counts = [len(find_left_over(
+        make_fitter(make_observation(sky, psfs), background=kind), segm,
+        np.zeros_like(sky), KNOWN, [4], per_parent=20, least=8.0))
+        for kind in (None, 'constant')]
+    assert counts[0] > 0
+    assert counts[1] == 0

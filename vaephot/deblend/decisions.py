@@ -7,6 +7,7 @@ and those without enough evidence are dropped.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
@@ -227,6 +228,12 @@ def _wanted(segm, chosen, deblender):
         np.isin(wanted, chosen.labels)]
 
 
+def _seen(fitter, segm, labels):
+    """Parents with a good pixel; of the others nothing can be told."""
+    good = ~reference_fitter(fitter).observation.mask.all(0)
+    return labels[ndimage.sum_labels(good, segm.data, labels) > 0]
+
+
 def search(fitter, segm, solution, chosen, deblender):
     """
     Add what is left over until nothing is.
@@ -296,7 +303,7 @@ def decide(fitter, segm, solution, chosen, deblender):
     if chosen.given:
         return replace(solution, p_source=probability(solution))
     settings = _settings(deblender.finder)
-    wanted = _wanted(segm, chosen, deblender)
+    wanted = _seen(fitter, segm, _wanted(segm, chosen, deblender))
 
     def drop_of(current, gain):
         return _rejected(fitter, current, probability(current, gain),
