@@ -36,6 +36,9 @@ MAX_SIZE_SHARE = 0.25
 ETA_LIMIT = 3.5
 LATENT_LIMIT = 5.0
 DAMPING_LIMIT = 1e5
+# the errors that the encoder gives its shapes are too small by this factor:
+# the scatter of the sizes of held-out blends in units of them
+START_WIDENING = 1.9
 # tolerance of the first of two rounds, over that of the last: its weights
 # are renewed anyway
 FIRST_ROUND = 10.0
@@ -577,7 +580,8 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
     if settings.max_steps or start_precision is None:
         covariance = _fitted_covariance(problem, normal, rows)
     else:
-        covariance = _started_covariance(normal, start_precision.flatten(1))
+        covariance = _started_covariance(
+            normal, start_precision.flatten(1) / START_WIDENING ** 2)
     n = problem.n_sources
     chi2 = sum(2 * band.evaluate(local[:, i], rows)[1]
                for i, band in enumerate(problem.bands))
