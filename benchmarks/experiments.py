@@ -23,6 +23,8 @@ from vaephot.evaluate.runner import evaluate, read_manifest
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / 'configs' / 'experiments'
 DOCS = ROOT / 'docs' / 'user_guide'
+# part of the page, in the folder of a run
+SECTION = 'section.inc'
 # in the order of the page; figures of each
 FIGURES = {
     'three_cases': ('flux_errors', 'pulls', 'completeness', 'colours',
@@ -58,6 +60,8 @@ def parse_arguments():
         help='default: %(default)s')
     add('--without', action='append', default=[], metavar='METHOD',
         help='leave a method out; may be repeated')
+    add('--set', action='append', default=[], dest='sets', metavar='SET',
+        help='run only this set of blends; may be repeated')
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in FIGURES]
     if unknown:
@@ -72,7 +76,7 @@ def scaled(config, args):
 
     sets = [replace(item, n=number(item.n), chunk=min(item.chunk, number(
         item.n)), floors=number(item.floors) if item.floors else 0)
-        for item in config.sets]
+        for item in config.sets if not args.sets or item.name in args.sets]
     return replace(config, sets=sets, methods=[
         m for m in config.methods if m.name not in args.without])
 
@@ -133,14 +137,29 @@ def flux_table(table, name, band):
         cells)
 
 
-def write_section(name, config, folder, tables):
+def command(name, args):
+    """Command that runs one experiment as it was run."""
+    words = ['python benchmarks/experiments.py', name, '-o runs']
+    words += [f'--scale {args.scale:g}'] if args.scale != 1 else []
+    words += [f'--without {method}' for method in args.without]
+    words += [f'--set {item}' for item in args.sets]
+    lines = ['    ' + words[0]]
+    for word in words[1:]:  # within the width of a page
+        if len(lines[-1]) + len(word) > 72:
+            lines[-1] += ' \\'
+            lines.append('        ' + word)
+        else:
+            lines[-1] += ' ' + word
+    return lines
+
+
+def write_section(name, config, folder, tables, args):
     """Write the part of the page that is about one experiment."""
     manifest = read_manifest(folder)
     lines = [config.description.strip(), '']
     numbers = ', '.join(f'{item.n} of {item.name}' for item in config.sets)
-    lines += ['.. code-block:: bash', '',
-              f'    vaephot evaluate configs/experiments/{name}.toml '
-              f'-o {name}', '', f'Blends: {numbers}.', '']
+    lines += ['.. code-block:: bash', '', *command(name, args), '',
+              f'Blends: {numbers}.', '']
     lines += [f'``{method}`` was not run: {why}' for method, why in
               manifest['skipped'].items()] + ['']
     lines += summary_table(tables['summary'], config)
@@ -158,28 +177,38 @@ def write_section(name, config, folder, tables):
         for band in bands[:1] if len(config.sets) > 4 else bands[::max(
                 len(bands) - 1, 1)]:
             lines += flux_table(errors, item.name, band)
-    text = '\n'.join(lines).rstrip() + '\n'
-    (DOCS / 'results' / f'{name}.inc').write_text(text, encoding='utf-8')
-    return manifest
+    (folder / SECTION).write_text('\n'.join(lines).rstrip() + '\n',
+                                  encoding='utf-8')
 
 
-def write_provenance(manifest):
-    """Write versions and weights."""
+def write_page(output):
+    """Write all experiments that were run into one file of the docs."""
+    lines, manifest = [], None
+    for name in FIGURES:
+        section = output / name / SECTION
+        if not section.exists():
+            continue
+        manifest = read_manifest(output / name)
+        title = manifest['config']['title']
+        lines += [title, '-' * len(title), '',
+                  section.read_text(encoding='utf-8')]
+    if manifest is None:
+        return
     weights = {f'{m["weights"]}, SHA-256 ``{m["sha256"]}``'
                for m in manifest['methods'].values() if 'weights' in m}
     versions = ', '.join(f'{k} {v}' for k, v in
                          manifest['versions'].items())
-    (DOCS / 'results' / 'provenance.inc').write_text(
-        f'Weights: {"; ".join(sorted(weights))}. Versions: {versions}. '
-        f'Machine: {manifest["machine"]}.\n', encoding='utf-8')
+    head = (f'Weights: {"; ".join(sorted(weights))}. Versions: {versions}. '
+            f'Machine: {manifest["machine"]}.')
+    (DOCS / 'benchmark_results.inc').write_text(
+        '\n'.join([head, '', *lines]), encoding='utf-8')
 
 
 def main():
     """Run, tabulate, draw."""
     args = parse_arguments()
     os.environ.setdefault('OMP_NUM_THREADS', '1')
-    for folder in ('figures', 'results'):
-        (DOCS / folder).mkdir(exist_ok=True)
+    (DOCS / 'figures').mkdir(exist_ok=True)
     for name in args.names or FIGURES:
         config = scaled(read_config(EXPERIMENTS / f'{name}.toml'), args)
         folder = Path(args.output) / name
@@ -187,8 +216,8 @@ def main():
         evaluate(config, folder, n_workers=args.workers,
                  progress_bar=sys.stderr.isatty())
         tables, _ = write_report(folder, config)
-        manifest = write_section(name, config, folder, tables)
-        write_provenance(manifest)
+        write_section(name, config, folder, tables, args)
+        write_page(Path(args.output))
 
 
 if __name__ == '__main__':
