@@ -3,9 +3,9 @@
 Fit the probability that a fitted source is one of its own.
 
 Blends are simulated and searched, and nothing is dropped: each fitted source
-is true, the nearest to a true one, or false. A logistic model of its
-evidence is fitted to that, for the coefficients in
-`vaephot.deblend.decisions`, and tested on blends that it has not seen.
+is true, the nearest to a true one, or false. Logistic models of the evidence
+are fitted to that, one for each kind of candidate, for the coefficients in
+`vaephot.deblend.decisions`, and tested on blends that they have not seen.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from vaephot import VAEDeblender
 from vaephot.cli._demo_field import detect_parents
 from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import search
+from vaephot.deblend.decisions import COEFFICIENTS, kinds_of, search
 from vaephot.deblend.evidence import FEATURES, measure_evidence
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.pipeline import reference_view, solve
@@ -126,11 +126,16 @@ def main():
         parts.append(part)
     evidence = np.concatenate([part[0] for part in parts])
     real = np.concatenate([part[1] for part in parts])
-    beta = fit_logistic(evidence, real)
-    print({'constant': round(float(beta[0]), 3), **{
-        name: round(float(value), 3)
-        for name, value in zip(FEATURES, beta[1:], strict=True)}})
-    table = reliability(cross_validated(evidence, real), real)
+    probability = np.zeros(len(real))
+    for kind, rows in kinds_of(evidence).items():
+        names = [name for name in COEFFICIENTS[kind] if name != 'constant']
+        used = evidence[rows][:, [FEATURES.index(name) for name in names]]
+        beta = fit_logistic(used, real[rows])
+        probability[rows] = cross_validated(used, real[rows])
+        print(f'{kind}, {rows.sum()} sources, {real[rows].sum()} true:',
+              {name: round(float(value), 2) for name, value in zip(
+                  ['constant', *names], beta, strict=True)})
+    table = reliability(probability, real)
     table['predicted'].format = table['true'].format = '.3f'
     print(table)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from numpy.testing import assert_allclose, assert_array_equal
-from photutils.segmentation import SegmentationImage
+from photutils.segmentation import SegmentationImage, detect_sources
+from scipy.ndimage import gaussian_filter
 
 from vaephot.deblend.candidates import (
     FIXED_SIGMA,
@@ -174,3 +175,16 @@ def test_given_positions_are_not_searched_for():
     def finder(image, mask):
         pytest.fail('the finder was called')
     assert len(choose(positions=XY[:1], finder=finder).sources) == 1
+
+
+def test_images_that_were_smoothed_before_are_not_smoothed_again():
+    rng = np.random.default_rng(5)
+    noise = rng.standard_normal((120, 140))
+    galaxies = [(40, 60, 1.9, 9000.0), (47, 62, 1.6, 4500.0)]
+    image = gaussian_filter(
+        scenes.draw(galaxies, noise.shape, 0.1) + noise, 1.27)
+    segm = detect_sources(image, 0.9, 5)
+    observation = prepare_observation(image)
+    found = places(choose_sources(settings(), observation, segm, None, None))
+    for x, y, *_ in galaxies:
+        assert np.hypot(*(found - (x, y)).T).min() < 1.5

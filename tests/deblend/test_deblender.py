@@ -69,9 +69,9 @@ def test_a_single_source_comes_back_as_it_was(reference):
 def test_the_table_of_an_image_has_the_agreed_columns(reference):
     assert reference.table.colnames == [
         'label', 'parent_label', 'x_centroid', 'y_centroid', 'x_err',
-        'y_err', 'n_blended', 'area', 'half_light_radius', 'axis_ratio',
-        'orientation', 'flux', 'flux_err', 'snr', 'blendedness',
-        'reduced_chi2', 'flags']
+        'y_err', 'n_blended', 'p_source', 'p_point', 'area',
+        'half_light_radius', 'axis_ratio', 'orientation', 'flux',
+        'flux_err', 'snr', 'blendedness', 'reduced_chi2', 'flags']
 
 
 def test_the_table_remembers_how_it_was_made(reference, deblend):

@@ -5,6 +5,7 @@ import torch
 
 from vaephot.deblend import refine
 from vaephot.deblend.refine import (
+    START_WIDENING,
     BandBatch,
     FitSettings,
     GroupBatch,
@@ -355,7 +356,9 @@ def test_arrow_of_many_bands_is_solved_as_a_dense_matrix_is(damping):
         dense[last:, last:] = n_bands * tie + np.diag(prior)
         for b in range(n_bands):
             own = slice(b * n, (b + 1) * n)
-            dense[own, own] = matrix[b] * (1 + damping * np.eye(n))
+            # the tie holds bands together and does not damp them
+            dense[own, own] = matrix[b] + damping * np.diag(
+                np.diag(matrix[b] - tie))
             dense[own, last:] = dense[last:, own] = -tie
         expected = np.linalg.solve(dense, np.r_[vector.ravel(), pull])
         np.testing.assert_allclose(step[i].ravel(), expected[:last],
@@ -582,7 +585,8 @@ def test_errors_without_a_step_go_by_the_width_of_the_start(
         variance = torch.diagonal(fit.covariance, dim1=1, dim2=2)[0]
         n_flux = fit.flux.numel()
         errors.append(variance[:n_flux].sqrt())
-        # the shapes are known as well as the start says, not better
-        np.testing.assert_allclose(variance[n_flux:], 1 / precision,
+        # the shapes are known as well as the start says, widened
+        np.testing.assert_allclose(variance[n_flux:],
+                                   START_WIDENING ** 2 / precision,
                                    rtol=1e-6)
     assert (errors[1] > 1.02 * errors[0]).all()

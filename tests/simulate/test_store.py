@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from vaephot.exceptions import StoreError
+from vaephot.exceptions import CatalogError, StoreError
 from vaephot.simulate import store
 from vaephot.simulate.store import (
     StoreConfig,
@@ -149,3 +149,82 @@ def test_splits_have_their_shares_and_follow_from_the_parent():
     assert np.bincount(splits) / 5000 == pytest.approx(
         [0.8, 0.1, 0.1], abs=0.02)
     assert split_of(17) == splits[17]
+
+
+def test_real_parents_of_odd_rows_are_for_tests():
+    assert {split_of(-1 - row) for row in range(1, 400, 2)} == {2}
+    even = [split_of(-1 - row) for row in range(0, 4000, 2)]
+    assert set(even) == {0, 1}
+    assert np.mean(even) == pytest.approx(1 / 9, abs=0.03)
+
+
+def test_a_store_of_a_survey_has_all_bands(tmp_path):
+    config = {'galaxies_per_shard': 5, 'stamp_size': 48, 'seed': 1}
+    write_store(tmp_path, n_shards=1, survey='hsc-wide', **config)
+    shard = read_shard(tmp_path, 0)
+    assert shard['bands'].tolist() == ['i', 'g', 'r', 'z', 'y']
+    assert shard['images'].shape == (5, 5, 48, 48)
+    assert (shard['images'][:, 0] == shard['image']).all()
+    assert shard['psfs'].shape[0] == 5
+    assert (shard['psfs'][0] == shard['psf']).all()
+    assert shard['images'].sum(axis=(2, 3)) == pytest.approx(1, abs=0.06)
+    assert (shard['flux'] > 0).all()
+    assert read_manifest(tmp_path)['config']['survey'] == 'hsc-wide'
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path, folder):
+    write_store(tmp_path, n_shards=1, **SETTINGS)
+    (tmp_path / 'shard-00001.npz.77.part').write_bytes(b'half')
+    # a shard that is not in the manifest yet is drawn again
+    (tmp_path / shard_name(1)).write_bytes(b'whole but unknown')
+    write_store(tmp_path, n_shards=2, **SETTINGS)
+    assert contents(tmp_path) == contents(folder)
+
+
+def test_a_full_disk_is_told_and_leaves_a_valid_store(tmp_path, folder,
+                                                      monkeypatch):
+    import errno
+    from pathlib import Path
+
+    real = Path.write_bytes
+
+    def full(self, content):
+        if self.name.startswith('shard-00001'):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        return real(self, content)
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(StoreError, match='no room'):
+        write_store(tmp_path, n_shards=2, **SETTINGS)
+    monkeypatch.undo()
+    assert list(read_manifest(tmp_path)['shards']) == ['shard-00000.npz']
+    assert not list(tmp_path.glob('*.part'))
+    write_store(tmp_path, n_shards=2, **SETTINGS)
+    assert contents(tmp_path) == contents(folder)
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path):
+    with store._locked(tmp_path):
+        with pytest.raises(StoreError, match='another run'):
+            write_store(tmp_path, n_shards=1, **SETTINGS)
+
+
+def test_other_versions_are_refused(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(store, '_versions', lambda: {'numpy': '0'})
+    with pytest.raises(StoreError, match='begun with the versions'):
+        write_store(folder, n_shards=2, **SETTINGS)
+
+
+def test_a_file_is_no_folder_and_unknown_surveys_are_named(tmp_path):
+    path = tmp_path / 'file'
+    path.write_text('x')
+    with pytest.raises(StoreError, match='is a file'):
+        write_store(path, n_shards=1, **SETTINGS)
+    with pytest.raises(CatalogError, match='no survey'):
+        StoreConfig(**SETTINGS, survey='sdss')
+
+
+def test_parents_are_never_shared_between_shards(folder):
+    parents = np.concatenate([read_shard(folder, k)['parent']
+                              for k in (0, 1)])
+    assert len(np.unique(parents)) == len(parents)

@@ -2,11 +2,15 @@
 import numpy as np
 import pytest
 
-from vaephot.exceptions import CatalogError
+from vaephot.exceptions import CatalogError, PSFError
 from vaephot.simulate.survey import (
     SURVEYS,
     ZEROPOINT,
+    aperture_depth,
     get_survey,
+    native_survey,
+    point_depth,
+    read_survey,
     survey_psfs,
 )
 
@@ -78,3 +82,102 @@ def test_an_unknown_survey_is_named_with_the_known_ones():
     with pytest.raises(CatalogError, match='euclid-wide') as info:
         get_survey('sdss')
     assert info.value.survey == 'sdss'
+
+
+MINE = """
+name = "mine"
+pixel_scale = 0.2
+[[bands]]
+name = "r"
+psf_fwhm = 0.7
+zeropoint = 28.0
+sky_mag = 21.0
+exposure = 1000.0
+[bands.sources]
+psf_fwhm = "measured"
+"""
+
+
+def test_surveys_of_the_user_are_read(tmp_path):
+    path = tmp_path / 'mine.toml'
+    path.write_text(MINE)
+    survey = get_survey(path)
+    band = survey.bands[0]
+    assert band.gain == pytest.approx(1000 * 10 ** (0.4 * 4.1))
+    electrons = 1000 * 0.04 * 10 ** (0.4 * 7)
+    assert band.sky_rms == pytest.approx(electrons ** 0.5 / band.gain)
+    assert band.sources == (('psf_fwhm', 'measured'),)
+    yaml = tmp_path / 'mine.yaml'
+    yaml.write_text('name: mine\npixel_scale: 0.2\nbands:\n'
+                    '- {name: r, psf_fwhm: 0.7, zeropoint: 28.0, '
+                    'sky_mag: 21.0, exposure: 1000.0, '
+                    'sources: {psf_fwhm: measured}}\n')
+    assert read_survey(yaml) == survey
+
+
+@pytest.mark.parametrize(('text', 'match'), [
+    (MINE.replace('psf_fwhm = 0.7', 'seeing = 0.7'), 'seeing'),
+    (MINE.replace('psf_fwhm = 0.7', ''), 'incomplete'),
+    ('name = "mine"', 'no list'), ('name = ', 'no valid TOML')])
+def test_files_that_are_no_survey_are_refused(tmp_path, text, match):
+    path = tmp_path / 'mine.toml'
+    path.write_text(text)
+    with pytest.raises(CatalogError, match=match):
+        read_survey(path)
+
+
+def test_each_number_of_euclid_has_its_source():
+    for band in get_survey('euclid-wide').bands:
+        named = {key for key, _ in band.sources}
+        assert {'psf_fwhm', 'blur_fwhm', 'wavelengths_nm', 'sky_rms',
+                'gain', 'saturation_mag', 'depth'} <= named
+
+
+@pytest.mark.galsim
+def test_a_psf_can_be_an_image(tmp_path):
+    from astropy.io import fits
+
+    y, x = np.mgrid[-40:41, -40:41]
+    image = np.exp(-0.5 * (x ** 2 + y ** 2) / 6.0 ** 2)
+    hdu = fits.PrimaryHDU(image)
+    hdu.header['OVERSAMP'] = 3
+    hdu.writeto(tmp_path / 'psf.fits')
+    path = tmp_path / 'mine.toml'
+    path.write_text(MINE.replace('psf_fwhm = 0.7',
+                                 'psf_fwhm = 0.7\npsf_file = "psf.fits"'))
+    psf = survey_psfs(path, 25)[0]
+    assert psf.fwhm == pytest.approx(2.3548 * 2, rel=0.02)
+    path.write_text(MINE.replace('psf_fwhm = 0.7',
+                                 'psf_fwhm = 0.7\npsf_file = "none.fits"'))
+    with pytest.raises(PSFError, match=r'none\.fits'):
+        survey_psfs(path, 25)
+
+
+def test_joined_surveys_keep_their_depth():
+    joined, lsst = get_survey('euclid-wide+lsst'), get_survey('lsst')
+    assert joined.band_names == ('VIS', 'Y', 'J', 'H', *lsst.band_names)
+    assert joined.pixel_scale == 0.1
+    # a source covers four times the pixels, so each has half the noise
+    assert joined.sky_rms[4:] == pytest.approx(lsst.sky_rms / 2)
+    both = get_survey('lsst+hsc-wide').band_names
+    assert {'u', 'lsst-i', 'hsc-wide-i'} <= set(both)
+
+
+@pytest.mark.galsim
+def test_native_pixels_keep_the_depth():
+    native = native_survey('euclid-wide', 'H')
+    assert native.pixel_scale == 0.3
+    psf = survey_psfs(native, 21)[0]
+    assert point_depth(native.bands[0], psf) == pytest.approx(24.4,
+                                                              abs=0.02)
+    # first principles give 0.0246 microjansky in 4 x 87 s and a depth of
+    # 25.0; the stated one is 0.6 mag brighter
+    assert native.sky_rms[0] == pytest.approx(0.0246 * 10 ** 0.24,
+                                              rel=0.15)
+
+
+def test_the_depth_in_an_aperture_is_the_stated_one():
+    band = get_survey('euclid-wide').bands[0]
+    depth = aperture_depth(band, 0.1, band.depth.aperture,
+                           band.depth.n_sigma)
+    assert depth == pytest.approx(band.depth.mag, abs=0.01)

@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import numpy as np
 import pytest
-
 from scipy.integrate import trapezoid
 from scipy.special import j0
 

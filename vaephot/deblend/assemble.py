@@ -291,7 +291,7 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     children, labels = assign_labels(deblender, segm, solution, sky_rms)
     areas = _areas(children, labels)
     quality = goodness_of(views)
-    if fitter.settings.max_steps:
+    if fitter.settings.max_steps and fitter.settings.background is None:
         solution = _with_share(solution, share_of(views))
     conditions = _conditions(views, chosen, fitter, solution, quality, areas)
     sources = _sources(observation, views, solution, labels)

@@ -7,11 +7,11 @@ and those without enough evidence are dropped.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.labels import sum_by_label
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
@@ -23,7 +23,8 @@ from vaephot.deblend.pipeline import (
 )
 from vaephot.deblend.residual import find_left_over
 
-__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'source_probability']
+__all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'search',
+           'source_probability']
 
 # of the logistic models of `source_probability`: sources alone in their
 # parent, children that were there from the start, children that were left
@@ -186,23 +187,17 @@ def _first_of_parent(bright, parent):
 
 
 def _rejected(fitter, solution, p_source, settings, contrast, frozen):
-    """
-    Sources that go in this round.
-
-    The brightest of a parent only goes if it is alone and unlikely.
-    """
+    """Sources that go in this round; never the brightest of a parent."""
     xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
     impossible = _coincident(fitter, solution) | _dark(solution)
     small = ~accepted(solution, contrast, fitter.sky_rms(xy),
                       min_snr=settings.min_snr)
-    unlikely = p_source < settings.min_probability
-    doubtful = small | unlikely
+    doubtful = small | (p_source < settings.min_probability)
     drop = impossible | _one_at_a_time(
         xy, parent, p_source, doubtful & ~impossible,
         NEAR_FWHM * fitter.fwhm.min())
     first = _first_of_parent(_brightness(solution, fitter), parent)
-    nothing = (sum_by_label(parent) == 1) & unlikely
-    return drop & ~(first & ~nothing) & ~frozen
+    return drop & ~first & ~frozen
 
 
 @dataclass(frozen=True)
@@ -233,10 +228,33 @@ def _wanted(segm, chosen, deblender):
         np.isin(wanted, chosen.labels)]
 
 
-def _more(fitter, segm, solution, labels, n_rounds):
-    """Add what is left over until nothing is."""
+def _seen(fitter, segm, labels):
+    """Parents with a good pixel; of the others nothing can be told."""
+    good = ~reference_fitter(fitter).observation.mask.all(0)
+    return labels[ndimage.sum_labels(good, segm.data, labels) > 0]
+
+
+def search(fitter, segm, solution, chosen, deblender):
+    """
+    Add what is left over until nothing is.
+
+    Parameters
+    ----------
+    fitter, segm, solution, chosen, deblender
+        As for `decide`.
+
+    Returns
+    -------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        All that may be a source.
+    gain : `numpy.ndarray`, (n,)
+        Gain in chi-square of those that were added, NaN for the others.
+    """
+    settings = _settings(deblender.finder)
+    labels = _wanted(segm, chosen, deblender)
     gain = np.full(len(solution.sources), np.nan)
-    for _ in range(n_rounds):
+    # shapes that are not fitted leave too much over to search it
+    for _ in range(settings.n_rounds if deblender.refine else 0):
         if not len(labels):
             break
         solution, gain, labels = _add_left_over(fitter, segm, solution, gain,
@@ -285,16 +303,14 @@ def decide(fitter, segm, solution, chosen, deblender):
     if chosen.given:
         return replace(solution, p_source=probability(solution))
     settings = _settings(deblender.finder)
-    wanted = _wanted(segm, chosen, deblender)
+    wanted = _seen(fitter, segm, _wanted(segm, chosen, deblender))
 
     def drop_of(current, gain):
         return _rejected(fitter, current, probability(current, gain),
                          settings, deblender.contrast,
                          ~np.isin(current.sources.parent, wanted))
 
-    # shapes that are not fitted leave too much over to search it
-    n_rounds = settings.n_rounds if deblender.refine else 0
-    solution, gain = _more(fitter, segm, solution, wanted, n_rounds)
+    solution, gain = search(fitter, segm, solution, chosen, deblender)
     solution, gain = _fewer(fitter, segm, solution, gain, drop_of)
     solution = settle(fitter, solution)
     return replace(solution, p_source=probability(solution, gain))

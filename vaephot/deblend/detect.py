@@ -19,6 +19,11 @@ MAX_SMOOTHED_THRESHOLD = 4.0
 PEAK_SMOOTHING = 0.5
 # a band counts at least this much of the best one
 MIN_BAND_WEIGHT = 0.1
+# an image was smoothed before if the noise of the differences between
+# neighbours is below this share of what independent pixels have; smoothing
+# with a Gaussian of FWHM 2 gives 0.54
+MAX_STEP = 0.65
+MAD_TO_SIGMA = 1.4826
 # least share of the kernel's weight that good pixels must hold
 MIN_COVER = 0.01
 GAUSSIAN_FWHM = 2 * np.sqrt(2 * np.log(2))
@@ -39,7 +44,9 @@ def detection_image(observation, *, smooth=PEAK_SMOOTHING):
     smooth : float, optional
         FWHM of the Gaussian in units of that of the PSF of the band; 0 for
         none. The default of 0.5 keeps peaks apart; 1 is best for finding
-        faint sources.
+        faint sources. A band whose noise was estimated, and is correlated
+        between neighbouring pixels, was smoothed before: it is taken as it
+        is.
 
     Returns
     -------
@@ -47,7 +54,9 @@ def detection_image(observation, *, smooth=PEAK_SMOOTHING):
         Image in units of its noise, which is 1 at each pixel if the errors
         hold; 0 where no band has data.
     """
-    return _stack(observation, smooth)[0]
+    return _stack(observation, [
+        0.0 if observation.error_estimated and _is_smooth(observation, band)
+        else smooth for band in range(len(observation.psfs))])[0]
 
 
 def detect(observation, n_pixels):
@@ -70,7 +79,7 @@ def detect(observation, n_pixels):
     `~photutils.segmentation.SegmentationImage` or None
         `None` if there is no source.
     """
-    image, reduction = _stack(observation, 1.0)
+    image, reduction = _stack(observation, [1.0] * len(observation.psfs))
     threshold = min(THRESHOLD * reduction, MAX_SMOOTHED_THRESHOLD)
     mask = observation.mask.all(axis=0)
     # detect_sources warns where there is nothing
@@ -81,14 +90,30 @@ def detect(observation, n_pixels):
     return detect_sources(image, threshold, n_pixels, mask=mask)
 
 
+def _is_smooth(observation, band):
+    """Whether neighbouring pixels differ by less than their noise."""
+    bad = observation.mask[band]
+    step = np.diff(observation.data[band], axis=1)
+    step = np.abs(step[~(bad[:, 1:] | bad[:, :-1]) & (step != 0)])
+    if not len(step):
+        return False
+    noise = np.sqrt(np.median(observation.variance[band]))
+    return bool(np.median(step) * MAD_TO_SIGMA
+                < MAX_STEP * np.sqrt(2) * noise)
+
+
 def _stack(observation, smooth):
-    """Weighted stack, and by what factor smoothing lowered its noise."""
+    """
+    Weighted stack, and by what factor smoothing lowered its noise.
+
+    ``smooth`` is one number per band.
+    """
     signals, weights, lowered = [], [], []
     for i, psf in enumerate(observation.psfs):
-        factor = observation.noise_correlation[i] if smooth > 0 else 1.0
+        factor = observation.noise_correlation[i] if smooth[i] > 0 else 1.0
         good = ~observation.mask[i]
         ivar = good / observation.variance[i]
-        line = gaussian_line(smooth * psf.fwhm)
+        line = gaussian_line(smooth[i] * psf.fwhm)
         signal = convolve_line(observation.data[i] * ivar, line)
         power = convolve_line(ivar, line**2)
         has_data = good

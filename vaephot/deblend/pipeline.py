@@ -22,6 +22,8 @@ FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
 # looks of the encoder at every source
 N_LOOKS = 3
+# and further ones at sources with neighbours, where no fit follows
+N_LOOKS_CROWDED = 6
 # what `_drawn` returns at least
 DRAWN = ('boxes', 'models', 'truncated', 'model_image', 'layers')
 # detections below this signal-to-noise ratio are no sources of their own
@@ -152,22 +154,57 @@ def _look(fitter, sources, is_point, snr, **known):
                  for g in (posterior, prior))
 
 
+def _look_again(fitter, sources, pieces, is_point, shapes, rest):
+    """Look at each source without the light of the others."""
+    flux = fitter.linear_flux(pieces, shapes)
+    drawn = _drawn(fitter, shapes.mean.numpy(), flux)
+    snr = fitter.point_snr(shapes, flux)
+    shapes, prior = _look(
+        fitter, sources, is_point, snr, shapes=shapes,
+        alone=(rest - drawn['model_image'], _OwnLight(drawn)))
+    return shapes, prior, snr, drawn
+
+
+def _crowded(pieces):
+    """Sources that are fitted with others, and their pieces by them."""
+    some = [piece for piece in pieces if len(piece.members) > 1]
+    rows = np.unique([i for piece in some for i in piece.members]).astype(int)
+    number = {row: i for i, row in enumerate(rows.tolist())}
+    return rows, [replace(piece, core=tuple(number[i] for i in piece.core),
+                          halo=tuple(number[i] for i in piece.halo))
+                  for piece in some]
+
+
 def _start(fitter, sources, pieces, is_point):
     """
     Start, prior and brightness of all sources from the encoder.
 
     At first it sees the sources as they are; then each without the light
-    that the others were found to have.
+    that the others were found to have. Where no fit follows, it looks at
+    sources with neighbours until that hardly changes any more.
     """
     snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
     shapes, prior = _look(fitter, sources, is_point, snr)
+    data = fitter.observation.data
     for _ in range(N_LOOKS - 1):
-        flux = fitter.linear_flux(pieces, shapes)
-        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
-        rest = fitter.observation.data - drawn['model_image']
-        snr = fitter.point_snr(shapes, flux)
-        shapes, prior = _look(fitter, sources, is_point, snr, shapes=shapes,
-                              alone=(rest, _OwnLight(drawn)))
+        shapes, prior, snr, drawn = _look_again(
+            fitter, sources, pieces, is_point, shapes, data)
+    rows, some = _crowded(pieces)
+    if fitter.settings.max_steps or not len(rows):
+        return shapes, prior, snr
+    rest = data - drawn['model_image']
+    for k in rows:
+        box = drawn['boxes'][k]
+        rest[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += (
+            drawn['models'][k])
+    subset, points = sources.take(rows), np.asarray(is_point)[rows]
+    few = Gaussian(*[column[rows] for column in shapes])
+    for _ in range(N_LOOKS_CROWDED):
+        few, few_prior, few_snr, _ = _look_again(fitter, subset, some,
+                                                 points, few, rest)
+    for old, new in zip((*shapes, *prior), (*few, *few_prior), strict=True):
+        old[rows] = new
+    snr[rows] = few_snr
     return shapes, prior, snr
 
 

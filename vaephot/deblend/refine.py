@@ -36,6 +36,9 @@ MAX_SIZE_SHARE = 0.25
 ETA_LIMIT = 3.5
 LATENT_LIMIT = 5.0
 DAMPING_LIMIT = 1e5
+# the errors that the encoder gives its shapes are too small by this factor:
+# the scatter of the sizes of held-out blends in units of them
+START_WIDENING = 1.9
 # tolerance of the first of two rounds, over that of the last: its weights
 # are renewed anyway
 FIRST_ROUND = 10.0
@@ -384,9 +387,13 @@ def _step(equations, damping, pinned, n_parameters):
     """Damped step of each group, cut to the largest that is allowed."""
     matrix, vector = _without(equations.matrix, equations.vector, pinned)
     diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
+    # the tie holds bands together, it does not hold them where they are: it
+    # must not damp the steps that they take together
+    tie = torch.diagonal(equations.tie, dim1=-2, dim2=-1)[:, None]
+    free = (diagonal - tie).clamp(min=0)
     # empty places have rows of zeros: theirs become those of the identity
     matrix = matrix + torch.diag_embed(
-        (damping[:, None, None] + 1e-10) * diagonal + (diagonal == 0))
+        damping[:, None, None] * free + 1e-10 * diagonal + (diagonal == 0))
     factor, shared, inner = _arrow(matrix, equations.tie, equations.prior)
     alone = torch.cholesky_solve(vector[..., None], factor)
     pull = equations.pull + (equations.tie[:, None] @ alone)[..., 0].sum(1)
@@ -577,7 +584,8 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
     if settings.max_steps or start_precision is None:
         covariance = _fitted_covariance(problem, normal, rows)
     else:
-        covariance = _started_covariance(normal, start_precision.flatten(1))
+        covariance = _started_covariance(
+            normal, start_precision.flatten(1) / START_WIDENING ** 2)
     n = problem.n_sources
     chi2 = sum(2 * band.evaluate(local[:, i], rows)[1]
                for i, band in enumerate(problem.bands))

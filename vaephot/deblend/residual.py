@@ -96,11 +96,23 @@ def _windows(segm, labels, margin):
         yield int(label), window
 
 
-def _best_significance(fitter, weight, model_image, window):
+def _without_sky(residual, good, sky):
+    """Take off the median of good sky pixels, where a fit would free it."""
+    out = residual.copy()
+    for image, use in zip(out, good & sky, strict=True):
+        if use.any():
+            image -= np.median(image[use])
+    return out
+
+
+def _best_significance(fitter, segm, weight, model_image, window):
     """Largest significance over the widths of galaxies, in a window."""
     box = (slice(None), *window)
     model = model_image[box]
     residual = fitter.observation.data[box] - model
+    if fitter.settings.background is not None:
+        residual = _without_sky(residual, weight[box] > 0,
+                                segm.data[window] == 0)
     return np.max([_significance(residual, weight[box], model, fitter.fwhm,
                                  width * fitter.fwhm.min())
                    for width in GALAXY_FWHM], axis=0)
@@ -175,7 +187,7 @@ def find_left_over(fitter, segm, model_image, known, labels, *,
     size = max(3, 2 * int(round(fwhm / 2)) + 1)
     found = []
     for label, window in _windows(segm, {int(v) for v in labels}, margin):
-        image = _best_significance(fitter, weight, model_image, window)
+        image = _best_significance(fitter, segm, weight, model_image, window)
         allowed = _allowed(fitter, segm, known, label, window)
         iy, ix = _peaks(image, allowed & (image >= least), size)
         for i in _apart(ix, iy, APART_FWHM * fwhm, per_parent):

@@ -39,8 +39,6 @@ PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
 BATCH_PIXELS = 300_000
 # half-light radius that brightness is first measured with, in FWHM
 FIRST_RADIUS = 1.2
-# precision of the images that are drawn
-RENDER_DTYPE = torch.float32
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
@@ -157,7 +155,7 @@ class SceneFitter:
         self.settings = settings
         self.device = device
         self.batch_size = batch_size
-        self.dtype = RENDER_DTYPE
+        self.dtype = decoder.sigma.dtype
         self.n_bands = len(observation.bands)
         self.fwhm = np.array([psf.fwhm for psf in observation.psfs])
         correlation = np.asarray(observation.noise_correlation, float)

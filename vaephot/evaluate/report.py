@@ -216,7 +216,8 @@ def _page(config, manifest, results, tables, drawn):
 
 def _provenance(manifest):
     """Versions, sets and methods as text."""
-    lines = [', '.join(f'{k} {v}' for k, v in manifest['versions'].items()),
+    lines = ['versions: ' + ', '.join(
+        f'{k} {v}' for k, v in manifest['versions'].items()),
              manifest['machine'], '']
     lines += [f'set {name}: ' + ', '.join(
         f'{k} {v}' for k, v in values.items() if v not in (None, {}))

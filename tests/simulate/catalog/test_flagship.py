@@ -58,12 +58,12 @@ def flagship(suffix=''):
 
 def write(table, path):
     if path.suffix == '.parquet':
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow as pa
+        from pyarrow import parquet
 
-        arrow = pyarrow.table({n: np.array(table[n])
+        arrow = pa.table({n: np.array(table[n])
                                for n in table.colnames})
-        pyarrow.parquet.write_table(arrow, path)
+        parquet.write_table(arrow, path)
     elif path.suffix == '.fits':
         table.write(path)
     else:

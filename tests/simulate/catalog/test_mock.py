@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -120,8 +121,7 @@ def samples():
 def test_each_quantity_agrees_with_unseen_galaxies(samples):
     drawn, unseen, _ = samples
     names = ['redshift', 'q_disk', 'bulge_fraction', 'u-VIS', 'VIS-H',
-             *(f'{a}-{b}' for a, b in zip(COLOR_CHAIN[:-1], COLOR_CHAIN[1:],
-                                          strict=True))]
+             *(f'{a}-{b}' for a, b in pairwise(COLOR_CHAIN))]
     tests = {n: ks_2samp(drawn[n], unseen[n]).pvalue for n in names}
     # one in a thousand, shared among the quantities
     assert min(tests.values()) > 1e-3 / len(names) * 10, tests

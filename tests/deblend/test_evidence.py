@@ -1,0 +1,119 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import numpy as np
+import pytest
+from photutils.segmentation import SegmentationImage
+
+from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
+from vaephot.deblend.pipeline import solve
+from vaephot.deblend.residual import MIN_LEFT_OVER, find_left_over
+from vaephot.deblend.stars import find_stars, point_parameters, star_light
+
+SHAPE = (64, 96)
+PARAMETERS = np.array([[22.3, 30.6, 0.8, 0.1, -0.1, 0, 0],
+                       [29.1, 32.2, 0.4, -0.1, 0.2, 0, 0]])
+FLUX = np.array([[9000.0], [2500.0]])
+
+
+def _segm():
+    data = np.zeros(SHAPE, int)
+    data[20:43, 12:40] = 4
+    return SegmentationImage(data)
+
+
+@pytest.fixture
+def make(gaussian_band, draw_frame, make_observation, make_sources,
+         make_fitter):
+    """Return a function that gives a fitter and a solver of positions."""
+    psfs = [gaussian_band(1.3)]
+
+    def make_scene(parameters, flux, mask=None):
+        data = draw_frame(parameters, flux, psfs, SHAPE)
+        data = data + np.random.default_rng(2).standard_normal(data.shape)
+        observation = make_observation(data, psfs)
+        if mask is not None:
+            observation.mask[:, mask] = True
+        fitter = make_fitter(observation)
+
+        def solved(xy):
+            sources = make_sources(xy, [4] * len(xy))
+            return solve(fitter, _segm(), sources, np.zeros(len(xy), bool))
+        return fitter, solved
+    return make_scene
+
+
+def _column(evidence, name):
+    return evidence[:, FEATURES.index(name)]
+
+
+def test_evidence_tells_sources_from_empty_places(make):
+    fitter, solved = make(PARAMETERS, FLUX)
+    solution = solved(np.vstack([PARAMETERS[:, :2], (17.0, 40.0)]))
+    evidence = measure_evidence(fitter, solution)
+    assert evidence.shape == (3, len(FEATURES))
+    assert np.isfinite(evidence).all()
+    drop = _column(evidence, 'log_drop')
+    assert drop[:2].min() > 2.5
+    assert drop[2] < 1.5
+    assert (_column(evidence, 'alone') == 0).all()
+    assert (_column(evidence, 'born_late') == 0).all()
+
+
+def test_gain_belongs_to_the_source_that_was_added(make):
+    fitter, solved = make(PARAMETERS, FLUX)
+    one, both = solved(PARAMETERS[:1, :2]), solved(PARAMETERS[:, :2])
+    gain = chi2_gain(fitter, one, both, 1)
+    weight = fitter.weight(both.model_image)
+    data = fitter.observation.data
+    saved = sum(s * (weight * (data - m.model_image) ** 2).sum()
+                for s, m in ((1, one), (-1, both)))
+    assert gain.shape == (1,)
+    assert gain[0] == pytest.approx(saved, rel=0.05)
+    late = measure_evidence(fitter, both, np.array([np.nan, 1000.0]))
+    assert _column(late, 'born_late').tolist() == [0, 1]
+    assert _column(late, 'log_gain')[1] == pytest.approx(3.0)
+
+
+def test_what_a_model_leaves_over_is_found(make):
+    fitter, solved = make(PARAMETERS, FLUX)
+    xy = PARAMETERS[:1, :2]
+    faithful = solved(PARAMETERS[:, :2])
+    own = np.zeros_like(faithful.model_image)
+    box = faithful.boxes[0]
+    own[:, box.iymin:box.iymax, box.ixmin:box.ixmax] = faithful.models[0]
+    found = find_left_over(fitter, _segm(), own, xy, [4])
+    assert np.hypot(found.x - 29.1, found.y - 32.2).min() < 1.5
+    assert (found.parent == 4).all()
+    assert found.significance.min() >= MIN_LEFT_OVER
+    nothing = find_left_over(fitter, _segm(), faithful.model_image,
+                             PARAMETERS[:, :2], [4], least=6.0)
+    assert len(nothing) == 0
+    assert len(find_left_over(fitter, _segm(), own, xy, [7])) == 0
+
+
+@pytest.mark.parametrize('saturated', [False, True])
+def test_bright_stars_are_found_at_their_places(make, saturated):
+    fitter, _ = make(PARAMETERS, FLUX)
+    star = point_parameters(fitter, np.array([[25.4, 31.3]]))
+    y, x = np.mgrid[:SHAPE[0], :SHAPE[1]]
+    core = np.hypot(x - 26, y - 31) < 1.5
+    fitter, _ = make(star, np.array([[50_000.0]]),
+                     core if saturated else None)
+    image = np.where(fitter.observation.mask[0], np.nan,
+                     fitter.observation.data[0])
+    stars = find_stars(fitter, _segm(), image, np.array([4]))
+    assert len(stars) == 1
+    assert np.hypot(stars.x - 25.4, stars.y - 31.3)[0] < 0.05
+    assert stars.flux[0, 0] == pytest.approx(50_000, rel=0.02)
+    assert stars.saturated.tolist() == [saturated]
+    light = star_light(fitter, stars)
+    left = fitter.observation.data - light
+    good = ~fitter.observation.mask
+    assert left[good].std() < 2
+
+
+def test_galaxies_are_no_stars(make):
+    fitter, _ = make(PARAMETERS[:1] + [0, 0, 0.5, 0, 0, 0, 0],
+                     20 * FLUX[:1])
+    stars = find_stars(fitter, _segm(), fitter.observation.data[0],
+                       np.array([4]))
+    assert len(stars) == 0

@@ -1,0 +1,56 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import pickle
+
+import numpy as np
+import pytest
+
+from vaephot import PeakFinder
+
+
+@pytest.mark.parametrize(('name', 'value', 'error'), [
+    ('min_probability', -0.1, ValueError),
+    ('min_probability', 1.1, ValueError),
+    ('min_probability', np.nan, ValueError),
+    ('min_probability', 'high', TypeError),
+    ('min_probability', True, TypeError), ('n_rounds', -1, ValueError),
+    ('n_rounds', 1.5, TypeError)])
+def test_settings_out_of_range_are_refused(name, value, error):
+    with pytest.raises(error, match=name):
+        PeakFinder(**{name: value})
+
+
+def test_settings_survive_pickling():
+    finder = PeakFinder(min_probability=0.9, n_rounds=0)
+    assert pickle.loads(pickle.dumps(finder)) == finder  # noqa: S301
+
+
+def _image():
+    y, x = np.mgrid[:40, :60]
+    image = np.random.default_rng(3).standard_normal((40, 60))
+    for x0, y0 in ((20, 15), (28, 15), (45, 30)):
+        image += 80 * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 8)
+    return image
+
+
+def test_peaks_are_found_as_photutils_finders_give_them():
+    image = _image()
+    kept = image.copy()
+    table = PeakFinder()(image)
+    for xy in ((20, 15), (28, 15), (45, 30)):
+        away = np.hypot(table['x_centroid'] - xy[0],
+                        table['y_centroid'] - xy[1])
+        assert away.min() < 1
+    assert list(table['id']) == list(range(1, len(table) + 1))
+    np.testing.assert_array_equal(image, kept)
+
+
+def test_masked_peaks_are_not_found():
+    image, mask = _image(), np.zeros((40, 60), bool)
+    mask[22:38, 37:53] = True
+    image[30, 45] = np.nan
+    table = PeakFinder()(image, mask=mask)
+    assert (table['x_centroid'] < 37).all()
+
+
+def test_nothing_is_found_where_nothing_is():
+    assert PeakFinder()(np.zeros((20, 20))) is None

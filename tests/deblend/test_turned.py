@@ -1,0 +1,68 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+from functools import partial
+
+import numpy as np
+import pytest
+
+from vaephot.deblend.turned import encode_both_ways
+
+SHAPE = (50, 61)
+PLACES = [(20.3, 22.6), (28.1, 25.2)]
+
+
+@pytest.fixture
+def scene(gaussian_band, make_observation, make_fitter, make_sources):
+    """Return a function that makes a fitter of an image and sources."""
+    def make(data, places):
+        fitter = make_fitter(make_observation(data, [gaussian_band(1.3)]))
+        return fitter, make_sources(places, [1] * len(places))
+    return make
+
+
+@pytest.fixture
+def image(draw_frame, gaussian_band):
+    """Return a blend with noise."""
+    parameters = [[*PLACES[0], 0.9, 0.3, -0.1, 0, 0],
+                  [*PLACES[1], 0.5, -0.2, 0.3, 0, 0]]
+    data = draw_frame(parameters, [[900.0], [500.0]], [gaussian_band(1.3)],
+                      SHAPE)
+    return data + np.random.default_rng(3).standard_normal(data.shape)
+
+
+def _back(places):
+    return [(SHAPE[1] - 1 - x, SHAPE[0] - 1 - y) for x, y in places]
+
+
+def test_a_turned_image_gives_turned_sources(scene, image):
+    snr = np.array([[50.0], [30.0]])
+    one = encode_both_ways(*scene(image, PLACES), snr)[0]
+    other = encode_both_ways(*scene(image[:, ::-1, ::-1], _back(PLACES)),
+                             snr)[0]
+    np.testing.assert_allclose(other.mean[:, 2:], one.mean[:, 2:], atol=1e-5)
+    np.testing.assert_allclose(_back(other.mean[:, :2].numpy()),
+                               one.mean[:, :2], atol=1e-4)
+    np.testing.assert_allclose(other.precision, one.precision, rtol=1e-4)
+
+
+def test_own_light_is_turned_with_the_rest(scene, image):
+    # own light that marks its place must land on the same pixels both ways
+    seen = []
+
+    def own_light(image, band, rows, ix, iy, side):
+        padded = np.pad(image[band], side)
+        cut = np.stack([padded[y + side:y + 2 * side, x + side:x + 2 * side]
+                        for x, y in zip(ix, iy, strict=True)])
+        seen.append(cut.sum())
+        return cut
+    snr = np.array([[50.0], [30.0]])
+    turned = image[:, ::-1, ::-1]
+    results = []
+    for data, places in ((image, PLACES), (turned, _back(PLACES))):
+        fitter, sources = scene(data, places)
+        shapes = fitter.default_shapes(sources)
+        results.append(encode_both_ways(
+            fitter, sources, snr, shapes=shapes,
+            alone=(np.zeros_like(data), partial(own_light, data)))[0])
+    assert seen
+    np.testing.assert_allclose(results[1].mean[:, 2:],
+                               results[0].mean[:, 2:], atol=1e-5)
