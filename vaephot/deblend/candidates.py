@@ -126,15 +126,18 @@ def _around_stars(deblender, fitter, segm, image, labels):
     starlit : `numpy.ndarray` of int
         Parents that need no further search.
     """
-    stars = _stars(deblender, fitter, segm, image, labels)
+    # all stars, so that what is wanted does not change what shines on it
+    stars = (_stars(deblender, fitter, segm, image,
+                    np.asarray(segm.labels, int)) if len(labels) else None)
     if stars is None:
         return [], labels[:0]
+    own = np.isin(stars.parent, labels)
     light = star_light(fitter, stars)
     starlit = _starlit(fitter.observation, light, segm, stars, labels)
     beside = find_left_over(
         fitter, segm, light, np.column_stack([stars.x, stars.y]), starlit,
         per_parent=MAX_BESIDE_STAR, least=MIN_BESIDE_STAR)
-    return [(stars.x, stars.y, stars.parent, True),
+    return [(stars.x[own], stars.y[own], stars.parent[own], True),
             (beside.x, beside.y, beside.parent, False)], starlit
 
 
