@@ -129,3 +129,24 @@ def test_free_background_takes_a_pedestal_off_the_fluxes():
     flux, _ = _solve(columns, data[None, None],
                      np.ones((1, 1, SIZE ** 2)))
     np.testing.assert_allclose(flux[0, 0], truth, rtol=1e-6)
+
+
+def test_axes_in_front_do_not_matter():
+    columns, data, weight = _problem()
+    flux, factor = _solve(columns, data, weight)
+    for g, b in np.ndindex(data.shape[:2]):
+        alone, own = _solve(columns[g, b], data[g, b], weight[g, b])
+        np.testing.assert_allclose(flux[g, b], alone, rtol=1e-12)
+        np.testing.assert_allclose(factor[g, b], own, rtol=1e-12)
+
+
+def test_a_system_that_is_not_positive_disturbs_nobody():
+    # rounding can leave a matrix of equal templates slightly negative
+    bad = torch.tensor([[1.0, 1.0 + 1e-7], [1.0 + 1e-7, 1.0]]).double()
+    good = torch.tensor([[2.0, 0.5], [0.5, 1.0]]).double()
+    vector = torch.ones(2, 2).double()
+    flux, factor = solve_fluxes(torch.stack([bad, good]), vector)
+    assert torch.isfinite(factor).all()
+    np.testing.assert_allclose(flux[0], [0.5, 0.5], rtol=1e-5)
+    np.testing.assert_allclose(flux[1], np.linalg.solve(good, [1, 1]),
+                               rtol=1e-8)

@@ -131,3 +131,28 @@ def test_no_sources_make_no_images(fitter):
     boxes, models, truncated = _draw(fitter, np.zeros((0, 7)))
     assert boxes == models == []
     assert len(truncated) == 0
+
+
+def test_each_band_is_drawn_with_its_own_parameters(fitter):
+    common = _parameters([60.3, 43.6, 0.5], [30.1, 40.2, 1.0])
+    own = np.stack([common, common], 1)
+    own[:, 1, 2] += 0.4
+    own[0, 1, 0] += 1.0
+    flux = np.array([[5.0, 3.0], [2.0, 4.0]])
+    boxes, models, _ = _draw(fitter, own, flux)
+    for band in range(2):
+        alone, images, _ = _draw(fitter, own[:, band], flux)
+        for k in range(2):
+            whole = np.zeros((2, *SHAPE))
+            for row, (b, m) in enumerate(((boxes[k], models[k][band]),
+                                          (alone[k], images[k][band]))):
+                whole[row, b.iymin:b.iymax, b.ixmin:b.ixmax] = m
+            # but for the light that the smaller box cuts off
+            assert abs(whole[0] - whole[1]).sum() < 0.02 * flux[k, band]
+
+
+def test_parameters_are_left_unchanged(fitter):
+    own = np.repeat(_parameters([60.3, 43.6, 0.5])[:, None], 2, 1)
+    before = own.copy()
+    _draw(fitter, own)
+    np.testing.assert_array_equal(own, before)

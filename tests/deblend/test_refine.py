@@ -590,3 +590,59 @@ def test_errors_without_a_step_go_by_the_width_of_the_start(
                                    START_WIDENING ** 2 / precision,
                                    rtol=1e-6)
     assert (errors[1] > 1.02 * errors[0]).all()
+
+
+def test_common_parameters_are_where_their_cost_is_least(renderer, draw,
+                                                         tiny_decoder):
+    rng = np.random.default_rng(5)
+    batch = _batch(renderer, draw(PAIR[None], FLUX[None]), PAIR[None],
+                   precision=PRECISION)
+    local = torch.as_tensor(PAIR + rng.normal(0, 0.1, (1, 2, *PAIR.shape)))
+    problem = refine._Problem(batch, tiny_decoder, FitSettings())
+    rows = torch.tensor([0])
+    common = problem.common(local, rows)[0].numpy()
+    expected = (PRECISION * PAIR + SCATTER ** -2 * local[0].sum(0).numpy()) / (
+        PRECISION + 2 * SCATTER ** -2)
+    np.testing.assert_allclose(common, expected, rtol=1e-9)
+    cost = 0.5 * ((PRECISION * (common - PAIR) ** 2).sum()
+                  + (SCATTER ** -2 * (local[0].numpy() - common) ** 2).sum())
+    assert float(problem._prior_cost(local, rows)) == pytest.approx(cost)
+
+
+def test_one_band_is_a_plain_fit_with_a_wider_prior(renderer, draw,
+                                                    tiny_decoder):
+    # a lone band's parameters scatter about the prior by both widths
+    truth, data = _noisy(renderer, draw)
+    start = _moved(truth)
+    exact = FitSettings(max_steps=60, tolerance=1e-8, relative_tolerance=0.0)
+    data = data[:, :1]
+    one = Renderer(SIZE, [renderer.bands[0].transfer])
+    loose = fit_groups(_batch(one, data, truth, precision=PRECISION), start,
+                       tiny_decoder, exact)
+    plain = fit_groups(
+        _batch(one, data, truth, scatter=np.full(7, 1e-3),
+               precision=1 / (1 / PRECISION + SCATTER ** 2)),
+        start, tiny_decoder, exact)
+    np.testing.assert_allclose(loose.band_parameters, plain.band_parameters,
+                               atol=2e-4)
+    np.testing.assert_allclose(loose.flux, plain.flux, rtol=1e-4)
+    np.testing.assert_allclose(loose.covariance[:, :2, :2],
+                               plain.covariance[:, :2, :2], rtol=1e-2)
+
+
+def test_tied_bands_have_the_same_parameters(renderer, draw, tiny_decoder):
+    truth, data = _noisy(renderer, draw)
+    fit = fit_groups(_batch(renderer, data, truth, scatter=np.full(7, 1e-4)),
+                     _moved(truth), tiny_decoder, FitSettings())
+    np.testing.assert_allclose(
+        fit.band_parameters, fit.parameters[:, None].expand(-1, 2, -1, -1),
+        atol=1e-5)
+
+
+def test_bands_may_start_apart(renderer, draw, tiny_decoder):
+    batch = _batch(renderer, draw(PAIR[None], FLUX[None]), PAIR[None])
+    start = torch.stack([_moved(PAIR[None], seed=s) for s in (1, 2)], 1)
+    fit = fit_groups(batch, start, tiny_decoder, FitSettings(max_steps=0))
+    assert torch.equal(fit.band_parameters, start)
+    fit = fit_groups(batch, start, tiny_decoder, EXACT)
+    np.testing.assert_allclose(fit.flux, FLUX[None], rtol=1e-4)

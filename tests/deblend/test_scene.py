@@ -298,3 +298,15 @@ def test_sources_measured_at_once_share_their_covariance(
     np.testing.assert_array_equal(matrix[size:, size:], fit.covariance[1])
     # neighbours trade flux
     assert matrix[0, size] < 0
+
+
+def test_bands_have_parameters_of_their_own_in_the_image(scene, make_fitter):
+    observation, sources = scene(1.0)
+    fit = _fit(make_fitter(observation), sources)
+    assert fit.band_parameters.shape == (5, 2, 7)
+    apart = abs(fit.band_parameters - fit.parameters[:, None])
+    # a few times the scatter of the prior, in noise
+    scatter = make_fitter(observation).vae.prior.band_precision(
+        ).diagonal().numpy() ** -0.5
+    assert (apart < 5 * scatter).all()
+    assert (apart > 0).any()

@@ -283,3 +283,52 @@ def test_prior_of_no_signal_is_that_of_a_ratio_of_one(tiny_vae):
     assert torch.isfinite(prior.mean).all()
     torch.testing.assert_close(prior.mean[0], prior.mean[2])
     torch.testing.assert_close(prior.mean[1], prior.mean[2])
+
+
+def _crowd(n=40):
+    """Targets that mark nobody, and their signal-to-noise ratios."""
+    rng = np.random.default_rng(3)
+    return (rng.uniform(5, 75, n), rng.uniform(5, 55, n),
+            rng.uniform(5, 500, n))
+
+
+def _look_at(vae, view, x, y, snr):
+    return band_evidence(vae, view, _targets(x, y, alone=True), snr,
+                         device='cpu')
+
+
+@pytest.mark.parametrize('batch', [1, 2, 32])
+def test_order_and_batches_do_not_matter(tiny_vae, make_view, monkeypatch,
+                                         batch):
+    view, crowd = make_view(_image()), _crowd()
+    whole = _look_at(tiny_vae, view, *crowd)
+    monkeypatch.setattr(start, 'ENCODER_BATCH', {'cpu': batch})
+    order = np.random.default_rng(5).permutation(40)[:17]
+    some = _look_at(tiny_vae, view, *[c[order] for c in crowd])
+    for a, b in zip(whole, some, strict=True):
+        np.testing.assert_allclose(b, a[order], rtol=1e-4, atol=1e-5)
+
+
+def test_each_source_has_the_binning_of_its_size(tiny_vae, make_view):
+    view = make_view(_image())
+    x, y, snr = (c[:3] for c in _crowd())
+    radius = np.array([0.0, 3 * MAX_RADIUS, 1.0])
+    together = band_evidence(
+        tiny_vae, view, Targets(x=x, y=y, radius=radius, alone=True), snr,
+        device='cpu')
+    for i in range(3):
+        one = slice(i, i + 1)
+        alone = band_evidence(
+            tiny_vae, view, Targets(x=x[one], y=y[one], radius=radius[one]),
+            snr[one], device='cpu')
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_allclose(a[one], b, rtol=1e-5, atol=1e-6)
+
+
+def test_sources_outside_the_image_see_nothing(make_view):
+    (stamp, rms, good, *_), _ = _cut(
+        make_view(_image() + 100, variance=np.full((60, 80), 4.0)),
+        _targets([-40, 500], [30, -200]))
+    assert not good.any()
+    assert (stamp == 0).all()
+    np.testing.assert_allclose(rms, 2)

@@ -169,3 +169,19 @@ def test_supervised_loss_is_summed_over_parameters_not_stamps():
                               prior.mean[:, k:k + 1], counts[:, k:k + 1])
               for k in range(4)]
     torch.testing.assert_close(loss, sum(single))
+
+
+@pytest.mark.parametrize('precision', [0.04, 4.0, 400.0])
+def test_widths_are_learned_without_bias(precision):
+    # the expected slope by the width vanishes where errors are as a
+    # Student distribution of this width, whatever the weight
+    rng = np.random.default_rng(4)
+    n = 40_000
+    error = torch.as_tensor(rng.standard_t(TAIL, n) / np.sqrt(precision))
+    log_precision = torch.full((n, 1), float(np.log(precision)),
+                               dtype=torch.float64, requires_grad=True)
+    mean = torch.zeros(n, 1, dtype=torch.float64)
+    supervised_loss(Gaussian(mean, torch.exp(log_precision)), error[:, None],
+                    torch.ones_like(mean)).sum().backward()
+    slope = log_precision.grad
+    assert abs(float(slope.mean())) < 4 * float(slope.std()) / np.sqrt(n)

@@ -4,7 +4,12 @@ import math
 import pytest
 import torch
 
-from vaephot.models.prior import LOG_SIGMA_RANGE, LOG_SNR_RANGE
+from vaephot.models.prior import (
+    BAND_LATENT_SIGMA,
+    BAND_SIGMA,
+    LOG_SIGMA_RANGE,
+    LOG_SNR_RANGE,
+)
 
 
 def _prior(vae, n=4, log_snr=3.0, log_fwhm=1.0, **options):
@@ -60,3 +65,18 @@ def test_size_prior_scales_with_the_pixel(vae):
 def test_dtype_is_that_of_the_position(vae):
     _, prior = _prior(vae)
     assert prior.mean.dtype == prior.precision.dtype == torch.float64
+
+
+def test_parameters_of_a_band_scatter_little_about_the_common_ones(vae,
+                                                                   config):
+    precision = vae.prior.band_precision()
+    assert precision.shape == (config.n_parameters,) * 2
+    assert precision.dtype == torch.float64
+    torch.testing.assert_close(precision, precision.T)
+    sigma = torch.linalg.inv(precision).diagonal().sqrt()
+    torch.testing.assert_close(
+        sigma, torch.tensor([*BAND_SIGMA, *[BAND_LATENT_SIGMA]
+                             * config.n_latent], dtype=torch.float64))
+    # a colour gradient is a small thing beside the shapes themselves
+    _, prior = _prior(vae)
+    assert (sigma < 0.5 * prior.precision[0] ** -0.5).all()

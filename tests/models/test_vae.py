@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vaephot.models.encoder import Gaussian, combine
+from vaephot.models.normalization import encoder_inputs, point_peak
 from vaephot.models.render import Renderer, make_transfer, padded_size
 from vaephot.models.vae import StampBatch, sample_posterior
 
@@ -97,3 +98,13 @@ def test_elbo_terms_equal_a_hand_written_sum(vae, renderer):
               for g in (posterior, prior)]
     torch.testing.assert_close(
         kl, torch.distributions.kl_divergence(*normal), rtol=1e-3, atol=1e-4)
+
+
+def test_encoder_sees_the_stamps_in_units_of_the_point_source(vae):
+    stamps = _stamps()
+    peak = point_peak(stamps.log_fwhm, stamps.log_snr, stamps.psf_shape[:, 2])
+    inputs = encoder_inputs(*stamps[:6], peak)
+    expected = vae.encoder(inputs, stamps.log_fwhm, stamps.log_snr,
+                           stamps.psf_shape)
+    for a, b in zip(vae.evidence(stamps), expected, strict=True):
+        assert torch.equal(a, b)

@@ -206,3 +206,48 @@ def test_renderer_draws_with_the_psfs_of_the_batch(shards):
     assert batch.renderer.size == 32
     fwhm = batch.stamps.log_fwhm.reshape(2, 4)
     assert (fwhm == fwhm[:, :1]).all()
+
+
+def test_latents_of_galaxies_are_part_of_the_truth(shards):
+    # the latent of a galaxy: its number in the shard, and the shard's own
+    latents = [torch.stack([torch.arange(len(s.image)) + 1.0,
+                            torch.full((len(s.image),), 9.0 + k)], 1)
+               for k, s in enumerate(shards)]
+    batch = BlendSampler(shards, 32, 3, blended=False, latents=latents,
+                         settings=BlendSettings(star_share=0.3)
+                         ).draw(60, 2)
+    plain = BlendSampler(shards, 32, 3, blended=False,
+                         settings=BlendSettings(star_share=0.3)).draw(60, 2)
+    assert batch.truth.shape == (60, 7)
+    assert torch.equal(batch.truth[:, :5], plain.truth)
+    galaxy = batch.is_galaxy
+    assert (batch.truth[~galaxy, 5:] == 0).all()
+    widths = torch.tensor([s.psf_fwhm for s in shards])
+    which = (batch.stamps.log_fwhm.exp()[:, None] - widths).abs().argmin(1)
+    assert torch.equal(batch.truth[galaxy, 6], 9.0 + which[galaxy])
+    # brightness tells which galaxy it is, to within its scatter
+    for k, shard in enumerate(shards):
+        rows = galaxy & (which == k)
+        number = batch.truth[rows, 5].long() - 1
+        expected = torch.log(shard.snr[number] * shard.point_error)
+        error = torch.log(batch.flux[rows]) - expected
+        assert (error.abs() < 6 * 0.15 * np.log(10)).all()
+
+
+def test_encoder_is_told_the_shape_of_the_psf(shards):
+    batch = _draw(shards, 8, 2)
+    widths = torch.tensor([s.psf_fwhm for s in shards])
+    which = (batch.stamps.log_fwhm.exp()[:, None] - widths).abs().argmin(1)
+    shapes = np.array([s.psf_shape for s in shards])
+    np.testing.assert_allclose(batch.stamps.psf_shape, shapes[which],
+                               rtol=1e-6)
+
+
+def test_flux_of_the_batch_is_that_of_the_target(shards):
+    batch = _draw(shards, 60, blended=False, star_share=0.0, **CLEAN)
+    bright = batch.flux > 5000
+    assert bright.sum() > 5
+    light = batch.target[bright].sum((1, 2))
+    # noise of 32^2 pixels of unit variance
+    error = (light - batch.flux[bright]) / 32
+    assert error.abs().max() < 5

@@ -245,3 +245,11 @@ def test_features_tell_shapes_apart_and_ignore_unused_bulges():
     changed = shapes._replace(bulge_fraction=torch.where(
         single, 0.9, shapes.bulge_fraction)).features()
     assert torch.equal(changed, features)
+
+
+def test_taking_galaxies_takes_all_their_numbers():
+    shapes = _shapes(10)
+    rows = torch.tensor([4, 1])
+    for name in Shapes._fields:
+        assert torch.equal(getattr(shapes.take(rows), name),
+                           getattr(shapes, name)[rows])

@@ -192,3 +192,53 @@ def test_rate_rises_then_falls_to_a_hundredth():
     assert rates[0] < 0.05
     assert rates[-1] == pytest.approx(loop.FINAL_RATE, rel=0.01)
     assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_bound_takes_over_from_the_known_parameters(tiny_store):
+    trainer = _trainer(tiny_store)
+    names = []
+    while not trainer.finished:
+        names.append(set(trainer.advance()))
+    # it begins after three tenths of six steps
+    assert names == [{'loss', 'known'}] * 2 + [
+        {'loss', 'known', 'reconstruction', 'kl'}] * 4
+
+
+def test_loss_is_that_of_its_parts(tiny_store):
+    trainer = _trainer(tiny_store)
+    first = trainer.advance()
+    assert first['loss'] == pytest.approx(first['known'])
+    while not trainer.finished:
+        last = trainer.advance()
+    # the bound has its full weight
+    assert last['loss'] == pytest.approx(
+        loop.SUPERVISED_REST * last['known'] + last['reconstruction']
+        + last['kl'], rel=1e-4)
+
+
+def test_latents_of_the_lessons_are_the_truth_of_the_stamps(tiny_store):
+    # the galaxies of the store are all alike, so are their latents
+    trainer = _trainer(tiny_store)
+    batch = trainer.sampler.draw(8, 2)
+    assert batch.truth.shape[1] == MODEL.n_parameters
+    latent = batch.truth[batch.is_galaxy, 5:]
+    torch.testing.assert_close(latent, latent[:1].expand(latent.shape))
+    assert latent.abs().max() > 0
+
+
+def test_lessons_are_needed_for_nothing_else(tiny_store):
+    config = TrainingConfig.from_dict({**CONFIG.to_dict(),
+                                       'family_steps': 0})
+    assert _trainer(tiny_store, config).advance()['loss'] < math.inf
+
+
+def test_decoder_learns_more_slowly_than_the_encoder(tiny_store):
+    trainer = _trainer(tiny_store)
+    before = copy.deepcopy(trainer.vae.state_dict())
+    while not trainer.finished:
+        trainer.advance()
+    moved = {name: float((value - before[name]).abs().max())
+             for name, value in trainer.vae.state_dict().items()}
+    decoder, encoder = (max(v for n, v in moved.items() if n.startswith(p))
+                        for p in ('decoder', 'encoder'))
+    assert 0 < decoder < 0.2 * encoder
