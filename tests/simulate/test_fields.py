@@ -127,9 +127,13 @@ def test_a_field_does_not_depend_on_the_workers():
                          galaxy_density=200.0)
     one, two = (draw_field(config, seed=3, n_workers=n) for n in (1, 2))
     assert len(one.truth) > 5
-    assert (one.image == two.image).all()
-    assert one.truth['flux_inside_i'].value.tolist() == (
-        two.truth['flux_inside_i'].value.tolist())
+    # FFTs round differently where memory is aligned differently
+    rounding = 4 * np.finfo(np.float32).eps
+    np.testing.assert_allclose(one.image, two.image, rtol=rounding,
+                               atol=rounding * one.noiseless.max())
+    np.testing.assert_allclose(one.truth['flux_inside_i'].value,
+                               two.truth['flux_inside_i'].value,
+                               rtol=1e-6)
 
 
 def test_a_single_source_is_drawn_on_demand(simulated):

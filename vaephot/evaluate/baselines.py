@@ -296,7 +296,13 @@ def photutils_kron(observed, *, n_levels=32, contrast=0.001, n_pixels=5):
     -------
     list of dict
         One per blend.
+
+    Raises
+    ------
+    MissingDependencyError
+        If scikit-image, which has the watershed, is not installed.
     """
+    import_optional('skimage', "photutils' watershed")
     mosaic = make_mosaic(observed)
     smooth, segm = detect_segments(mosaic, observed.sky_rms[0])
     if segm is None:

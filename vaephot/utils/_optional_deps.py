@@ -12,6 +12,7 @@ __all__ = ['EXTRAS', 'has_package', 'import_optional']
 EXTRAS = {
     'galsim': 'simulate',
     'sep': 'evaluate',
+    'skimage': 'evaluate',
     'matplotlib': 'plot',
     'pyarrow': 'parquet',
 }
