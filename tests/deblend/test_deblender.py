@@ -16,13 +16,13 @@ from photutils.segmentation import SegmentationImage
 from vaephot.deblend.deblender import VAEDeblender
 from vaephot.deblend.functions import deblend_sources
 from vaephot.exceptions import WeightsError
-from vaephot.flags import decode_flags
+from vaephot.flags import decode_flags, encode_flags
 from vaephot.results import DeblendResult
 
 SCENES = Path(__file__).with_name('_scenes.py')
 scenes = SimpleNamespace(**run_path(str(SCENES)))
 GALAXIES, SHAPE, FWHM = scenes.GALAXIES, scenes.SHAPE, scenes.FWHM
-BLEND, SINGLE = scenes.BLEND, scenes.SINGLE
+BLEND, SINGLE, parents = scenes.BLEND, scenes.SINGLE, scenes.parents
 XY = np.array([row[:2] for row in GALAXIES])
 
 # what the networks have learned is no matter of these tests
@@ -203,6 +203,29 @@ def test_labels_choose_the_parents_that_are_split(fast, data, segm):
     assert 'not_deblended' in decode_flags(int(result.table['flags'][row]))
     result = fast(data, segm, error=1.0, psf=FWHM, labels=[BLEND])
     assert len(result) == 3
+
+
+@pytest.mark.parametrize('refine', [False, True])
+def test_a_parent_does_not_depend_on_what_else_is_asked_for(
+        fast, deblend, data, refine):
+    # the parents touch, so that their sources shine on each other
+    segm = parents()
+    segm[22:35, 34:42] = SINGLE
+    made = deblend if refine else fast
+    full = made(data, segm, error=1.0, psf=FWHM)
+    part = made(data, segm, error=1.0, psf=FWHM, labels=[SINGLE])
+    row = [list(result.table['parent_label']).index(SINGLE)
+           for result in (full, part)]
+    for name in ('x_centroid', 'flux', 'flux_err', 'p_source', 'flags'):
+        assert full.table[name][row[0]] == part.table[name][row[1]]
+    blend = list(part.table['parent_label']).index(BLEND)
+    assert len(part) == 2
+    most = full.table['flux'][full.table['parent_label'] == BLEND].max()
+    assert part.table['flux'][blend] > most
+    assert not part.table['flags'][blend] & encode_flags(
+        'rejected_neighbour')
+    again = made.segment(data, segm, error=1.0, psf=FWHM, labels=[SINGLE])
+    assert_array_equal(again.data, part.segmentation_image.data)
 
 
 def test_contrast_one_never_splits(data, segm):

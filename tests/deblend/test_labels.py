@@ -2,7 +2,11 @@
 import numpy as np
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.labels import sum_by_label, values_of_labels
+from vaephot.deblend.labels import (
+    brightest_of_parent,
+    sum_by_label,
+    values_of_labels,
+)
 
 
 def test_values_follow_their_labels_however_large():
@@ -23,3 +27,9 @@ def test_sums_are_over_equal_labels():
     found = sum_by_label(labels, np.array([1.0, 2, 3, 4]))
     np.testing.assert_array_equal(found, [4, 2, 4, 4])
     assert len(sum_by_label(np.zeros(0, int))) == 0
+
+
+def test_one_source_of_each_parent_is_the_brightest():
+    found = brightest_of_parent(np.array([1.0, 3, 3, -2]),
+                                np.array([4, 4, 4, 2]))
+    assert found.tolist() == [False, True, False, True]

@@ -52,7 +52,7 @@ def _dominance(solution, members, slices, sky_rms):
     return out
 
 
-def assign_labels(deblender, segm, solution, sky_rms):
+def assign_labels(deblender, segm, solution, sky_rms, *, labels=None):
     """
     Give pixels and labels to the fitted sources.
 
@@ -66,6 +66,8 @@ def assign_labels(deblender, segm, solution, sky_rms):
         Fitted sources.
     sky_rms : `numpy.ndarray`, (n, n_bands)
         Noise of a pixel of the sky at each.
+    labels : `numpy.ndarray` of int or None, optional
+        Parents that are divided among their sources; `None`: all.
 
     Returns
     -------
@@ -80,19 +82,19 @@ def assign_labels(deblender, segm, solution, sky_rms):
     for label in np.unique(parent[parent > 0]):
         members = np.flatnonzero(parent == label)
         members_of[int(label)] = members
-        if len(members) > 1:
+        if len(members) > 1 and (labels is None or label in labels):
             slices = segm.slices[segm.get_index(label)]
             strength = _dominance(solution, members, slices, sky_rms)
             owners[int(label)] = (assign_pixels(
                 strength, segm.data[slices] == label, deblender.n_pixels,
                 connectivity=deblender.connectivity), len(members))
     made = build_segmentation(segm, owners, relabel=deblender.relabel)
-    labels = np.zeros(len(parent), int)
+    names = np.zeros(len(parent), int)
     for label, members in members_of.items():
-        labels[members] = made.child_labels[label]
-    loose = np.flatnonzero(labels == 0)
-    labels[loose] = made.next_label + np.arange(len(loose))
-    return made.segmentation_image, labels
+        names[members] = made.child_labels[label]
+    loose = np.flatnonzero(names == 0)
+    names[loose] = made.next_label + np.arange(len(loose))
+    return made.segmentation_image, names
 
 
 def _areas(segm, labels):

@@ -51,7 +51,7 @@ class Chosen:
     given : bool
         Whether the caller gave them: none is dropped then.
     labels : `numpy.ndarray` of int or None
-        Parents that may be split; `None`: all.
+        Parents that are asked for; `None`: all.
     """
 
     sources: SourceList
@@ -126,27 +126,29 @@ def _around_stars(deblender, fitter, segm, image, labels):
     starlit : `numpy.ndarray` of int
         Parents that need no further search.
     """
-    # all stars, so that what is wanted does not change what shines on it
-    stars = (_stars(deblender, fitter, segm, image,
-                    np.asarray(segm.labels, int)) if len(labels) else None)
+    stars = _stars(deblender, fitter, segm, image, labels)
     if stars is None:
         return [], labels[:0]
-    own = np.isin(stars.parent, labels)
     light = star_light(fitter, stars)
     starlit = _starlit(fitter.observation, light, segm, stars, labels)
     beside = find_left_over(
         fitter, segm, light, np.column_stack([stars.x, stars.y]), starlit,
         per_parent=MAX_BESIDE_STAR, least=MIN_BESIDE_STAR)
-    return [(stars.x[own], stars.y[own], stars.parent[own], True),
+    return [(stars.x, stars.y, stars.parent, True),
             (beside.x, beside.y, beside.parent, False)], starlit
 
 
-def _search(deblender, observation, segm, labels, fitter):
-    """Candidates of all parents, by parent; none where only stars shine."""
+def _search(deblender, observation, segm, fitter):
+    """
+    Candidates of all parents, by parent; none where only stars shine.
+
+    Parents that nobody asks for shine on the others all the same, so what
+    is wanted plays no part.
+    """
     image = detection_image(observation)
     mask = observation.mask.all(0)
     image = np.where(mask, np.nan, image)
-    wanted = np.asarray(segm.labels if labels is None else labels, int)
+    wanted = np.asarray(segm.labels, int)
     wanted = wanted[:0] if deblender.contrast == 1 else wanted
     columns, starlit = _around_stars(deblender, fitter, segm, image, wanted)
     peaked = np.setdiff1d(wanted, starlit)
@@ -179,7 +181,8 @@ def choose_sources(deblender, observation, segm, positions, labels, *,
     positions : table or array_like or None
         The caller's positions.
     labels : `numpy.ndarray` of int or None
-        Parents that may be split; `None`: all.
+        Parents that are asked for; `None`: all. The sources of the others
+        are chosen as well.
     fitter : `~vaephot.deblend.scene.SceneFitter`, optional
         Fits bright stars before the search; `None`: peaks only.
 
@@ -189,7 +192,7 @@ def choose_sources(deblender, observation, segm, positions, labels, *,
     """
     if positions is None:
         x, y, parent, is_point = _search(deblender, observation, segm,
-                                         labels, fitter)
+                                         fitter)
         sigma = np.where(is_point, STAR_SIGMA, POSITION_SIGMA)
     else:
         given = candidates_from_positions(positions, segm)

@@ -11,6 +11,7 @@ from vaephot.deblend.decisions import decide
 from vaephot.deblend.detect import detect
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.native import make_fitter
+from vaephot.deblend.passed import pass_through
 from vaephot.deblend.peaks import validate_labels, validate_settings
 from vaephot.deblend.pipeline import reference_fitter, solve
 from vaephot.deblend.refine import FitSettings
@@ -193,7 +194,8 @@ class VAEDeblender:
         fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, positions, labels,
                                 fitter=reference_fitter(fitter))
-        solution = self._solve(fitter, segm, chosen)
+        solution = pass_through(
+            fitter, segm, self._solve(fitter, segm, chosen), chosen.labels)
         return assemble_result(self, observation, segm, chosen, fitter,
                                solution, record=self._record)
 
@@ -223,7 +225,7 @@ class VAEDeblender:
         solution = self._solve(fitter, segm, chosen)
         xy = solution.fit.parameters[:, :2]
         noise = fitter.sky_rms(xy)[:, fitter.image_bands]
-        return assign_labels(self, segm, solution, noise)[0]
+        return assign_labels(self, segm, solution, noise, labels=labels)[0]
 
     def _parents(self, observation, segmentation_image):
         """Segmentation of the parents, detected if none is given."""

@@ -12,6 +12,7 @@ from scipy import ndimage
 from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
+from vaephot.deblend.labels import brightest_of_parent
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
@@ -176,16 +177,6 @@ def _one_at_a_time(xy, parent, score, doubtful, reach):
     return out
 
 
-def _first_of_parent(bright, parent):
-    """The brightest source of each parent."""
-    order = np.lexsort((-bright, parent))
-    first = np.ones(len(order), bool)
-    first[1:] = parent[order][1:] != parent[order][:-1]
-    out = np.zeros(len(order), bool)
-    out[order[first]] = True
-    return out
-
-
 def _rejected(fitter, solution, p_source, settings, contrast, frozen):
     """Sources that go in this round; never the brightest of a parent."""
     xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
@@ -196,7 +187,7 @@ def _rejected(fitter, solution, p_source, settings, contrast, frozen):
     drop = impossible | _one_at_a_time(
         xy, parent, p_source, doubtful & ~impossible,
         NEAR_FWHM * fitter.fwhm.min())
-    first = _first_of_parent(_brightness(solution, fitter), parent)
+    first = brightest_of_parent(_brightness(solution, fitter), parent)
     return drop & ~first & ~frozen
 
 
@@ -217,15 +208,12 @@ def _settings(finder):
     return _Settings(0.0, 0, MIN_SNR)
 
 
-def _wanted(segm, chosen, deblender):
-    """Parents that may be split."""
+def _wanted(segm, deblender):
+    """Parents that may be split, whether they are asked for or not."""
     labels = np.asarray(segm.labels, int)
     if deblender.contrast == 1:
         return labels[:0]
-    large = segm.areas >= 2 * deblender.n_pixels
-    wanted = labels[large]
-    return wanted if chosen.labels is None else wanted[
-        np.isin(wanted, chosen.labels)]
+    return labels[segm.areas >= 2 * deblender.n_pixels]
 
 
 def _seen(fitter, segm, labels):
@@ -251,7 +239,7 @@ def search(fitter, segm, solution, chosen, deblender):
         Gain in chi-square of those that were added, NaN for the others.
     """
     settings = _settings(deblender.finder)
-    labels = _wanted(segm, chosen, deblender)
+    labels = _wanted(segm, deblender)
     gain = np.full(len(solution.sources), np.nan)
     # shapes that are not fitted leave too much over to search it
     for _ in range(settings.n_rounds if deblender.refine else 0):
@@ -303,7 +291,7 @@ def decide(fitter, segm, solution, chosen, deblender):
     if chosen.given:
         return replace(solution, p_source=probability(solution))
     settings = _settings(deblender.finder)
-    wanted = _seen(fitter, segm, _wanted(segm, chosen, deblender))
+    wanted = _seen(fitter, segm, _wanted(segm, deblender))
 
     def drop_of(current, gain):
         return _rejected(fitter, current, probability(current, gain),

@@ -3,7 +3,8 @@
 
 import numpy as np
 
-__all__ = ['segment_radii', 'sum_by_label', 'values_of_labels']
+__all__ = ['brightest_of_parent', 'segment_radii', 'sum_by_label',
+           'values_of_labels']
 
 
 def values_of_labels(segm, values, labels):
@@ -51,6 +52,30 @@ def sum_by_label(labels, values=None):
     """
     _, index = np.unique(labels, return_inverse=True)
     return np.bincount(index, values)[index] if len(labels) else np.zeros(0)
+
+
+def brightest_of_parent(bright, parent):
+    """
+    Which sources are the brightest of their parents.
+
+    Parameters
+    ----------
+    bright : `numpy.ndarray`, (n,)
+        Brightness of each source.
+    parent : `numpy.ndarray` of int, (n,)
+        Label of the parent of each.
+
+    Returns
+    -------
+    `numpy.ndarray` of bool, (n,)
+        One for each parent; the first among equals.
+    """
+    order = np.lexsort((-bright, parent))
+    first = np.ones(len(order), bool)
+    first[1:] = parent[order][1:] != parent[order][:-1]
+    out = np.zeros(len(order), bool)
+    out[order[first]] = True
+    return out
 
 
 def segment_radii(parent, segm):
