@@ -24,7 +24,7 @@ def config(tmp_path):
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.json')),
                          ids=lambda path: path.name)
 def test_the_example_settings_are_valid(path):
-    assert TrainingConfig.read(path).seed == 1
+    assert TrainingConfig.read(path).n_steps['blended'] > 0
 
 
 def test_a_run_is_resumed_and_its_weights_are_released(
@@ -45,6 +45,28 @@ def test_a_run_is_resumed_and_its_weights_are_released(
     assert logging.getLogger('vaephot.train').handlers == []
     pytest.importorskip('matplotlib')
     assert (run / 'curves.png').stat().st_size > 1000
+
+
+def test_a_run_goes_on_from_weights(config, tiny_store, tmp_path, capsys):
+    values = {**json.loads(Path(config).read_text()), 'n_steps': {
+        'isolated': 0, 'blended': 1}}
+    Path(config).write_text(json.dumps(values))
+    argv = ['train', config, '--store', str(tiny_store), '-o']
+    assert main([*argv, str(tmp_path / 'a'), '--start',
+                 str(tmp_path / 'absent.safetensors')]) == 1
+    assert 'absent' in capsys.readouterr().err
+    first, second = (tmp_path / f'{name}.safetensors' for name in 'ab')
+    assert main([*argv, str(tmp_path / 'a'), '--weights-out',
+                 str(first)]) == 0
+    capsys.readouterr()
+    assert main([*argv, str(tmp_path / 'b'), '--start', str(first),
+                 '--weights-out', str(second)]) == 0
+    assert 'isolated:' not in capsys.readouterr().out
+    a, b = (load_weights(path).tensors for path in (first, second))
+    assert a.keys() == b.keys()
+    changed = {name for name in a if not a[name].equal(b[name])}
+    assert changed
+    assert all(name.startswith('blended.') for name in changed)
 
 
 @pytest.mark.parametrize(('text', 'message'), [

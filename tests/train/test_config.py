@@ -40,6 +40,12 @@ def test_steps_are_given_for_each_stage(n_steps):
         TrainingConfig(n_steps=n_steps)
 
 
+@pytest.mark.parametrize('elbo_start', [0.7, {'isolated': 0.7}])
+def test_start_of_the_bound_is_given_for_each_stage(elbo_start):
+    with pytest.raises(ValueError, match='elbo_start is'):
+        TrainingConfig(elbo_start=elbo_start)
+
+
 @pytest.mark.parametrize('rate', [0, -1e-3])
 def test_learning_rate_is_positive(rate):
     with pytest.raises(ValueError, match='learning_rate'):

@@ -34,6 +34,13 @@ def test_the_figure_has_a_row_of_panels_per_stage(tmp_path):
     figure.savefig(tmp_path / 'curves.png')
 
 
+def test_stages_without_rows_take_no_room():
+    pytest.importorskip('matplotlib')
+    figure = plot_curves({'isolated': [], 'blended': rows(3)})
+    assert len(figure.axes) == 6
+    assert figure.axes[0].get_title().startswith('blended')
+
+
 def test_a_run_without_rows_can_be_drawn():
     pytest.importorskip('matplotlib')
     assert plot_curves({'isolated': []}).axes

@@ -168,8 +168,20 @@ def test_told_brightness_is_near_the_truth(shards):
     which = (fwhm.exp()[:, None] - kinds).abs().argmin(1)
     truth = torch.log((batch.flux / errors[which]).clamp(min=1))
     error = batch.stamps.log_snr - truth
-    assert float(error.std()) == pytest.approx(0.15, rel=0.2)
+    # one half of the stamps is told 0.15, the other 0.5
+    both = np.sqrt((0.15 ** 2 + 0.5 ** 2) / 2)
+    assert float(error.std()) == pytest.approx(both, rel=0.2)
     assert abs(float(error.mean())) < 0.05
+
+
+def test_told_brightness_has_two_widths(shards):
+    exact, wide, both = (
+        _draw(shards, 400, star_share=0.0, log_snr_error=error).stamps.log_snr
+        for error in ((0.0, 0.0), (1.0, 1.0), (0.0, 1.0)))
+    same, far = both == exact, both == wide
+    assert (same | far).all()
+    assert 0.4 < float(same.float().mean()) < 0.6
+    assert float((wide - exact).std()) == pytest.approx(1, rel=0.15)
 
 
 def test_bad_pixels_have_no_weight(shards):

@@ -1,4 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+import copy
 import math
 
 import numpy as np
@@ -234,6 +235,15 @@ def test_no_lessons_leave_the_decoder_as_it_is(n_latent):
     for a, b in zip(decoder.state_dict().values(),
                     _decoder(model).state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_frozen_decoder_stays_and_its_latents_are_found(taught):
+    decoder = copy.deepcopy(taught[0])
+    _, losses = teach_family(decoder, _shapes(200), 4, 60, frozen=True)
+    for a, b in zip(decoder.state_dict().values(),
+                    taught[0].state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
 
 
 def test_features_tell_shapes_apart_and_ignore_unused_bulges():

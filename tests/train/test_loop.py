@@ -14,14 +14,21 @@ from vaephot.models.vae import VAE
 from vaephot.train import loop
 from vaephot.train.config import STAGES, TrainingConfig
 from vaephot.train.loop import Trainer, train
+from vaephot.train.release import release_weights
 from vaephot.train.store import read_store
+from vaephot.weights import load_weights
 
 MODEL = ModelConfig(n_latent=2, n_components=4, decoder_width=8,
                     prior_width=8, head_width=16, encoder_channels=(4, 8),
                     stamp_size=16)
 CONFIG = TrainingConfig(model=MODEL, batch_size=8, n_psfs=2, seed=5,
                         n_steps={'isolated': 6, 'blended': 7},
-                        n_validation=16, family_steps=4, elbo_start=0.3)
+                        n_validation=16, family_steps=4,
+                        elbo_start={'isolated': 0.3, 'blended': 0.3})
+
+
+def _changed(**values):
+    return TrainingConfig.from_dict({**CONFIG.to_dict(), **values})
 
 
 def _equal(a, b):
@@ -81,8 +88,8 @@ def test_no_time_means_no_step(tiny_store, tmp_path):
 
 def test_seed_sets_the_weights(tiny_store, tmp_path):
     def run(name, seed):
-        config = TrainingConfig.from_dict({**CONFIG.to_dict(), 'seed': seed})
-        return train(tiny_store, tmp_path / name, config)[0]['blended']
+        return train(tiny_store, tmp_path / name,
+                     _changed(seed=seed))[0]['blended']
     a, b, c = run('a', 1), run('b', 1), run('c', 2)
     assert _equal(a, b)
     assert not _equal(a, c)
@@ -106,9 +113,8 @@ def test_first_stage_trains_all_three_networks(tiny_store, tmp_path):
 
 def test_other_settings_in_the_same_folder_are_refused(tiny_store, tmp_path):
     train(tiny_store, tmp_path, CONFIG, max_seconds=0)
-    other = TrainingConfig.from_dict({**CONFIG.to_dict(), 'seed': 6})
     with pytest.raises(TrainingError, match='other settings') as caught:
-        train(tiny_store, tmp_path, other)
+        train(tiny_store, tmp_path, _changed(seed=6))
     assert caught.value.path == tmp_path
 
 
@@ -147,7 +153,7 @@ def _trainer(tiny_store, config=CONFIG, stage='isolated'):
         vae = VAE(config.model)
     shards = {split: read_store(tiny_store, split)
               for split in ('train', 'validation')}
-    latents = loop._teach_decoder(vae.decoder, config, shards)
+    latents = loop._teach_decoder(vae.decoder, config, shards, frozen=False)
     return loop._make_trainer(vae, stage, config, shards, latents)
 
 
@@ -163,9 +169,8 @@ def test_loss_that_is_not_finite_stops_the_run(tiny_store):
 
 
 def test_training_makes_templates_fit_better(tiny_store):
-    config = TrainingConfig.from_dict({
-        **CONFIG.to_dict(), 'batch_size': 32, 'learning_rate': 5e-3,
-        'n_steps': {'isolated': 60, 'blended': 1}})
+    config = _changed(batch_size=32, learning_rate=5e-3,
+                      n_steps={'isolated': 60, 'blended': 1})
     trainer = _trainer(tiny_store, config)
     before = trainer.validate()
     for _ in range(60):
@@ -227,8 +232,7 @@ def test_latents_of_the_lessons_are_the_truth_of_the_stamps(tiny_store):
 
 
 def test_lessons_are_needed_for_nothing_else(tiny_store):
-    config = TrainingConfig.from_dict({**CONFIG.to_dict(),
-                                       'family_steps': 0})
+    config = _changed(family_steps=0)
     assert _trainer(tiny_store, config).advance()['loss'] < math.inf
 
 
@@ -242,3 +246,81 @@ def test_decoder_learns_more_slowly_than_the_encoder(tiny_store):
     decoder, encoder = (max(v for n, v in moved.items() if n.startswith(p))
                         for p in ('decoder', 'encoder'))
     assert 0 < decoder < 0.2 * encoder
+
+
+@pytest.fixture(scope='module')
+def start(tiny_store, tmp_path_factory):
+    """Return weights to go on from, and their networks."""
+    folder = tmp_path_factory.mktemp('start')
+    vaes, _, curves = train(tiny_store, folder / 'run', CONFIG)
+    release_weights(folder / 'first.safetensors', vaes, CONFIG, curves,
+                    tiny_store)
+    return folder / 'first.safetensors', vaes
+
+
+SECOND_ONLY = _changed(n_steps={'isolated': 0, 'blended': 5}, seed=8)
+
+
+def test_run_from_weights_trains_their_second_encoder_only(
+        start, tiny_store, tmp_path):
+    path, before = start
+    vaes, finished, curves = train(tiny_store, tmp_path, SECOND_ONLY,
+                                   start=path)
+    assert finished
+    assert curves['isolated'] == []
+    assert [row['step'] for row in curves['blended']] == [5]
+    assert _equal(vaes['isolated'], before['isolated'])
+    for part in ('decoder', 'prior'):
+        assert _equal(getattr(vaes['blended'], part),
+                      getattr(before['blended'], part))
+    assert not _equal(vaes['blended'].encoder, before['blended'].encoder)
+
+
+def test_run_from_weights_begins_where_they_ended(start, tiny_store,
+                                                  tmp_path):
+    path, before = start
+    config = _changed(n_steps={'isolated': 0, 'blended': 1},
+                      learning_rate=1e-9)
+    vaes, _, _ = train(tiny_store, tmp_path, config, start=path)
+    for a, b in zip(vaes['blended'].state_dict().values(),
+                    before['blended'].state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
+def test_run_from_weights_may_train_both_stages(start, tiny_store, tmp_path):
+    path, before = start
+    vaes, finished, curves = train(tiny_store, tmp_path, CONFIG, start=path)
+    assert finished
+    assert all(curves[stage] for stage in STAGES)
+    assert not _equal(vaes['isolated'].decoder, before['isolated'].decoder)
+    assert _equal(vaes['blended'].decoder, vaes['isolated'].decoder)
+
+
+def test_weights_of_other_sizes_are_no_start(start, tiny_store, tmp_path):
+    model = {**MODEL.to_dict(), 'head_width': 24}
+    with pytest.raises(TrainingError, match="'head_width': 16") as caught:
+        train(tiny_store, tmp_path / 'run', _changed(model=model),
+              start=start[0])
+    assert caught.value.start == 'first'
+    assert not (tmp_path / 'run').exists()
+
+
+def test_run_remembers_its_start(start, tiny_store, tmp_path):
+    path = start[0]
+    train(tiny_store, tmp_path, SECOND_ONLY, start=path, max_seconds=0)
+    record = json.loads((tmp_path / 'run.json').read_text(encoding='utf-8'))
+    assert record['start'] == load_weights(path).record.sha256
+    with pytest.raises(TrainingError, match='another start'):
+        train(tiny_store, tmp_path, SECOND_ONLY)
+    train(tiny_store, tmp_path, SECOND_ONLY, start=path, max_seconds=0)
+
+
+def test_stage_without_steps_is_released_and_drawn(start, tiny_store,
+                                                   tmp_path):
+    vaes, _, curves = train(tiny_store, tmp_path, SECOND_ONLY,
+                            start=start[0])
+    record = release_weights(tmp_path / 'a.safetensors', vaes, SECOND_ONLY,
+                             curves, tiny_store)
+    assert record.training['curves']['isolated'] == {}
+    assert list(record.training['validation']) == ['blended']
+    assert record.training['n_passes']['isolated'] == 0

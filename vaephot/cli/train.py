@@ -40,6 +40,8 @@ def add_parser(subparsers):
                         help='store of galaxies, made by vaephot simulate')
     parser.add_argument('-o', '--output', metavar='RUN_DIR', required=True,
                         help='folder of the run; made if absent')
+    parser.add_argument('--start', metavar='WEIGHTS',
+                        help='weights to go on from: a name or a file')
     parser.add_argument('--max-minutes', type=_minutes, default=math.inf,
                         metavar='M', help='stop after this time')
     parser.add_argument('--validate-every', type=positive_int, default=200,
@@ -79,7 +81,7 @@ def run(args):
 
     with _Lines():
         vaes, finished, curves = train(
-            args.store, args.output, config,
+            args.store, args.output, config, start=args.start,
             max_seconds=60 * args.max_minutes,
             validate_every=args.validate_every)
     _write_figure(Path(args.output) / 'curves.png', curves)
@@ -160,6 +162,8 @@ def _write_figure(path, curves):
 def _report(curves):
     """Print the last figures of each stage."""
     for stage, rows in curves.items():
+        if not rows:
+            continue
         figures = ', '.join(f'{name} {value:.4g}'
                             for name, value in rows[-1].items())
         print(f'{stage}: {figures}')

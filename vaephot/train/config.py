@@ -33,9 +33,9 @@ class TrainingConfig:
         brightest galaxies do not drown the others.
     family_steps : int
         Steps of the decoder's training on noise-free shapes.
-    elbo_start : float
-        Share of a stage's steps after which the evidence lower bound
-        takes over from the known parameters.
+    elbo_start : dict
+        Share of the steps of each stage after which the evidence lower
+        bound takes over from the known parameters; 1 for never.
     max_gradient : float
         Norm to which gradients are cut.
     n_validation : int
@@ -52,7 +52,8 @@ class TrainingConfig:
     learning_rate: float = 1.5e-3
     template_error: float = 0.03
     family_steps: int = 3000
-    elbo_start: float = 0.7
+    elbo_start: dict = field(default_factory=lambda: {'isolated': 0.7,
+                                                      'blended': 0.7})
     max_gradient: float = 20.0
     n_validation: int = 2048
     seed: int = 1
@@ -62,10 +63,12 @@ class TrainingConfig:
             msg = (f'batch_size is {self.batch_size}; it must be a multiple '
                    f'of n_psfs, {self.n_psfs}')
             raise ValueError(msg)
-        if sorted(self.n_steps) != sorted(STAGES):
-            msg = (f'n_steps has the keys {sorted(self.n_steps)}; it must '
-                   f'have {sorted(STAGES)}')
-            raise ValueError(msg)
+        for name in ('n_steps', 'elbo_start'):
+            value = getattr(self, name)
+            if not isinstance(value, dict) or set(value) != set(STAGES):
+                msg = (f'{name} is {value!r}; it must be a dictionary with '
+                       f'the keys {sorted(STAGES)}')
+                raise ValueError(msg)
         if self.learning_rate <= 0:
             msg = f'learning_rate is {self.learning_rate}; it must be > 0'
             raise ValueError(msg)

@@ -30,7 +30,8 @@ def plot_curves(curves):
     Returns
     -------
     `matplotlib.figure.Figure`
-        One row of panels per stage; save it with ``savefig``.
+        One row of panels per stage that has rows; save it with
+        ``savefig``.
 
     Raises
     ------
@@ -38,6 +39,7 @@ def plot_curves(curves):
         If matplotlib is not installed.
     """
     figures = import_optional('matplotlib.figure', 'drawing curves')
+    curves = {stage: rows for stage, rows in curves.items() if rows}
     figure = figures.Figure(figsize=(18, 3 * max(1, len(curves))),
                             layout='constrained')
     grid = figure.subplots(max(1, len(curves)), len(PANELS), squeeze=False)
@@ -78,7 +80,7 @@ def thin_curves(curves, n_rows=40, digits=4):
     Returns
     -------
     dict
-        Columns of each stage, by name.
+        Columns of each stage, by name; none for a stage without rows.
 
     Examples
     --------

@@ -46,6 +46,9 @@ class BlendSettings:
         Range of neighbour minus target.
     position_error : float
         1-sigma of the told positions, in pixels.
+    log_snr_error : tuple of float
+        1-sigma of the logarithm of the told brightness, of one half of the
+        stamps and of the other: a first look may be far off.
     star_share : float
         Share of targets and of neighbours that are point sources.
     subtracted_share : float
@@ -66,8 +69,9 @@ class BlendSettings:
     separation: tuple[float, float] = (0.4, 4.5)
     magnitude_difference: tuple[float, float] = (-4.0, 2.0)
     position_error: float = 0.25
+    log_snr_error: tuple[float, float] = (0.15, 0.5)
     star_share: float = 0.1
-    subtracted_share: float = 0.35
+    subtracted_share: float = 0.45
     missed_share: float = 0.1
     correlated_share: float = 0.2
     masked_share: float = 0.2
@@ -356,7 +360,9 @@ class BlendSampler:
         offsets = scene.offsets + self._normal(
             self.settings.position_error, scene.offsets.shape)
         log_snr = torch.log(scene.snr.clamp(min=1.0))
-        log_snr = log_snr + self._normal(0.15, n_stamps)
+        width = np.where(self.rng.random(n_stamps) < 0.5,
+                         *self.settings.log_snr_error)
+        log_snr = log_snr + self._normal(width, n_stamps)
         log_fwhm = torch.full((n_stamps,), float(np.log(shard.psf_fwhm)))
         psf_shape = torch.as_tensor(shard.psf_shape, dtype=torch.float32
                                     ).expand(n_stamps, -1)

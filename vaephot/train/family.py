@@ -272,7 +272,7 @@ def relative_residual(decoder, truth, shapes, latent, blur):
             + _product(model, model, blur) / total)
 
 
-def teach_family(decoder, shapes, seed, n_steps):
+def teach_family(decoder, shapes, seed, n_steps, *, frozen=False):
     """
     Train the decoder on noise-free shapes.
 
@@ -286,6 +286,9 @@ def teach_family(decoder, shapes, seed, n_steps):
         Seed of everything random.
     n_steps : int
         Steps of 256 galaxies.
+    frozen : bool, optional
+        Whether the decoder stays as it is, and only its latents are
+        looked for.
 
     Returns
     -------
@@ -300,8 +303,9 @@ def teach_family(decoder, shapes, seed, n_steps):
         torch.manual_seed(seed)
         encoder = ShapeEncoder(decoder.config.n_latent)
     truth, losses = _Truth(), []
-    optimizer = torch.optim.Adam([*decoder.parameters(),
-                                  *encoder.parameters()], lr=RATE)
+    learners = (encoder,) if frozen else (decoder, encoder)
+    optimizer = torch.optim.Adam([p for network in learners
+                                  for p in network.parameters()], lr=RATE)
     for step in range(n_steps):
         phase = 0.5 * (1 + math.cos(math.pi * step / n_steps)) + 0.005
         for group in optimizer.param_groups:

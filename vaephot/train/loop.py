@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from vaephot.exceptions import TrainingError
+from vaephot.models.bundle import build_vaes
 from vaephot.models.losses import supervised_loss
 from vaephot.models.vae import VAE
 from vaephot.train.checkpoints import read_checkpoint, write_checkpoint
@@ -26,6 +27,7 @@ from vaephot.train.dataset import BlendSampler
 from vaephot.train.family import Shapes, latents_of, teach_family
 from vaephot.train.metrics import validation_metrics
 from vaephot.train.store import read_store, store_hash
+from vaephot.weights import load_weights
 
 __all__ = ['Trainer', 'train']
 
@@ -126,7 +128,8 @@ class Trainer:
         """Mean loss of a batch, and its parts for the curves."""
         posterior, prior, _ = self.vae.posterior(batch.stamps)
         known = self._known(batch, posterior, prior)
-        progress = self.step / self.n_steps - self.config.elbo_start
+        progress = (self.step / self.n_steps
+                    - self.config.elbo_start[self.stage])
         share = min(1.0, max(0.0, progress / ELBO_RISE))
         loss = known * (1 - share * (1 - SUPERVISED_REST))
         parts = {'known': float(known.detach())}
@@ -229,11 +232,35 @@ def _make_trainer(vae, stage, config, shards, latents):
     return Trainer(vae, stage, config, sampler, validation)
 
 
-def _teach_decoder(decoder, config, shards):
+def _first_networks(config, weights):
+    """Networks that the stages begin with, None where the last one ended."""
+    if weights is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            return {'isolated': VAE(config.model), 'blended': None}
+    vaes = build_vaes(weights)
+    theirs = vaes['isolated'].config.to_dict()
+    other = {name: value for name, value in theirs.items()
+             if value != config.model.to_dict()[name]}
+    if other:
+        msg = (f'the networks of the weights {weights.record.name!r} have '
+               f'{other}, those of the settings have not; set "model" in the '
+               f'settings to these sizes')
+        raise TrainingError(msg, start=weights.record.name)
+    for vae in vaes.values():
+        vae.requires_grad_(True)
+    if config.n_steps['isolated']:
+        # the decoder that the second one knew will not stay
+        vaes['blended'] = None
+    return vaes
+
+
+def _teach_decoder(decoder, config, shards, *, frozen):
     """Noise-free lessons of the decoder; latents of all galaxies."""
     columns = zip(*[shard.shapes for shard in shards['train']], strict=True)
     encoder, losses = teach_family(decoder, Shapes(*map(torch.cat, columns)),
-                                   config.seed, config.family_steps)
+                                   config.seed, config.family_steps,
+                                   frozen=frozen)
     log.info('family steps %d loss %.4g', len(losses),
              sum(losses[-100:]) / max(1, len(losses[-100:])))
     return {split: [latents_of(encoder, shard.shapes) for shard in some]
@@ -262,23 +289,25 @@ def _run_stage(trainer, path, deadline, validate_every, checkpoint_every):
     write_checkpoint(path, trainer.state())
 
 
-def _check_settings(path, config, store):
+def _check_settings(path, config, store, weights):
     """Write the settings of a new run, or check those of an old one."""
-    record = {'config': config.to_dict(), 'store': store_hash(store)}
+    record = {'config': config.to_dict(), 'store': store_hash(store),
+              'start': None if weights is None else weights.record.sha256}
     file = path / 'run.json'
     if file.exists():
         before = json.loads(file.read_text(encoding='utf-8'))
         if before != json.loads(json.dumps(record)):
-            msg = (f'{file} was made with other settings or another store; '
-                   f'resume with the same ones or choose an empty folder')
+            msg = (f'{file} was made with other settings, another store or '
+                   f'another start; resume with the same ones or choose an '
+                   f'empty folder')
             raise TrainingError(msg, path=path)
     else:
         path.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(record, indent=1), encoding='utf-8')
 
 
-def train(store, path, config, *, max_seconds=math.inf, validate_every=200,
-          checkpoint_every=120.0):
+def train(store, path, config, *, start=None, max_seconds=math.inf,
+          validate_every=200, checkpoint_every=120.0):
     """
     Train both autoencoders, or go on with a run.
 
@@ -290,6 +319,10 @@ def train(store, path, config, *, max_seconds=math.inf, validate_every=200,
         Folder of the run.
     config : `~vaephot.train.config.TrainingConfig`
         Settings; those of a run cannot change.
+    start : str or path-like, optional
+        Weights to go on from: a name or a file. Their decoder gets no
+        noise-free lessons; without steps of the first stage it stays as
+        it is, and the second stage begins with their second encoder.
     max_seconds : float, optional
         Stop after this time; call again to go on.
     validate_every : int, optional
@@ -309,18 +342,20 @@ def train(store, path, config, *, max_seconds=math.inf, validate_every=200,
     Raises
     ------
     TrainingError
-        If the folder belongs to another run or the loss diverges.
+        If the folder belongs to another run, the weights have not the
+        sizes of the settings or the loss diverges.
     """
     path = Path(path)
-    _check_settings(path, config, store)
+    weights = None if start is None else load_weights(start)
+    first = _first_networks(config, weights)
+    _check_settings(path, config, store, weights)
     deadline = time.monotonic() + max_seconds
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        vae = VAE(config.model)
     shards = {split: read_store(store, split) for split in _SPLITS}
-    latents = _teach_decoder(vae.decoder, config, shards)
-    vaes, curves = {}, {}
+    latents = _teach_decoder(first['isolated'].decoder, config, shards,
+                             frozen=start is not None)
+    vae, vaes, curves = None, {}, {}
     for stage in STAGES:
+        vae = copy.deepcopy(vae) if first[stage] is None else first[stage]
         trainer = _make_trainer(vae, stage, config, shards, latents)
         checkpoint = path / f'{stage}.pt'
         if checkpoint.exists():
@@ -332,5 +367,4 @@ def train(store, path, config, *, max_seconds=math.inf, validate_every=200,
                                           encoding='utf-8')
         if not trainer.finished:
             return vaes, False, curves
-        vae = copy.deepcopy(vae)
     return vaes, True, curves

@@ -74,7 +74,7 @@ def _final_figures(curves):
     """Last row of each stage; JSON knows no NaN."""
     return {stage: {name: value for name, value in rows[-1].items()
                     if math.isfinite(value)}
-            for stage, rows in curves.items()}
+            for stage, rows in curves.items() if rows}
 
 
 def _check_finished(config, curves):
