@@ -87,7 +87,8 @@ def make_observation():
             noise_correlation=np.ones(n_bands), psfs=tuple(psfs),
             bands=tuple(f'band{i + 1}' for i in range(n_bands)), unit=None,
             zeropoint=None, wcs=None, is_2d=n_bands == 1,
-            error_estimated=False, psf_estimated=False)
+            error_estimated=False, psf_estimated=False,
+            smoothing=np.zeros(n_bands))
     return make
 
 

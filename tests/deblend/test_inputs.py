@@ -15,7 +15,7 @@ from astropy.nddata import (
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vaephot.deblend.inputs import estimate_noise, prepare_observation
+from vaephot.deblend.inputs import prepare_observation
 from vaephot.exceptions import (
     BandMismatchError,
     PSFError,
@@ -334,16 +334,6 @@ def test_a_missing_error_is_estimated_per_band():
     obs = prepare(data, error=None)
     assert obs.error_estimated
     assert_allclose(np.sqrt(obs.variance.ravel()), [1, 5], rtol=0.05)
-
-
-@pytest.mark.parametrize('scale', [1e-30, 1.0, 1e20])
-def test_an_image_without_noise_gets_a_positive_error(scale):
-    image = np.zeros((30, 30))
-    assert estimate_noise(image) == 1
-    image[10:12, 10:12] = scale
-    assert_allclose(estimate_noise(image), 1e-4 * scale)
-    assert estimate_noise(image, mask=np.ones(image.shape, bool)) == 1
-    assert prepare(image / scale, error=None).variance > 0
 
 
 def test_the_psf_is_estimated_if_missing():

@@ -19,11 +19,6 @@ MAX_SMOOTHED_THRESHOLD = 4.0
 PEAK_SMOOTHING = 0.5
 # a band counts at least this much of the best one
 MIN_BAND_WEIGHT = 0.1
-# an image was smoothed before if the noise of the differences between
-# neighbours is below this share of what independent pixels have; smoothing
-# with a Gaussian of FWHM 2 gives 0.54
-MAX_STEP = 0.65
-MAD_TO_SIGMA = 1.4826
 # least share of the kernel's weight that good pixels must hold
 MIN_COVER = 0.01
 GAUSSIAN_FWHM = 2 * np.sqrt(2 * np.log(2))
@@ -44,9 +39,7 @@ def detection_image(observation, *, smooth=PEAK_SMOOTHING):
     smooth : float, optional
         FWHM of the Gaussian in units of that of the PSF of the band; 0 for
         none. The default of 0.5 keeps peaks apart; 1 is best for finding
-        faint sources. A band whose noise was estimated, and is correlated
-        between neighbouring pixels, was smoothed before: it is taken as it
-        is.
+        faint sources. A band that was smoothed before is taken as it is.
 
     Returns
     -------
@@ -55,8 +48,7 @@ def detection_image(observation, *, smooth=PEAK_SMOOTHING):
         hold; 0 where no band has data.
     """
     return _stack(observation, [
-        0.0 if observation.error_estimated and _is_smooth(observation, band)
-        else smooth for band in range(len(observation.psfs))])[0]
+        0.0 if width > 0 else smooth for width in observation.smoothing])[0]
 
 
 def detect(observation, n_pixels):
@@ -88,18 +80,6 @@ def detect(observation, n_pixels):
     if n_regions == 0 or np.bincount(regions.flat)[1:].max() < n_pixels:
         return None
     return detect_sources(image, threshold, n_pixels, mask=mask)
-
-
-def _is_smooth(observation, band):
-    """Whether neighbouring pixels differ by less than their noise."""
-    bad = observation.mask[band]
-    step = np.diff(observation.data[band], axis=1)
-    step = np.abs(step[~(bad[:, 1:] | bad[:, :-1]) & (step != 0)])
-    if not len(step):
-        return False
-    noise = np.sqrt(np.median(observation.variance[band]))
-    return bool(np.median(step) * MAD_TO_SIGMA
-                < MAX_STEP * np.sqrt(2) * noise)
 
 
 def _stack(observation, smooth):

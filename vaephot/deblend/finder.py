@@ -90,7 +90,7 @@ class PeakFinder:
             Columns ``id``, ``x_centroid`` and ``y_centroid``, as the
             finders of photutils return them; `None` if nothing is found.
         """
-        from vaephot.deblend.inputs import estimate_noise
+        from vaephot.deblend.noise import estimate_noise
         from vaephot.deblend.peaks import find_candidates
 
         data = np.array(data, float)

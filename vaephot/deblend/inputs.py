@@ -22,6 +22,11 @@ from astropy.nddata import (
     VarianceUncertainty,
 )
 
+from vaephot.deblend.noise import (
+    correlation_of_smoothing,
+    estimate_noise,
+    estimate_smoothing,
+)
 from vaephot.deblend.psf import BandPSF, estimate_psf, make_band_psfs
 from vaephot.exceptions import (
     BandMismatchError,
@@ -32,18 +37,7 @@ from vaephot.photometry.magnitudes import zeropoint_of_unit
 from vaephot.utils._bands import per_band
 from vaephot.utils._grids import GridMap, same_grid
 
-__all__ = ['NativeObservation', 'Observation', 'estimate_noise',
-           'prepare_observation']
-
-# an image whose estimated noise is less than this part of its largest value
-# is taken as free of noise (single precision has 6e-8) ...
-NOISELESS = 1e-6
-# ... and gets this part of its largest value as its noise
-NOISELESS_FLOOR = 1e-4
-# pixels used for the estimate of the noise, at most
-NOISE_SAMPLE = 1_000_000
-# median absolute deviation of a normal distribution of sigma 1
-MAD_NORMAL = 0.6744897501960817
+__all__ = ['NativeObservation', 'Observation', 'prepare_observation']
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,6 +73,10 @@ class Observation:
         Whether the user gave a 2D image.
     error_estimated, psf_estimated : bool
         Whether they were not given.
+    smoothing : `~numpy.ndarray` of float64, (n_bands,), optional
+        FWHM in pixels of the Gaussian that each image was smoothed with
+        before, where the error was estimated; 0 for none, infinite for an
+        image without noise.
     """
 
     data: np.ndarray
@@ -94,6 +92,7 @@ class Observation:
     is_2d: bool
     error_estimated: bool
     psf_estimated: bool
+    smoothing: np.ndarray
 
     @property
     def reference(self):
@@ -192,7 +191,7 @@ def prepare_observation(data, *, error=None, gain=None,
     error : array_like or float or None, optional
         1-sigma error: of the shape of the data, one number, one per band,
         or ``{band: error}``. `None` (default): estimated per band by
-        `estimate_noise`.
+        `~vaephot.deblend.noise.estimate_noise`.
     gain : float or sequence or None, optional
         Electrons per data unit, one or one per band; `None` (default):
         ``error`` is total.
@@ -200,6 +199,8 @@ def prepare_observation(data, *, error=None, gain=None,
             optional
         Factor or 2D correlation kernel, one or one per band. A kernel,
         divided by its largest value, becomes the square root of its sum.
+        `None` (default): from the image itself where the error is
+        estimated, by `~vaephot.deblend.noise.estimate_smoothing`; else 1.
     mask : array_like of bool or None, optional
         True for bad pixels, (ny, nx) or per band.
     psf : object, optional
@@ -251,6 +252,7 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     if mask is not None:
         bad |= _read_mask(mask, values.shape, bands)
     error_estimated = error is None and image.error is None
+    smoothing = np.zeros(len(bands))
     if error is not None:
         image.error = _read_error(error, image, bands, is_2d)
     if not error_estimated:
@@ -260,6 +262,10 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
         noise = [estimate_noise(band, mask=m)
                  for band, m in zip(values, bad, strict=True)]
         variance = np.square(noise)[:, None, None]
+        smoothing = np.array([estimate_smoothing(*band) for band in zip(
+            values, noise, bad, strict=True)])
+    if noise_correlation is None:
+        noise_correlation = correlation_of_smoothing(smoothing)
     psfs = (_estimate_psfs(values, variance, bad, bands) if psf is None
             else make_band_psfs(psf, bands, values.shape[1:]))
     return Observation(
@@ -269,7 +275,7 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
         unit=image.unit, wcs=wcs,
         zeropoint=_read_zeropoint(zeropoint, image.unit, bands),
         is_2d=is_2d, error_estimated=error_estimated,
-        psf_estimated=psf is None)
+        psf_estimated=psf is None, smoothing=smoothing)
 
 
 # --------------------------------------------------- grids of their own
@@ -640,48 +646,6 @@ def _variance(error, bad, bands):
                'use another unit.')
         raise ValueError(msg)
     return variance
-
-
-def estimate_noise(image, *, mask=None):
-    """
-    Estimate the noise of the background of one image.
-
-    The scatter about the median, from the median absolute deviation, with
-    values beyond 3 sigma clipped until none is. An image without noise has
-    none to estimate: where the result is below 1e-6 of the largest
-    deviation, 1e-4 of that deviation is returned, and 1 for a constant
-    image.
-
-    Parameters
-    ----------
-    image : 2D `~numpy.ndarray`
-        Image.
-    mask : 2D bool `~numpy.ndarray`, optional
-        True for bad pixels.
-
-    Returns
-    -------
-    float
-        Standard deviation, positive.
-    """
-    values = image[~mask] if mask is not None else image.ravel()
-    step = max(1, values.size // NOISE_SAMPLE)
-    values = values[::step]
-    if values.size == 0:
-        return 1.0
-    largest = np.abs(values - np.median(values)).max()
-    for _ in range(20):
-        middle = np.median(values)
-        sigma = np.median(np.abs(values - middle)) / MAD_NORMAL
-        kept = values[np.abs(values - middle) <= 3 * sigma]
-        if kept.size in (0, values.size):
-            break
-        values = kept
-    if largest == 0:
-        return 1.0
-    if sigma < NOISELESS * largest:
-        return float(NOISELESS_FLOOR * largest)
-    return float(sigma)
 
 
 def _estimate_psfs(values, variance, bad, bands):
