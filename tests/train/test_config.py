@@ -52,6 +52,13 @@ def test_learning_rate_is_positive(rate):
         TrainingConfig(learning_rate=rate)
 
 
+@pytest.mark.parametrize(('name', 'value'), [
+    ('patience', -1), ('precision', 'float16')])
+def test_bad_values_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f'{name} is'):
+        TrainingConfig(**{name: value})
+
+
 def test_defaults_of_two_configurations_are_not_shared():
     assert TrainingConfig().n_steps is not TrainingConfig().n_steps
     assert STAGES == ('isolated', 'blended')

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from vaephot.train import dataset
 from vaephot.train.dataset import BlendSampler, BlendSettings
 from vaephot.train.store import read_store
 
@@ -182,6 +183,17 @@ def test_told_brightness_has_two_widths(shards):
     assert (same | far).all()
     assert 0.4 < float(same.float().mean()) < 0.6
     assert float((wide - exact).std()) == pytest.approx(1, rel=0.15)
+
+
+def test_all_of_a_batch_is_put_on_the_device(shards, monkeypatch):
+    monkeypatch.setattr(dataset, 'Renderer', lambda size, transfers:
+                        transfers[0].values)
+    sampler = BlendSampler(
+        shards, 32, 3, device='meta',
+        settings=BlendSettings(star_share=0.0))
+    batch = sampler.draw(4, 2)
+    assert {t.device.type for t in (*_tensors(batch), batch.renderer)} == {
+        'meta'}
 
 
 def test_bad_pixels_have_no_weight(shards):

@@ -15,6 +15,7 @@ from vaephot.train import loop
 from vaephot.train.config import STAGES, TrainingConfig
 from vaephot.train.loop import Trainer, train
 from vaephot.train.release import release_weights
+from vaephot.train.stopping import FIGURE
 from vaephot.train.store import read_store
 from vaephot.weights import load_weights
 
@@ -36,7 +37,7 @@ def _equal(a, b):
         a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def _interrupted(tiny_store, path, monkeypatch, ticks):
+def _interrupted(tiny_store, path, monkeypatch, ticks, config=CONFIG):
     """Train by calls that last a few ticks of a clock each."""
     count = 0
     for calls in range(1, 60):
@@ -45,7 +46,7 @@ def _interrupted(tiny_store, path, monkeypatch, ticks):
         with monkeypatch.context() as patch:
             patch.setattr(loop, 'time', clock)
             vaes, finished, curves = train(
-                tiny_store, path, CONFIG, max_seconds=ticks,
+                tiny_store, path, config, max_seconds=ticks,
                 validate_every=2, checkpoint_every=3)
         count = calls
         if finished:
@@ -64,9 +65,74 @@ def test_interrupted_run_equals_an_uninterrupted_one(tiny_store, tmp_path,
     assert calls > 2
     for stage in STAGES:
         assert _equal(whole[stage], pieces[stage])
-        for row, again in zip(curves[stage], resumed[stage], strict=True):
-            assert row['step'] == again['step']
-            assert row['excess'] == again['excess']
+    # NaN equals NaN as text
+    assert json.dumps(curves) == json.dumps(resumed)
+
+
+@pytest.fixture
+def best_at_four(monkeypatch):
+    """Let step 4 be the best look; return the networks of all looks."""
+    seen = {}
+
+    def validate(trainer):
+        seen[trainer.stage, trainer.step] = copy.deepcopy(trainer.vae)
+        return {FIGURE: abs(trainer.step - 4.0)}
+    monkeypatch.setattr(Trainer, 'validate', validate)
+    return seen
+
+
+PATIENT = _changed(n_steps={'isolated': 7, 'blended': 40}, patience=2)
+
+
+def test_stage_stops_and_ends_with_the_best_networks(tiny_store, tmp_path,
+                                                     best_at_four):
+    vaes, finished, curves = train(tiny_store, tmp_path, PATIENT,
+                                   validate_every=2)
+    assert finished
+    # all steps of the first are done before its patience is over
+    assert [row['step'] for row in curves['isolated']] == [2, 4, 6, 7]
+    assert [row['step'] for row in curves['blended']] == [2, 4, 6, 8]
+    for stage in STAGES:
+        assert _equal(vaes[stage], best_at_four[stage, 4])
+        assert not _equal(vaes[stage], best_at_four[stage, 6])
+    # the second begins with the best of the first
+    assert _equal(vaes['blended'].decoder, vaes['isolated'].decoder)
+    # and both are the same when the run is read again
+    again, finished, same = train(tiny_store, tmp_path, PATIENT,
+                                  validate_every=2, max_seconds=0)
+    assert finished
+    assert same == curves
+    assert all(_equal(vaes[stage], again[stage]) for stage in STAGES)
+
+
+def test_interrupted_run_stops_at_the_same_step(tiny_store, tmp_path,
+                                                monkeypatch, best_at_four):
+    whole, _, curves = train(tiny_store, tmp_path / 'a', PATIENT,
+                             validate_every=2)
+    pieces, resumed, calls = _interrupted(tiny_store, tmp_path / 'b',
+                                          monkeypatch, 9, PATIENT)
+    assert calls > 2
+    assert curves == resumed
+    assert all(_equal(whole[stage], pieces[stage]) for stage in STAGES)
+
+
+def test_without_patience_the_last_networks_are_kept(tiny_store, tmp_path,
+                                                     best_at_four):
+    config = _changed(n_steps={'isolated': 5, 'blended': 12}, patience=0)
+    vaes, _, curves = train(tiny_store, tmp_path, config, validate_every=2)
+    assert curves['blended'][-1]['step'] == 12
+    assert _equal(vaes['blended'], best_at_four['blended', 12])
+
+
+def test_stopped_run_is_released_with_the_figures_of_its_best(
+        tiny_store, tmp_path, best_at_four):
+    vaes, _, curves = train(tiny_store, tmp_path / 'run', PATIENT,
+                            validate_every=2)
+    record = release_weights(tmp_path / 'a.safetensors', vaes, PATIENT,
+                             curves, tiny_store)
+    assert record.training['validation']['blended']['step'] == 4
+    # eight steps of eight stamps, 20 galaxies
+    assert record.training['n_passes']['blended'] == 3.2
 
 
 def test_finished_run_is_read_not_repeated(tiny_store, tmp_path):
@@ -138,6 +204,49 @@ def test_curves_are_written_for_every_stage(tiny_store, tmp_path):
     # the evidence lower bound begins later
     assert 'kl' not in first
     assert {'kl', 'reconstruction'} <= set(last)
+
+
+def test_losses_are_averaged_over_the_steps_that_had_them(tiny_store):
+    trainer = _trainer(tiny_store)
+    figures = [trainer.advance() for _ in range(4)]
+    row = trainer.look()
+    # two of the four steps had the evidence lower bound
+    for name, rows in (('known', figures), ('kl', figures[2:])):
+        assert row[name] == pytest.approx(
+            sum(figure[name] for figure in rows) / len(rows))
+    trainer.advance()
+    assert trainer.look()['step'] == 5
+
+
+def test_curves_are_shown_at_each_checkpoint(tiny_store, tmp_path):
+    shown = []
+
+    def watch(curves):
+        written = (tmp_path / 'curves.json').read_text(encoding='utf-8')
+        assert written == json.dumps(curves, indent=1)
+        shown.append({stage: len(rows) for stage, rows in curves.items()})
+    train(tiny_store, tmp_path, CONFIG, validate_every=1,
+          checkpoint_every=0, watch=watch)
+    assert shown[:2] == [{'isolated': 1}, {'isolated': 2}]
+    assert shown[-1] == {'isolated': 6, 'blended': 7}
+
+
+def test_looks_are_part_of_the_settings(tiny_store, tmp_path):
+    train(tiny_store, tmp_path, CONFIG, validate_every=2, max_seconds=0)
+    with pytest.raises(TrainingError, match='other settings'):
+        train(tiny_store, tmp_path, CONFIG, validate_every=3)
+
+
+def test_run_begun_before_a_setting_existed_goes_on(tiny_store, tmp_path):
+    config = _changed(patience=TrainingConfig().patience)
+    train(tiny_store, tmp_path, config, max_seconds=0)
+    file = tmp_path / 'run.json'
+    record = json.loads(file.read_text(encoding='utf-8'))
+    del record['config']['patience'], record['validate_every']
+    file.write_text(json.dumps(record), encoding='utf-8')
+    train(tiny_store, tmp_path, config, max_seconds=0)
+    with pytest.raises(TrainingError, match='other settings'):
+        train(tiny_store, tmp_path, _changed(patience=3), max_seconds=0)
 
 
 def test_run_folder_records_its_settings(tiny_store, tmp_path):
@@ -324,3 +433,63 @@ def test_stage_without_steps_is_released_and_drawn(start, tiny_store,
     assert record.training['curves']['isolated'] == {}
     assert list(record.training['validation']) == ['blended']
     assert record.training['n_passes']['isolated'] == 0
+
+
+def test_half_precision_stays_close_and_is_another_run(tiny_store, tmp_path):
+    vaes, curves = zip(*[
+        train(tiny_store, tmp_path / precision,
+              _changed(precision=precision))[::2]
+        for precision in ('float32', 'bfloat16')], strict=True)
+    first, second = (vae['blended'].encoder for vae in vaes)
+    assert not _equal(first, second)
+    assert {p.dtype for p in second.parameters()} == {torch.float32}
+    losses = [rows['isolated'][-1]['known'] for rows in curves]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_unknown_devices_are_refused_before_the_work(tiny_store, tmp_path,
+                                                     monkeypatch):
+    with pytest.raises(ValueError, match='abacus'):
+        train(tiny_store, tmp_path / 'run', CONFIG, device='abacus')
+    # a device without float64, and the best of a machine that has it
+    monkeypatch.setattr(loop, 'resolve_device',
+                        lambda device: torch.device(device or 'mps'))
+    with pytest.raises(ValueError, match="'mps'"):
+        train(tiny_store, tmp_path / 'run', CONFIG, device='mps')
+    assert loop._find_device('auto').type == 'cpu'
+    assert not (tmp_path / 'run').exists()
+
+
+def test_numbers_of_a_checkpoint_are_on_the_cpu(tiny_store):
+    trainer = _trainer(tiny_store)
+    trainer.look()
+    assert all(tensor.device.type == 'cpu'
+               for tensor in trainer.state()['best'].values())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_run_on_a_gpu_is_repeatable_and_near_that_of_the_cpu(
+        tiny_store, tmp_path, precision):
+    config = _changed(precision=precision)
+    a, b, cpu = (train(tiny_store, tmp_path / name, config,
+                       device=name[:-1]) for name in ('cuda1', 'cuda2',
+                                                      'cpu1'))
+    for stage in STAGES:
+        assert _equal(a[0][stage], b[0][stage])
+    assert a[2]['blended'][-1]['known'] == pytest.approx(
+        cpu[2]['blended'][-1]['known'], rel=0.05)
+
+
+@pytest.mark.gpu
+def test_run_begun_on_a_gpu_ends_on_the_cpu(tiny_store, tmp_path,
+                                            monkeypatch):
+    clock = SimpleNamespace(monotonic=iter(range(10 ** 6)).__next__)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, 'time', clock)
+        _, finished, _ = train(tiny_store, tmp_path, CONFIG, device='cuda',
+                               max_seconds=9)
+    assert not finished
+    vaes, finished, _ = train(tiny_store, tmp_path, CONFIG, device='cpu')
+    assert finished
+    assert next(vaes['blended'].parameters()).device.type == 'cpu'

@@ -1,6 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ import torch
 
 from vaephot.models.decoder import Mixture
 from vaephot.models.encoder import Evidence, Gaussian
+from vaephot.models.vae import VAE
 from vaephot.train.dataset import BlendSampler, BlendSettings
 from vaephot.train.metrics import validation_metrics
 from vaephot.train.store import read_store
@@ -31,6 +31,8 @@ class _Oracle:
         self.answers = {id(b.stamps): (b.truth, e)
                         for b, e in zip(batches, errors, strict=True)}
         self.decoder = _Decoder()
+
+    elbo_terms = VAE.elbo_terms
 
     def posterior(self, stamps):
         truth, error = self.answers[id(stamps)]
@@ -103,9 +105,17 @@ def test_shapes_of_stars_do_not_count(batches):
         error = torch.zeros_like(batch.truth)
         error[~batch.is_galaxy, 2:] = 2.0
         errors.append(error)
-    oracle = SimpleNamespace(**vars(_Oracle(stars, errors)),
-                             posterior=_Oracle(stars, errors).posterior)
-    score = validation_metrics(oracle, stars)
+    score = validation_metrics(_Oracle(stars, errors), stars)
     assert score['size_bias'] == pytest.approx(0, abs=1e-6)
     for name in ('size_nmad', 'shear_nmad', 'latent_nmad', 'size_pull'):
         assert score[name] == pytest.approx(0, abs=1e-5)
+
+
+def test_bound_is_that_of_draws_from_the_posterior(batches):
+    score = _score(batches)
+    # draws are no nearer to the truth than the mean
+    assert score['negative_elbo'] > score['excess'] + score['divergence']
+    # each look takes the same draws
+    assert score['negative_elbo'] == _score(batches)['negative_elbo']
+    wrong = _score(batches, (0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0))
+    assert wrong['negative_elbo'] > score['negative_elbo'] + 1

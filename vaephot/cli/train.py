@@ -42,6 +42,9 @@ def add_parser(subparsers):
                         help='folder of the run; made if absent')
     parser.add_argument('--start', metavar='WEIGHTS',
                         help='weights to go on from: a name or a file')
+    parser.add_argument('--device', default='auto',
+                        help='torch device, cpu or cuda (default: cuda '
+                        'where there is one)')
     parser.add_argument('--max-minutes', type=_minutes, default=math.inf,
                         metavar='M', help='stop after this time')
     parser.add_argument('--validate-every', type=positive_int, default=200,
@@ -82,14 +85,14 @@ def run(args):
     with _Lines():
         vaes, finished, curves = train(
             args.store, args.output, config, start=args.start,
-            max_seconds=60 * args.max_minutes,
-            validate_every=args.validate_every)
-    _write_figure(Path(args.output) / 'curves.png', curves)
+            device=args.device, max_seconds=60 * args.max_minutes,
+            validate_every=args.validate_every,
+            watch=_figure_writer(Path(args.output) / 'curves.png'))
     if not finished:
         print('the time is over before the run is finished; give the same '
               'command again to go on')
         return 0
-    _report(curves)
+    _report(curves, config)
     if args.weights_out is not None:
         from vaephot.train.release import release_weights
 
@@ -145,25 +148,28 @@ class _Lines:
         self.logger.setLevel(self.before)
 
 
-def _write_figure(path, curves):
-    """Draw the curves where matplotlib is installed."""
+def _figure_writer(path):
+    """Return what draws curves, None where matplotlib is not installed."""
     from vaephot.utils._optional_deps import has_package
 
     if not has_package('matplotlib'):
         print('no curves.png: matplotlib is not installed '
               '(pip install "vaephot[plot]")', file=sys.stderr)
-        return
+        return None
     from vaephot.train.curves import plot_curves
 
-    with atomic_write(path, overwrite=True) as temporary:
-        plot_curves(curves).savefig(temporary, dpi=100)
+    def write(curves):
+        with atomic_write(path, overwrite=True) as temporary:
+            plot_curves(curves).savefig(temporary, dpi=100)
+    return write
 
 
-def _report(curves):
-    """Print the last figures of each stage."""
+def _report(curves, config):
+    """Print the figures of the networks that each stage ended with."""
+    from vaephot.train.stopping import kept_row
+
     for stage, rows in curves.items():
-        if not rows:
-            continue
-        figures = ', '.join(f'{name} {value:.4g}'
-                            for name, value in rows[-1].items())
-        print(f'{stage}: {figures}')
+        if rows:
+            figures = ', '.join(f'{name} {value:.4g}' for name, value
+                                in kept_row(rows, config).items())
+            print(f'{stage}: {figures}')

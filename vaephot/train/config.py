@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 
 from vaephot.models.config import ModelConfig
+from vaephot.train.precision import PRECISIONS
 
 __all__ = ['STAGES', 'TrainingConfig']
 
@@ -40,6 +41,13 @@ class TrainingConfig:
         Norm to which gradients are cut.
     n_validation : int
         Stamps of the held-out set.
+    patience : int
+        Looks at the held-out stamps without a better one, after which a
+        stage stops. It ends with the networks of the best look. 0 takes
+        all steps and keeps the last networks. The default is generous:
+        much is learned only when the rate falls.
+    precision : {'float32', 'bfloat16'}
+        Of the encoder's convolutions while it is trained.
     seed : int
         Seed of everything random.
     """
@@ -56,6 +64,8 @@ class TrainingConfig:
                                                       'blended': 0.7})
     max_gradient: float = 20.0
     n_validation: int = 2048
+    patience: int = 30
+    precision: str = 'float32'
     seed: int = 1
 
     def __post_init__(self):
@@ -69,6 +79,13 @@ class TrainingConfig:
                 msg = (f'{name} is {value!r}; it must be a dictionary with '
                        f'the keys {sorted(STAGES)}')
                 raise ValueError(msg)
+        if self.patience < 0:
+            msg = f'patience is {self.patience}; it must be >= 0'
+            raise ValueError(msg)
+        if self.precision not in PRECISIONS:
+            msg = (f'precision is {self.precision!r}; it must be one of '
+                   f'{sorted(PRECISIONS)}')
+            raise ValueError(msg)
         if self.learning_rate <= 0:
             msg = f'learning_rate is {self.learning_rate}; it must be > 0'
             raise ValueError(msg)

@@ -8,7 +8,7 @@ __all__ = ['plot_curves', 'thin_curves']
 # what is drawn: title of a panel, its columns
 PANELS = (
     ('loss [nats]', ('loss', 'reconstruction', 'kl')),
-    ('held-out stamps [nats]', ('excess', 'divergence')),
+    ('held-out stamps [nats]', ('excess', 'divergence', 'negative_elbo')),
     ('flux, df/f', ('flux_bias', 'flux_nmad')),
     ('size, d ln r', ('size_bias', 'size_nmad')),
     ('position [px]', ('position_nmad',)),

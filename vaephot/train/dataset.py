@@ -158,10 +158,12 @@ class BlendSampler:
         Latents of the galaxies of each shard; they are added to the truth.
     template_error : float
         Share of the target's model added to its noise in the weights.
+    device : str or `torch.device`
+        Where the batches are put; they are drawn on the CPU.
     """
 
     def __init__(self, shards, size, seed, *, settings=None, blended=True,
-                 latents=None, template_error=0.02):
+                 latents=None, template_error=0.02, device='cpu'):
         self.shards = list(shards)
         self._truth = [shard.truth for shard in self.shards]
         if latents is not None:
@@ -171,6 +173,7 @@ class BlendSampler:
         self.settings = BlendSettings() if settings is None else settings
         self.blended = blended
         self.template_error = template_error
+        self.device = device
         self.rng = np.random.default_rng(seed)
         n_grid = padded_size(size)
         self._transfers = [_transfer(shard, n_grid) for shard in self.shards]
@@ -193,14 +196,17 @@ class BlendSampler:
         chosen = self._choose(n_psfs)
         parts = [self._draw_run(i, n_stamps // n_psfs) for i in chosen]
         stamps, *arrays = zip(*parts, strict=True)
-        values = torch.cat([self._transfers[i].values for i in chosen])
         transfer = Transfer(
-            values=values,
+            values=self._join([self._transfers[i].values for i in chosen]),
             oversampling=self._transfers[chosen[0]].oversampling)
         return TrainingBatch(
-            StampBatch(*[torch.cat(s) for s in zip(*stamps, strict=True)]),
-            *[torch.cat(a) for a in arrays],
+            StampBatch(*map(self._join, zip(*stamps, strict=True))),
+            *map(self._join, arrays),
             renderer=Renderer(self.size, [transfer]), n_psfs=n_psfs)
+
+    def _join(self, tensors):
+        """One tensor of all runs, where the batch is wanted."""
+        return torch.cat(tensors).to(self.device)
 
     def _choose(self, n_psfs):
         """Shards whose PSFs reach equally far in frequency."""

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,11 +23,15 @@ from vaephot.models.bundle import build_vaes
 from vaephot.models.losses import supervised_loss
 from vaephot.models.vae import VAE
 from vaephot.train.checkpoints import read_checkpoint, write_checkpoint
-from vaephot.train.config import STAGES
+from vaephot.train.config import STAGES, TrainingConfig
 from vaephot.train.dataset import BlendSampler
 from vaephot.train.family import Shapes, latents_of, teach_family
 from vaephot.train.metrics import validation_metrics
+from vaephot.train.precision import convolutions_in
+from vaephot.train.stopping import has_stopped, kept_row
 from vaephot.train.store import read_store, store_hash
+from vaephot.utils._atomic import atomic_write
+from vaephot.utils._device import resolve_device
 from vaephot.weights import load_weights
 
 __all__ = ['Trainer', 'train']
@@ -45,6 +50,8 @@ DECODER_RATE = 0.05
 RATE_WARMUP_SHARE = 0.03
 FINAL_RATE = 0.01
 VALIDATION_BATCH = 256
+# others lack float64, in which the decoder keeps its widths
+DEVICES = ('cpu', 'cuda')
 _SPLITS = ('train', 'validation')
 
 
@@ -85,6 +92,9 @@ class Trainer:
         self.n_steps = config.n_steps[stage]
         self.step = 0
         self.curves = []
+        self.best = None
+        self._sums = {}
+        # on the CPU, so that all devices get the same numbers
         self.generator = torch.Generator().manual_seed(
             config.seed + STAGES.index(stage))
         frozen = stage == 'blended'
@@ -98,8 +108,9 @@ class Trainer:
 
     @property
     def finished(self):
-        """Whether all steps are done."""
-        return self.step >= self.n_steps
+        """Whether all steps are done, or patience is over."""
+        return (self.step >= self.n_steps
+                or has_stopped(self.curves, self.config))
 
     def _known(self, batch, posterior, prior):
         """Loss of the known parameters, of posterior and prior."""
@@ -126,7 +137,8 @@ class Trainer:
 
     def _loss(self, batch):
         """Mean loss of a batch, and its parts for the curves."""
-        posterior, prior, _ = self.vae.posterior(batch.stamps)
+        with convolutions_in(self.config.precision, self.vae.encoder):
+            posterior, prior, _ = self.vae.posterior(batch.stamps)
         known = self._known(batch, posterior, prior)
         progress = (self.step / self.n_steps
                     - self.config.elbo_start[self.stage])
@@ -170,7 +182,11 @@ class Trainer:
                                        self.config.max_gradient)
         self.optimizer.step()
         self.step += 1
-        return {'loss': float(loss.detach()), **parts}
+        figures = {'loss': float(loss.detach()), **parts}
+        for name, value in figures.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + value, count + 1)
+        return figures
 
     def validate(self):
         """
@@ -182,6 +198,31 @@ class Trainer:
             See `~vaephot.train.metrics.validation_metrics`.
         """
         return validation_metrics(self.vae, self.validation)
+
+    def look(self):
+        """
+        Add a row to the curves, and keep networks better than before.
+
+        Returns
+        -------
+        dict
+            The row: step, means of the losses since the last look, over
+            those steps that had them, and what `validate` returned.
+        """
+        means = {name: total / count
+                 for name, (total, count) in self._sums.items()}
+        row = {'step': self.step, **means, **self.validate()}
+        self.curves.append(row)
+        self._sums = {}
+        if self.config.patience and kept_row(self.curves, self.config) is row:
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor
+                         in self.vae.state_dict().items()}
+        return row
+
+    def conclude(self):
+        """Give the networks the state that a finished stage ends with."""
+        if self.finished and self.best is not None:
+            self.vae.load_state_dict(self.best)
 
     def state(self):
         """
@@ -195,7 +236,9 @@ class Trainer:
         return {'stage': self.stage, 'step': self.step,
                 'vae': self.vae.state_dict(),
                 'optimizer': self.optimizer.state_dict(),
+                'best': self.best,
                 'curves': self.curves,
+                'sums': self._sums,
                 'generator': self.generator.get_state(),
                 'sampler': self.sampler.rng.bit_generator.state}
 
@@ -211,25 +254,27 @@ class Trainer:
         self.step = state['step']
         self.vae.load_state_dict(state['vae'])
         self.optimizer.load_state_dict(state['optimizer'])
+        self.best = state.get('best')
         self.curves = list(state['curves'])
+        self._sums = dict(state.get('sums', {}))
         self.generator.set_state(state['generator'])
         self.sampler.rng.bit_generator.state = state['sampler']
 
 
-def _make_trainer(vae, stage, config, shards, latents):
+def _make_trainer(vae, stage, config, shards, latents, device='cpu'):
     """Trainer of a stage with its streams of stamps."""
     size = config.model.stamp_size
     number = STAGES.index(stage)
     sampler, held_out = (BlendSampler(
         shards[split], size, [config.seed, number, i],
         latents=latents[split], blended=stage == 'blended',
-        template_error=config.template_error)
+        template_error=config.template_error, device=device)
         for i, split in enumerate(_SPLITS))
     n_batches = max(1, config.n_validation // VALIDATION_BATCH)
     n_stamps = min(config.n_validation, VALIDATION_BATCH)
     validation = [held_out.draw(n_stamps, config.n_psfs)
                   for _ in range(n_batches)]
-    return Trainer(vae, stage, config, sampler, validation)
+    return Trainer(vae.to(device), stage, config, sampler, validation)
 
 
 def _first_networks(config, weights):
@@ -267,36 +312,56 @@ def _teach_decoder(decoder, config, shards, *, frozen):
             for split, some in shards.items()}
 
 
-def _run_stage(trainer, path, deadline, validate_every, checkpoint_every):
-    """Train until the stage or the time is over; return when done."""
+def _run_stage(trainer, save, deadline, validate_every, checkpoint_every):
+    """Train until the stage or the time is over."""
     saved = time.monotonic()
-    sums, count = {}, 0
     while not trainer.finished and time.monotonic() < deadline:
-        for name, value in trainer.advance().items():
-            sums[name] = sums.get(name, 0) + value
-        count += 1
+        trainer.advance()
         if trainer.step % validate_every == 0 or trainer.finished:
-            row = {'step': trainer.step,
-                   **{name: total / count for name, total in sums.items()},
-                   **trainer.validate()}
-            trainer.curves.append(row)
+            row = trainer.look()
             log.info('%s %s', trainer.stage, ' '.join(
                 f'{name} {value:.4g}' for name, value in row.items()))
-            sums, count = {}, 0
+            if trainer.finished and trainer.step < trainer.n_steps:
+                log.info('%s stops: the best look was at step %d',
+                         trainer.stage,
+                         kept_row(trainer.curves, trainer.config)['step'])
         if time.monotonic() - saved > checkpoint_every:
-            write_checkpoint(path, trainer.state())
+            save()
             saved = time.monotonic()
-    write_checkpoint(path, trainer.state())
+    save()
+    trainer.conclude()
 
 
-def _check_settings(path, config, store, weights):
+def _save(path, trainer, curves, watch):
+    """Write a checkpoint and the curves so far."""
+    write_checkpoint(path / f'{trainer.stage}.pt', trainer.state())
+    with atomic_write(path / 'curves.json', overwrite=True) as temporary:
+        temporary.write_text(json.dumps(curves, indent=1), encoding='utf-8')
+    if watch is not None:
+        watch(curves)
+
+
+def _find_device(device):
+    """Device to train on; ``'auto'`` is CUDA or else the CPU."""
+    found = resolve_device(None if device == 'auto' else device)
+    if found.type in DEVICES:
+        return found
+    if device == 'auto':
+        return resolve_device('cpu')
+    msg = (f"device is {device!r}; networks are trained on one of {DEVICES} "
+           f"or 'auto'")
+    raise ValueError(msg)
+
+
+def _check_settings(path, record):
     """Write the settings of a new run, or check those of an old one."""
-    record = {'config': config.to_dict(), 'store': store_hash(store),
-              'start': None if weights is None else weights.record.sha256}
+    record = json.loads(json.dumps(record))
     file = path / 'run.json'
     if file.exists():
         before = json.loads(file.read_text(encoding='utf-8'))
-        if before != json.loads(json.dumps(record)):
+        # settings that the run was begun without have their defaults
+        config = {**TrainingConfig().to_dict(), **before['config']}
+        if {**record, **before, 'config': config} != record:
             msg = (f'{file} was made with other settings, another store or '
                    f'another start; resume with the same ones or choose an '
                    f'empty folder')
@@ -306,8 +371,9 @@ def _check_settings(path, config, store, weights):
         file.write_text(json.dumps(record, indent=1), encoding='utf-8')
 
 
-def train(store, path, config, *, start=None, max_seconds=math.inf,
-          validate_every=200, checkpoint_every=120.0):
+def train(store, path, config, *, start=None, device='auto',
+          max_seconds=math.inf, validate_every=200, checkpoint_every=120.0,
+          watch=None):
     """
     Train both autoencoders, or go on with a run.
 
@@ -323,17 +389,24 @@ def train(store, path, config, *, start=None, max_seconds=math.inf,
         Weights to go on from: a name or a file. Their decoder gets no
         noise-free lessons; without steps of the first stage it stays as
         it is, and the second stage begins with their second encoder.
+    device : str or `torch.device`, optional
+        Where to train; ``'auto'`` is CUDA where there is one, else the
+        CPU. A run may go on on another device.
     max_seconds : float, optional
         Stop after this time; call again to go on.
     validate_every : int, optional
-        Steps between two looks at the held-out stamps.
+        Steps between two looks at the held-out stamps, part of the
+        settings of a run: stages may end with the networks of a look.
     checkpoint_every : float, optional
         Seconds between two checkpoints.
+    watch : callable, optional
+        Called with the curves after each checkpoint.
 
     Returns
     -------
     vaes : dict
-        `~vaephot.models.vae.VAE` of each stage, as far as it came.
+        `~vaephot.models.vae.VAE` of each stage, as far as it came, on the
+        CPU.
     finished : bool
         Whether both stages are complete.
     curves : dict
@@ -344,11 +417,16 @@ def train(store, path, config, *, start=None, max_seconds=math.inf,
     TrainingError
         If the folder belongs to another run, the weights have not the
         sizes of the settings or the loss diverges.
+    ValueError
+        If there is no such device.
     """
-    path = Path(path)
+    path, device = Path(path), _find_device(device)
     weights = None if start is None else load_weights(start)
     first = _first_networks(config, weights)
-    _check_settings(path, config, store, weights)
+    _check_settings(path, {
+        'config': config.to_dict(), 'store': store_hash(store),
+        'start': None if weights is None else weights.record.sha256,
+        'validate_every': validate_every})
     deadline = time.monotonic() + max_seconds
     shards = {split: read_store(store, split) for split in _SPLITS}
     latents = _teach_decoder(first['isolated'].decoder, config, shards,
@@ -356,15 +434,16 @@ def train(store, path, config, *, start=None, max_seconds=math.inf,
     vae, vaes, curves = None, {}, {}
     for stage in STAGES:
         vae = copy.deepcopy(vae) if first[stage] is None else first[stage]
-        trainer = _make_trainer(vae, stage, config, shards, latents)
+        trainer = _make_trainer(vae, stage, config, shards, latents, device)
         checkpoint = path / f'{stage}.pt'
         if checkpoint.exists():
             trainer.restore(read_checkpoint(checkpoint))
-        _run_stage(trainer, checkpoint, deadline, validate_every,
-                   checkpoint_every)
         vaes[stage], curves[stage] = vae, trainer.curves
-        (path / 'curves.json').write_text(json.dumps(curves, indent=1),
-                                          encoding='utf-8')
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True,
+                                        allow_tf32=False):
+            _run_stage(trainer, partial(_save, path, trainer, curves, watch),
+                       deadline, validate_every, checkpoint_every)
+        vae.cpu()
         if not trainer.finished:
             return vaes, False, curves
     return vaes, True, curves

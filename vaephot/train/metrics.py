@@ -3,18 +3,40 @@
 
 import torch
 
-from vaephot.models.losses import (
-    kl_divergence,
-    projected_flux,
-    reconstruction_loss,
-)
+from vaephot.models.losses import projected_flux, reconstruction_loss
 
 __all__ = ['validation_metrics']
+
+# the same draws from the posteriors at each look
+SEED = 3
 
 
 def _nmad(values):
     """Scatter from the median absolute deviation."""
     return float(1.4826 * (values - values.median()).abs().median())
+
+
+def _columns(vae, batch, generator):
+    """Figures of each stamp of a batch; those of shapes without stars."""
+    posterior, prior, _ = vae.posterior(batch.stamps)
+    mixture = vae.decoder.from_parameters(posterior.mean)
+    xy = posterior.mean[:, :2] + batch.renderer.size // 2
+    template = batch.renderer.templates(mixture, xy, batch.n_psfs)[:, 0]
+    excess = reconstruction_loss(batch.target, template,
+                                 batch.weight) - batch.floor
+    flux, _ = projected_flux(batch.target, template, batch.weight)
+    reconstruction, kl = vae.elbo_terms(
+        posterior, prior, batch.target, batch.weight, batch.renderer,
+        batch.n_psfs, generator)
+    divergence = kl.sum(1)
+    error = posterior.mean - batch.truth
+    galaxy = batch.is_galaxy
+    return {'excess': excess, 'divergence': divergence,
+            'negative_elbo': reconstruction - batch.floor + divergence,
+            'flux': flux / batch.flux - 1, 'size': error[galaxy, 2],
+            'position': error[:, 0], 'shear': error[galaxy, 3],
+            'latent': error[galaxy, -1],
+            'pull': (error * posterior.precision.sqrt())[galaxy, 2]}
 
 
 def validation_metrics(vae, batches):
@@ -32,40 +54,22 @@ def validation_metrics(vae, batches):
     -------
     dict
         Medians and scatter: ``excess`` and ``divergence`` (nats, median),
-        ``flux_bias`` and ``flux_nmad`` (of the flux projected on the
-        template, over the truth), ``size_bias`` and ``size_nmad`` (of the
-        logarithm), ``position_nmad`` (pixels),
-        ``shear_nmad``, ``latent_nmad`` (of the last dimension),
-        ``size_pull`` (scatter in
-        units of the posterior's width).
+        ``negative_elbo`` (of one draw from each posterior, less the loss
+        of the true template; nats, median), ``flux_bias`` and
+        ``flux_nmad`` (of the flux projected on the template, over the
+        truth), ``size_bias`` and ``size_nmad`` (of the logarithm),
+        ``position_nmad`` (pixels), ``shear_nmad``, ``latent_nmad`` (of the
+        last dimension), ``size_pull`` (scatter in units of the
+        posterior's width).
     """
-    columns = {name: [] for name in ('excess', 'divergence', 'flux', 'size',
-                                     'position', 'pull', 'shear', 'latent')}
+    generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
-        for batch in batches:
-            posterior, prior, _ = vae.posterior(batch.stamps)
-            mixture = vae.decoder.from_parameters(posterior.mean)
-            xy = posterior.mean[:, :2] + batch.renderer.size // 2
-            template = batch.renderer.templates(mixture, xy,
-                                                batch.n_psfs)[:, 0]
-            excess = reconstruction_loss(batch.target, template,
-                                         batch.weight) - batch.floor
-            flux, _ = projected_flux(batch.target, template, batch.weight)
-            error = posterior.mean - batch.truth
-            galaxy = batch.is_galaxy
-            columns['excess'].append(excess)
-            columns['divergence'].append(
-                kl_divergence(posterior, prior).sum(1))
-            columns['flux'].append(flux / batch.flux - 1)
-            columns['size'].append(error[galaxy, 2])
-            columns['position'].append(error[:, 0])
-            columns['shear'].append(error[galaxy, 3])
-            columns['latent'].append(error[galaxy, -1])
-            columns['pull'].append(
-                (error * posterior.precision.sqrt())[galaxy, 2])
-    joined = {name: torch.cat(parts) for name, parts in columns.items()}
+        columns = [_columns(vae, batch, generator) for batch in batches]
+    joined = {name: torch.cat([column[name] for column in columns])
+              for name in columns[0]}
     return {'excess': float(joined['excess'].median()),
             'divergence': float(joined['divergence'].median()),
+            'negative_elbo': float(joined['negative_elbo'].median()),
             'flux_bias': float(joined['flux'].median()),
             'flux_nmad': _nmad(joined['flux']),
             'size_bias': float(joined['size'].median()),

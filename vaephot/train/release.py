@@ -9,6 +9,7 @@ from vaephot import __version__
 from vaephot.exceptions import TrainingError
 from vaephot.models.bundle import pack_vaes
 from vaephot.train.curves import thin_curves
+from vaephot.train.stopping import has_stopped, kept_row
 from vaephot.train.store import read_store, store_hash
 from vaephot.weights import save_weights
 
@@ -63,28 +64,33 @@ def _ranges(store):
                           max(high for _, high in snr))}
 
 
-def _passes(config, store):
+def _last_step(curves, stage):
+    """Step at which the curves of a stage end."""
+    rows = curves.get(stage)
+    return rows[-1]['step'] if rows else 0
+
+
+def _passes(config, curves, store):
     """How often each galaxy of the store was a target, per stage."""
     n_galaxies = sum(len(shard.image) for shard in read_store(store, 'train'))
-    return {stage: round(steps * config.batch_size / n_galaxies, 2)
-            for stage, steps in config.n_steps.items()}
+    return {stage: round(_last_step(curves, stage) * config.batch_size
+                         / n_galaxies, 2) for stage in config.n_steps}
 
 
-def _final_figures(curves):
-    """Last row of each stage; JSON knows no NaN."""
-    return {stage: {name: value for name, value in rows[-1].items()
-                    if math.isfinite(value)}
+def _final_figures(config, curves):
+    """Figures of the networks of each stage; JSON knows no NaN."""
+    return {stage: {name: value for name, value
+                    in kept_row(rows, config).items() if math.isfinite(value)}
             for stage, rows in curves.items() if rows}
 
 
 def _check_finished(config, curves):
     for stage, steps in config.n_steps.items():
-        rows = curves.get(stage) or [{'step': 0}]
-        if rows[-1]['step'] < steps:
-            msg = (f'stage {stage!r} is at step {rows[-1]["step"]} of '
-                   f'{steps}; finish the training before its weights are '
-                   'released.')
-            raise TrainingError(msg, stage=stage, step=rows[-1]['step'])
+        step = _last_step(curves, stage)
+        if step < steps and not has_stopped(curves.get(stage, []), config):
+            msg = (f'stage {stage!r} is at step {step} of {steps}; finish '
+                   'the training before its weights are released.')
+            raise TrainingError(msg, stage=stage, step=step)
 
 
 def release_weights(path, vaes, config, curves, store_path, *,
@@ -131,8 +137,8 @@ def release_weights(path, vaes, config, curves, store_path, *,
     size = config.model.stamp_size
     training = {'commit': commit or find_commit(), 'seed': config.seed,
                 'config': config.to_dict(), 'store': store_hash(store_path),
-                'n_passes': _passes(config, store_path),
-                'validation': _final_figures(curves),
+                'n_passes': _passes(config, curves, store_path),
+                'validation': _final_figures(config, curves),
                 'curves': thin_curves(curves)}
     fields = {'version': version, 'stamp_shape': (size, size),
               **_ranges(store_path), 'normalization': NORMALIZATION,
