@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vaephot.cli.main import main
+from vaephot.cli.train import _figure_writer
 from vaephot.train.config import TrainingConfig
 from vaephot.weights import load_weights
 
@@ -35,7 +36,7 @@ def test_a_run_is_resumed_and_its_weights_are_released(
     assert main([*argv, '--max-minutes', '1e-9']) == 0
     assert 'to go on' in capsys.readouterr().out
     assert not out.exists()
-    assert main(argv) == 0
+    assert main([*argv, '--workers', '2', '--device', 'cpu']) == 0
     text = capsys.readouterr().out
     assert 'isolated step 1 loss' in text
     assert 'blended: step 2' in text
@@ -88,7 +89,26 @@ def test_bad_paths_fail_before_the_work(config, tiny_store, tmp_path, capsys):
     assert main(['train', 'absent.json', *store]) == 1
     assert main(['train', config, *store, '--weights-out', 'a.pt']) == 2
     assert main(['train', config, *store, '--max-minutes', '-1']) == 2
+    assert main(['train', config, *store, '--device', 'abacus']) == 1
     assert main(['train', config, '--store', str(tmp_path), '-o',
                  str(tmp_path / 'run')]) == 1
     assert 'Traceback' not in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()
+
+
+def test_figure_is_drawn_where_matplotlib_is_installed(tmp_path, capsys,
+                                                       monkeypatch):
+    pytest.importorskip('matplotlib')
+    path = tmp_path / 'curves.png'
+    sizes = []
+    write = _figure_writer(path)
+    for curves in ({'isolated': [{'step': 1, 'loss': 2.0}]}, {
+            'isolated': [{'step': 1, 'loss': 2.0}],
+            'blended': [{'step': 1, 'loss': 3.0}]}):
+        write(curves)
+        sizes.append(path.stat().st_size)
+    assert sizes[1] > sizes[0]
+    monkeypatch.setattr('vaephot.utils._optional_deps.has_package',
+                        lambda name: False)
+    assert _figure_writer(path) is None
+    assert 'vaephot[plot]' in capsys.readouterr().err

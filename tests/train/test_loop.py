@@ -135,6 +135,12 @@ def test_stopped_run_is_released_with_the_figures_of_its_best(
     assert record.training['n_passes']['blended'] == 3.2
 
 
+def test_threads_do_not_change_the_result(tiny_store, tmp_path):
+    a, b = (train(tiny_store, tmp_path / str(n), CONFIG, n_workers=n)[0]
+            for n in (0, 3))
+    assert all(_equal(a[stage], b[stage]) for stage in STAGES)
+
+
 def test_finished_run_is_read_not_repeated(tiny_store, tmp_path):
     first, _, curves = train(tiny_store, tmp_path, CONFIG)
     again, finished, same = train(tiny_store, tmp_path, CONFIG,
@@ -333,7 +339,7 @@ def test_loss_is_that_of_its_parts(tiny_store):
 def test_latents_of_the_lessons_are_the_truth_of_the_stamps(tiny_store):
     # the galaxies of the store are all alike, so are their latents
     trainer = _trainer(tiny_store)
-    batch = trainer.sampler.draw(8, 2)
+    batch = trainer.stream.batch(0)
     assert batch.truth.shape[1] == MODEL.n_parameters
     latent = batch.truth[batch.is_galaxy, 5:]
     torch.testing.assert_close(latent, latent[:1].expand(latent.shape))

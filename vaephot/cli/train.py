@@ -45,6 +45,9 @@ def add_parser(subparsers):
     parser.add_argument('--device', default='auto',
                         help='torch device, cpu or cuda (default: cuda '
                         'where there is one)')
+    parser.add_argument('--workers', type=positive_int, default=0,
+                        metavar='N', help='threads that draw stamps ahead, '
+                        'worth it with a GPU (default: none)')
     parser.add_argument('--max-minutes', type=_minutes, default=math.inf,
                         metavar='M', help='stop after this time')
     parser.add_argument('--validate-every', type=positive_int, default=200,
@@ -85,7 +88,8 @@ def run(args):
     with _Lines():
         vaes, finished, curves = train(
             args.store, args.output, config, start=args.start,
-            device=args.device, max_seconds=60 * args.max_minutes,
+            device=args.device, n_workers=args.workers,
+            max_seconds=60 * args.max_minutes,
             validate_every=args.validate_every,
             watch=_figure_writer(Path(args.output) / 'curves.png'))
     if not finished:

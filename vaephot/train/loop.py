@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from vaephot.train.metrics import validation_metrics
 from vaephot.train.precision import convolutions_in
 from vaephot.train.stopping import has_stopped, kept_row
 from vaephot.train.store import read_store, store_hash
+from vaephot.train.stream import BatchStream
 from vaephot.utils._atomic import atomic_write
 from vaephot.utils._device import resolve_device
 from vaephot.weights import load_weights
@@ -77,17 +79,17 @@ class Trainer:
         In ``'blended'`` decoder and prior stay as they are.
     config : `~vaephot.train.config.TrainingConfig`
         Settings.
-    sampler : `~vaephot.train.dataset.BlendSampler`
+    stream : `~vaephot.train.stream.BatchStream`
         Training stamps.
     validation : list of `~vaephot.train.dataset.TrainingBatch`
         Held-out stamps.
     """
 
-    def __init__(self, vae, stage, config, sampler, validation):
+    def __init__(self, vae, stage, config, stream, validation):
         self.vae = vae
         self.stage = stage
         self.config = config
-        self.sampler = sampler
+        self.stream = stream
         self.validation = validation
         self.n_steps = config.n_steps[stage]
         self.step = 0
@@ -169,8 +171,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group['lr'] = (self.config.learning_rate * group['share']
                            * _rate_factor(self.step, self.n_steps))
-        batch = self.sampler.draw(self.config.batch_size, self.config.n_psfs)
-        loss, parts = self._loss(batch)
+        loss, parts = self._loss(self.stream.batch(self.step))
         if not torch.isfinite(loss):
             msg = (f'loss is {float(loss.detach())} at step {self.step} of '
                    f'stage {self.stage!r}; lower learning_rate and resume '
@@ -239,8 +240,7 @@ class Trainer:
                 'best': self.best,
                 'curves': self.curves,
                 'sums': self._sums,
-                'generator': self.generator.get_state(),
-                'sampler': self.sampler.rng.bit_generator.state}
+                'generator': self.generator.get_state()}
 
     def restore(self, state):
         """
@@ -258,23 +258,25 @@ class Trainer:
         self.curves = list(state['curves'])
         self._sums = dict(state.get('sums', {}))
         self.generator.set_state(state['generator'])
-        self.sampler.rng.bit_generator.state = state['sampler']
 
 
-def _make_trainer(vae, stage, config, shards, latents, device='cpu'):
+def _make_trainer(vae, stage, config, shards, latents, *, device='cpu',
+                  n_workers=0):
     """Trainer of a stage with its streams of stamps."""
-    size = config.model.stamp_size
-    number = STAGES.index(stage)
+    number, size = STAGES.index(stage), config.model.stamp_size
     sampler, held_out = (BlendSampler(
         shards[split], size, [config.seed, number, i],
         latents=latents[split], blended=stage == 'blended',
         template_error=config.template_error, device=device)
         for i, split in enumerate(_SPLITS))
+    stream = BatchStream(sampler, [config.seed, number],
+                         config.n_steps[stage], config.batch_size,
+                         config.n_psfs, n_workers)
     n_batches = max(1, config.n_validation // VALIDATION_BATCH)
     n_stamps = min(config.n_validation, VALIDATION_BATCH)
     validation = [held_out.draw(n_stamps, config.n_psfs)
                   for _ in range(n_batches)]
-    return Trainer(vae.to(device), stage, config, sampler, validation)
+    return Trainer(vae.to(device), stage, config, stream, validation)
 
 
 def _first_networks(config, weights):
@@ -372,8 +374,8 @@ def _check_settings(path, record):
 
 
 def train(store, path, config, *, start=None, device='auto',
-          max_seconds=math.inf, validate_every=200, checkpoint_every=120.0,
-          watch=None):
+          n_workers=0, max_seconds=math.inf, validate_every=200,
+          checkpoint_every=120.0, watch=None):
     """
     Train both autoencoders, or go on with a run.
 
@@ -392,6 +394,9 @@ def train(store, path, config, *, start=None, device='auto',
     device : str or `torch.device`, optional
         Where to train; ``'auto'`` is CUDA where there is one, else the
         CPU. A run may go on on another device.
+    n_workers : int, optional
+        Threads that draw stamps on the CPU while the device computes. The
+        result does not depend on it.
     max_seconds : float, optional
         Stop after this time; call again to go on.
     validate_every : int, optional
@@ -434,13 +439,14 @@ def train(store, path, config, *, start=None, device='auto',
     vae, vaes, curves = None, {}, {}
     for stage in STAGES:
         vae = copy.deepcopy(vae) if first[stage] is None else first[stage]
-        trainer = _make_trainer(vae, stage, config, shards, latents, device)
+        trainer = _make_trainer(vae, stage, config, shards, latents,
+                                device=device, n_workers=n_workers)
         checkpoint = path / f'{stage}.pt'
         if checkpoint.exists():
             trainer.restore(read_checkpoint(checkpoint))
         vaes[stage], curves[stage] = vae, trainer.curves
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True,
-                                        allow_tf32=False):
+        with closing(trainer.stream), torch.backends.cudnn.flags(
+                enabled=True, deterministic=True, allow_tf32=False):
             _run_stage(trainer, partial(_save, path, trainer, curves, watch),
                        deadline, validate_every, checkpoint_every)
         vae.cpu()
