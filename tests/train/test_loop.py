@@ -135,6 +135,15 @@ def test_stopped_run_is_released_with_the_figures_of_its_best(
     assert record.training['n_passes']['blended'] == 3.2
 
 
+def test_lessons_are_held_once(tiny_store, tmp_path, monkeypatch):
+    train(tiny_store, tmp_path, CONFIG, max_seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, 'teach_family', lambda *_, **__: 1 / 0)
+        again, _, _ = train(tiny_store, tmp_path, CONFIG)
+    fresh, _, _ = train(tiny_store, tmp_path / 'b', CONFIG)
+    assert all(_equal(again[stage], fresh[stage]) for stage in STAGES)
+
+
 def test_threads_do_not_change_the_result(tiny_store, tmp_path):
     a, b = (train(tiny_store, tmp_path / str(n), CONFIG, n_workers=n)[0]
             for n in (0, 3))

@@ -2,10 +2,10 @@
 """
 Train the two autoencoders, in pieces if need be.
 
-A run is a folder. It holds the settings, the last checkpoint of each
-stage, the curves and, at the end, the weights. Calling `train` again goes
-on where it stopped: the same seed and store give the same weights, however
-often it was interrupted.
+A run is a folder. It holds the settings, what the noise-free lessons
+taught, the last checkpoint of each stage and the curves. Calling `train`
+again goes on where it stopped: the same seed and store give the same
+weights, however often it was interrupted.
 """
 
 import copy
@@ -314,6 +314,18 @@ def _teach_decoder(decoder, config, shards, *, frozen):
             for split, some in shards.items()}
 
 
+def _lessons(path, decoder, config, shards, *, frozen):
+    """What the noise-free lessons taught, held once for a run."""
+    if path.exists():
+        state = read_checkpoint(path)
+        decoder.load_state_dict(state['decoder'])
+        return state['latents']
+    latents = _teach_decoder(decoder, config, shards, frozen=frozen)
+    write_checkpoint(path, {'decoder': decoder.state_dict(),
+                            'latents': latents})
+    return latents
+
+
 def _run_stage(trainer, save, deadline, validate_every, checkpoint_every):
     """Train until the stage or the time is over."""
     saved = time.monotonic()
@@ -434,8 +446,8 @@ def train(store, path, config, *, start=None, device='auto',
         'validate_every': validate_every})
     deadline = time.monotonic() + max_seconds
     shards = {split: read_store(store, split) for split in _SPLITS}
-    latents = _teach_decoder(first['isolated'].decoder, config, shards,
-                             frozen=start is not None)
+    latents = _lessons(path / 'lessons.pt', first['isolated'].decoder,
+                       config, shards, frozen=start is not None)
     vae, vaes, curves = None, {}, {}
     for stage in STAGES:
         vae = copy.deepcopy(vae) if first[stage] is None else first[stage]
