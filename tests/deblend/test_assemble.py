@@ -13,6 +13,7 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.assemble import assemble_result, assign_labels
 from vaephot.deblend.candidates import Chosen
+from vaephot.deblend.fallback import Fallback
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.pipeline import solve
@@ -65,7 +66,7 @@ def assemble(solved, **changes):
         return assemble_result(
             SimpleNamespace(**{**SETTINGS, **changes}), solved.observation,
             solved.segm, solved.chosen, solved.fitter, solved.solution,
-            record=RECORD)
+            Fallback(owners={}), record=RECORD)
 
 
 def label_sources(solved, **changes):
@@ -241,7 +242,8 @@ def test_trouble_is_one_warning_that_names_the_labels(solved):
     with pytest.warns(DeblendWarning) as seen:
         result = assemble_result(
             SimpleNamespace(**SETTINGS), made.observation, made.segm,
-            made.chosen, made.fitter, made.solution, record=RECORD)
+            made.chosen, made.fitter, made.solution, Fallback(owners={}),
+            record=RECORD)
     (warning,) = seen
     labels = ', '.join(str(x) for x in result.table['label'][1:3])
     assert str(warning.message) == (

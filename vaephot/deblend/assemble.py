@@ -10,6 +10,7 @@ import numpy as np
 from vaephot import __version__
 from vaephot._covariance import build_groups
 from vaephot.deblend.assign import assign_pixels, build_segmentation
+from vaephot.deblend.info import add_info
 from vaephot.deblend.labels import sum_by_label, values_of_labels
 from vaephot.deblend.measure import describe, shapes_of
 from vaephot.deblend.native import (
@@ -52,7 +53,8 @@ def _dominance(solution, members, slices, sky_rms):
     return out
 
 
-def assign_labels(deblender, segm, solution, sky_rms, *, labels=None):
+def assign_labels(deblender, segm, solution, sky_rms, *, labels=None,
+                  fallback=None):
     """
     Give pixels and labels to the fitted sources.
 
@@ -68,6 +70,8 @@ def assign_labels(deblender, segm, solution, sky_rms, *, labels=None):
         Noise of a pixel of the sky at each.
     labels : `numpy.ndarray` of int or None, optional
         Parents that are divided among their sources; `None`: all.
+    fallback : `~vaephot.deblend.fallback.Fallback` or None, optional
+        Parents whose pixels have owners already; `None`: none.
 
     Returns
     -------
@@ -79,10 +83,13 @@ def assign_labels(deblender, segm, solution, sky_rms, *, labels=None):
     """
     parent = solution.sources.parent
     owners, members_of = {}, {}
+    owned = {} if fallback is None else fallback.owners
     for label in np.unique(parent[parent > 0]):
         members = np.flatnonzero(parent == label)
         members_of[int(label)] = members
-        if len(members) > 1 and (labels is None or label in labels):
+        if int(label) in owned:
+            owners[int(label)] = owned[int(label)]
+        elif len(members) > 1 and (labels is None or label in labels):
             slices = segm.slices[segm.get_index(label)]
             strength = _dominance(solution, members, slices, sky_rms)
             owners[int(label)] = (assign_pixels(
@@ -230,7 +237,8 @@ def _with_share(solution, share):
         flux_err=np.sqrt(fit.flux_err ** 2 + share.variance)))
 
 
-def _conditions(views, chosen, fitter, solution, quality, areas):
+def _conditions(views, chosen, fitter, solution, quality, areas,
+                fallback):
     """Blank fluxes that nothing was seen of, and collect the flags."""
     fit, parent = solution.fit, solution.sources.parent
     radius = np.exp(fit.parameters[:, 2]) + fitter.fwhm.min()
@@ -240,6 +248,7 @@ def _conditions(views, chosen, fitter, solution, quality, areas):
     conditions = describe(solution, views[0].observation, radius, quality)
     conditions['no_pixels'] = (areas == 0) & (parent > 0)
     conditions['forced'] = parent == 0
+    conditions['fallback'] = np.isin(parent, fallback.labels)
     conditions['not_deblended'] = (
         np.zeros(len(parent), bool) if chosen.labels is None
         else ~np.isin(parent, chosen.labels))
@@ -262,7 +271,7 @@ def _frames(views, observation):
 
 
 def assemble_result(deblender, observation, segm, chosen, fitter, solution,
-                    *, record):
+                    fallback, *, record):
     """
     Put the result of a call together.
 
@@ -280,6 +289,8 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
         What fitted them.
     solution : `~vaephot.deblend.pipeline.Solution`
         What came out.
+    fallback : `~vaephot.deblend.fallback.Fallback`
+        Parents that could not be modelled.
     record : `~vaephot.weights.records.WeightsRecord`
         The weights.
 
@@ -290,12 +301,15 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     sky_rms = fitter.sky_rms(solution.fit.parameters[:, :2])
     sky_rms = sky_rms[:, fitter.image_bands]
     views = layer_views(fitter, solution, segm)
-    children, labels = assign_labels(deblender, segm, solution, sky_rms)
+    children, labels = assign_labels(deblender, segm, solution, sky_rms,
+                                     fallback=fallback)
+    add_info(children, observation, fallback)
     areas = _areas(children, labels)
     quality = goodness_of(views)
     if fitter.settings.max_steps and fitter.settings.background is None:
         solution = _with_share(solution, share_of(views))
-    conditions = _conditions(views, chosen, fitter, solution, quality, areas)
+    conditions = _conditions(views, chosen, fitter, solution, quality, areas,
+                             fallback)
     sources = _sources(observation, views, solution, labels)
     measured = _measurements(views, solution, fitter, quality, labels, areas,
                              conditions)

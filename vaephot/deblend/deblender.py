@@ -9,6 +9,8 @@ from vaephot.deblend.assemble import assemble_result, assign_labels
 from vaephot.deblend.candidates import choose_sources
 from vaephot.deblend.decisions import decide
 from vaephot.deblend.detect import detect
+from vaephot.deblend.fallback import add_fallback, fit_or_leave_out
+from vaephot.deblend.info import add_info
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.passed import pass_through
@@ -194,10 +196,12 @@ class VAEDeblender:
         fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, positions, labels,
                                 fitter=reference_fitter(fitter))
-        solution = pass_through(
-            fitter, segm, self._solve(fitter, segm, chosen), chosen.labels)
+        solution, left_out = self._solve(fitter, segm, chosen)
+        solution = pass_through(fitter, segm, solution, chosen.labels)
+        solution, fallback = add_fallback(self, fitter, segm, solution,
+                                          left_out)
         return assemble_result(self, observation, segm, chosen, fitter,
-                               solution, record=self._record)
+                               solution, fallback, record=self._record)
 
     def segment(self, data, segmentation_image, *, error=None, mask=None,
                 psf=None, labels=None):
@@ -222,10 +226,14 @@ class VAEDeblender:
         fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, None, labels,
                                 fitter=reference_fitter(fitter))
-        solution = self._solve(fitter, segm, chosen)
+        solution, fallback = add_fallback(
+            self, fitter, segm, *self._solve(fitter, segm, chosen))
         xy = solution.fit.parameters[:, :2]
         noise = fitter.sky_rms(xy)[:, fitter.image_bands]
-        return assign_labels(self, segm, solution, noise, labels=labels)[0]
+        children, _ = assign_labels(self, segm, solution, noise,
+                                    labels=labels, fallback=fallback)
+        add_info(children, observation, fallback)
+        return children
 
     def _parents(self, observation, segmentation_image):
         """Segmentation of the parents, detected if none is given."""
@@ -270,6 +278,11 @@ class VAEDeblender:
                            device=self.device, batch_size=self.batch_size)
 
     def _solve(self, fitter, segm, chosen):
+        """Fit what can be fitted, and say what cannot."""
+        return fit_or_leave_out(
+            lambda some: self._fit(fitter, segm, some), chosen)
+
+    def _fit(self, fitter, segm, chosen):
         """Fit the sources, and decide which there are."""
         with tqdm(total=len(chosen.sources), unit='source',
                   disable=not self.progress_bar, desc='deblend') as bar:
