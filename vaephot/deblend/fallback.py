@@ -14,7 +14,6 @@ from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage, deblend_sources
 
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.images import add_up
 from vaephot.deblend.pipeline import reference_fitter
 from vaephot.exceptions import DeblendWarning
 from vaephot.utils._optional_deps import has_package
@@ -230,13 +229,15 @@ def _rows_behind(fit, light, image_bands):
 
 def _drawn(solution, windows, light):
     """Boxes and models of all sources; of new ones their own data."""
-    boxes = [BoundingBox(sx.start, sx.stop, sy.start, sy.stop)
-             for sy, sx in windows]
+    image = solution.model_image.copy()
+    for (sy, sx), (*_, data) in zip(windows, light, strict=True):
+        image[:, sy, sx] += data
     models = [*solution.models, *(data for *_, data in light)]
-    boxes = [*solution.boxes, *boxes]
+    boxes = [*solution.boxes,
+             *(BoundingBox(sx.start, sx.stop, sy.start, sy.stop)
+               for sy, sx in windows)]
     whole = np.concatenate([solution.truncated,
                             np.zeros(len(light), bool)])
-    n_bands, *shape = solution.model_image.shape
     corner = BoundingBox(0, 1, 0, 1)
     layers = tuple({
         **layer, 'boxes': [*layer['boxes'], *[corner] * len(light)],
@@ -244,8 +245,7 @@ def _drawn(solution, windows, light):
             (len(light), len(layer['model_image']), 1, 1))],
         'truncated': whole} for layer in solution.layers)
     return {'boxes': boxes, 'models': models, 'truncated': whole,
-            'layers': layers,
-            'model_image': add_up(boxes, models, shape, n_bands)}
+            'layers': layers, 'model_image': image}
 
 
 def _source_list(sources, labels, places, sigma):
