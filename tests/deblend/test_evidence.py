@@ -6,7 +6,12 @@ from photutils.segmentation import SegmentationImage
 from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.residual import MIN_LEFT_OVER, find_left_over
-from vaephot.deblend.stars import find_stars, point_parameters, star_light
+from vaephot.deblend.stars import (
+    find_stars,
+    point_parameters,
+    recognize_stars,
+    star_light,
+)
 
 SHAPE = (64, 96)
 PARAMETERS = np.array([[22.3, 30.6, 0.8, 0.1, -0.1, 0, 0],
@@ -105,6 +110,11 @@ def test_bright_stars_are_found_at_their_places(make, saturated):
     assert np.hypot(stars.x - 25.4, stars.y - 31.3)[0] < 0.05
     assert stars.flux[0, 0] == pytest.approx(50_000, rel=0.02)
     assert stars.saturated.tolist() == [saturated]
+    # a told position is enough, and others stay as they were told
+    xy, is_star = recognize_stars(fitter, image,
+                                  np.array([[80.0, 10], [25.8, 31.0]]))
+    assert is_star.tolist() == [False, True]
+    np.testing.assert_allclose(xy, [[80, 10], [25.4, 31.3]], atol=0.05)
     light = star_light(fitter, stars)
     left = fitter.observation.data - light
     good = ~fitter.observation.mask
@@ -117,3 +127,6 @@ def test_galaxies_are_no_stars(make):
     stars = find_stars(fitter, _segm(), fitter.observation.data[0],
                        np.array([4]))
     assert len(stars) == 0
+    _, is_star = recognize_stars(fitter, fitter.observation.data[0],
+                                 PARAMETERS[:1, :2])
+    assert not is_star.any()

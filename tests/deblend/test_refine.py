@@ -476,8 +476,10 @@ def test_linear_fluxes_are_those_of_the_prior_shapes(renderer, draw,
                                                      tiny_decoder):
     truth, data = _noisy(renderer, draw)
     gain = torch.tensor([2.0, 4.0], dtype=torch.float64)
-    found = linear_fluxes(_batch(renderer, data, truth, gain=gain),
-                          tiny_decoder)
+    found, images = linear_fluxes(_batch(renderer, data, truth, gain=gain),
+                                  tiny_decoder)
+    np.testing.assert_allclose(images[1][0, 1].numpy(), draw(
+        truth[:1, 1:], np.ones((1, 1, 2)))[0, 1].numpy())
     for i in range(len(truth)):
         for band in range(2):
             columns = np.stack([

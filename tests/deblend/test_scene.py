@@ -191,7 +191,7 @@ def test_runs_hold_every_piece_once_with_enough_places(scene, make_fitter):
                     cropped=False)
               for n in (1, 3, 7, 1, 1) for s in (32, 48)]
     seen = []
-    for places, run in fitter.runs(pieces):
+    for places, _, run in fitter.runs(pieces, np.zeros((7, 1))):
         assert places in PLACES
         assert len(run) <= 2
         assert len({piece.size for piece in run}) == 1
@@ -310,3 +310,64 @@ def test_bands_have_parameters_of_their_own_in_the_image(scene, make_fitter):
         ).diagonal().numpy() ** -0.5
     assert (apart < 5 * scatter).all()
     assert (apart > 0).any()
+
+
+def test_linear_scene_is_what_is_drawn(scene, make_fitter):
+    observation, sources = scene()
+    fitter = make_fitter(observation)
+    pieces = fitter.divide(sources, _segm())
+    shapes = _gaussian(PARAMETERS)
+    flux, (boxes, models, image) = fitter.linear_scene(pieces, shapes)
+    np.testing.assert_allclose(flux, FLUX, rtol=1e-4)
+    drawn = fitter.draw(PARAMETERS, flux)
+    # single precision, and light that does not matter is left out
+    np.testing.assert_allclose(image, drawn['model_image'], atol=0.2)
+    np.testing.assert_allclose(image, observation.data, atol=0.2)
+    total = np.zeros_like(image)
+    for box, model in zip(boxes, models, strict=True):
+        total[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += model
+    np.testing.assert_allclose(total, image)
+    some = fitter.linear_scene(pieces, shapes, rows=np.array([4, 1]))
+    np.testing.assert_allclose(some[0], flux[[4, 1]])
+    np.testing.assert_array_equal(some[1][1][1], models[1])
+
+
+@pytest.mark.parametrize('bright', [0.0, 1.0, 10.0, 1e3])
+def test_light_matters_where_it_exceeds_a_tenth_of_the_noise(
+        bands, scene, make_fitter, bright):
+    observation, _ = scene()
+    reach = make_fitter(observation).wing_reach(np.full((1, 2), bright))[0]
+    row = bright * np.max([band.sample(0, 0)[0][10, 10:]
+                           for band in bands], axis=0)
+    assert row[reach] <= 0.1
+    assert (reach > 0) == (row[0] > 0.1)
+    assert reach == 0 or row[reach - 1] > 0.1
+
+
+def test_wings_of_bright_sources_are_not_folded_back(
+        draw_frame, gaussian_band, make_observation, make_fitter):
+    # a PSF as wide as the stamp: its light comes in on the other side
+    band = gaussian_band(9.0, half=40)
+    place = np.array([[30.0, 8.0, -3.5, 0, 0, 0, 0]])
+    data = draw_frame(place, np.array([[1.0]]), [band], SHAPE)
+    fitter = make_fitter(make_observation(data, [band]))
+    values = torch.as_tensor(place)
+    mixture = fitter.decoder.from_parameters(values)
+
+    def difference(reach):
+        renderer = fitter.renderer(48, [(0, 0)], reach)
+        image = renderer.templates(mixture, values[:, :2])[0, 0].numpy()
+        return np.abs(image - data[0, :48, :48]).max() / data.max()
+    assert difference(32) < 1e-3
+    assert difference(0) > 0.02
+
+
+def test_runs_keep_pieces_of_bright_sources_apart(scene, make_fitter):
+    observation, _ = scene()
+    fitter = make_fitter(observation)
+    pieces = [Piece(core=(k,), halo=(), ix=0, iy=0, size=32, cropped=False)
+              for k in range(2)]
+    fitter._wings = [np.array([1.0] * 30 + [0.0])] * 2
+    runs = list(fitter.runs(pieces, np.array([[0.0, 0], [0, 1e3]])))
+    assert [(reach, run[0].core) for _, reach, run in runs] == [
+        (0, (0,)), (32, (1,))]

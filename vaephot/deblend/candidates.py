@@ -16,7 +16,7 @@ from vaephot.deblend.peaks import (
     find_candidates,
 )
 from vaephot.deblend.residual import find_left_over
-from vaephot.deblend.stars import find_stars, star_light
+from vaephot.deblend.stars import find_stars, recognize_stars, star_light
 
 __all__ = ['Chosen', 'choose_sources']
 
@@ -165,6 +165,21 @@ def _search(deblender, observation, segm, fitter):
     return x[order], y[order], parent[order], is_star[order]
 
 
+def _add_stars(fitter, given, x, y, is_point, sigma):
+    """Mark bright stars among positions of which nothing else is said."""
+    rows = np.flatnonzero(np.ma.getmaskarray(given.point_source))
+    if not len(rows):
+        return
+    image = detection_image(fitter.observation)
+    image = np.where(fitter.observation.mask.all(0), np.nan, image)
+    places = np.column_stack([x, y])[rows]
+    xy, found = recognize_stars(fitter, image, places)
+    is_point[rows[found]] = True
+    free = found & ~np.asarray(given.fixed, bool)[rows]
+    x[rows[free]], y[rows[free]] = xy[free].T
+    sigma[rows[free]] = STAR_SIGMA
+
+
 def choose_sources(deblender, observation, segm, positions, labels, *,
                    fitter=None):
     """
@@ -197,8 +212,10 @@ def choose_sources(deblender, observation, segm, positions, labels, *,
     else:
         given = candidates_from_positions(positions, segm)
         x, y, parent = given.x, given.y, given.label
+        is_point = np.array(given.point_source.filled(False), bool)
         sigma = np.where(given.fixed, FIXED_SIGMA, POSITION_SIGMA)
-        is_point = np.asarray(given.point_source.filled(False), bool)
+        if fitter is not None:
+            _add_stars(fitter, given, x, y, is_point, sigma)
     parent = np.asarray(parent, int)
     sources = SourceList(x=x, y=y, parent=parent, position_sigma=sigma,
                          radius=segment_radii(parent, segm))

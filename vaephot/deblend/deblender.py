@@ -12,10 +12,11 @@ from vaephot.deblend.detect import detect
 from vaephot.deblend.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.info import add_info
 from vaephot.deblend.inputs import prepare_observation
+from vaephot.deblend.looks import reference_fitter
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.passed import pass_through
 from vaephot.deblend.peaks import validate_labels, validate_settings
-from vaephot.deblend.pipeline import reference_fitter, solve
+from vaephot.deblend.pipeline import solve
 from vaephot.deblend.refine import FitSettings
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder

@@ -13,10 +13,10 @@ from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.labels import brightest_of_parent
+from vaephot.deblend.looks import reference_fitter
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
-    reference_fitter,
     reference_view,
     settle,
     solve_again,

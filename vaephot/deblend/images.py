@@ -10,7 +10,8 @@ from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
 
-__all__ = ['draw_scene', 'draw_sources', 'draw_stamps', 'on_grid']
+__all__ = ['add_up', 'clip_stamp', 'draw_scene', 'draw_sources',
+           'draw_stamps', 'on_grid']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -61,8 +62,24 @@ def _first_size(scale, psf_reach):
     return fits[0] if fits else DRAW_SIZES[-1]
 
 
-def _clip(ix, iy, image, shape):
-    """Cut a stamp to the frame."""
+def clip_stamp(ix, iy, image, shape):
+    """
+    Cut a stamp to the frame.
+
+    Parameters
+    ----------
+    ix, iy : int
+        First column and row of the stamp.
+    image : `numpy.ndarray`, (n_bands, h, w)
+        The stamp.
+    shape : tuple of int
+        ``(ny, nx)`` of the frame.
+
+    Returns
+    -------
+    `~photutils.aperture.BoundingBox`, `numpy.ndarray`
+        Where the stamp is inside, and its pixels there.
+    """
     ny, nx = shape
     height, width = image.shape[1:]
     x0, x1 = max(ix, 0), min(ix + width, nx)
@@ -192,11 +209,33 @@ def draw_scene(fitter, parameters, flux, *, grid_map=None):
     shape = fitter.observation.data.shape
     boxes, models, truncated = draw_sources(
         fitter, parameters, flux, shape[1:], grid_map=grid_map)
-    image = np.zeros(shape)
+    return {'boxes': boxes, 'models': models, 'truncated': truncated,
+            'model_image': add_up(boxes, models, shape[1:], shape[0])}
+
+
+def add_up(boxes, models, shape, n_bands):
+    """
+    Sum of models in their boxes.
+
+    Parameters
+    ----------
+    boxes : list of `~photutils.aperture.BoundingBox`
+        Inside the frame.
+    models : list of `numpy.ndarray`, (n_bands, h, w)
+        Models in the boxes.
+    shape : tuple of int
+        ``(ny, nx)`` of the frame.
+    n_bands : int
+        Number of bands.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n_bands, ny, nx)
+    """
+    image = np.zeros((n_bands, *shape))
     for bbox, model in zip(boxes, models, strict=True):
         image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
-    return {'boxes': boxes, 'models': models, 'truncated': truncated,
-            'model_image': image}
+    return image
 
 
 def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
@@ -258,6 +297,6 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
                 cut = 0 if half is None else max(0, size // 2 - half)
                 stop = size - cut + (1 if cut else 0)
                 image = image[:, cut:stop, cut:stop] * flux[i][:, None, None]
-                boxes[i], models[i] = _clip(
+                boxes[i], models[i] = clip_stamp(
                     ix + cut, iy + cut, image.astype(np.float32), shape)
     return boxes, models, truncated

@@ -200,6 +200,51 @@ class NativeFitter(SceneFitter):
             stamps.append(stamp)
         return np.stack(stamps)
 
+    @property
+    def _quick(self):
+        """No other: each grid draws for itself."""
+        return self
+
+    def wing_reach(self, bright):
+        """
+        How far the light of sources matters.
+
+        Parameters
+        ----------
+        bright : `numpy.ndarray`, (n, n_bands)
+            Fluxes in units of the noise of a pixel of each grid.
+
+        Returns
+        -------
+        `numpy.ndarray` of int, (n,)
+            Pixels of the reference grid.
+        """
+        far = [fitter.wing_reach(bright[:, rows]) / scale
+               for fitter, rows, scale in zip(
+                   self.fitters, self.native.rows, self.scales, strict=True)]
+        return np.ceil(np.max(far, axis=0)).astype(int)
+
+    def linear_scene(self, pieces, shapes, snr=None, rows=None):
+        """
+        Fluxes and models of sources of given shapes.
+
+        Parameters
+        ----------
+        pieces, shapes, snr, rows
+            As for `~vaephot.deblend.scene.SceneFitter.linear_scene`.
+
+        Returns
+        -------
+        flux, drawn
+            As there, drawn on the reference grid.
+        """
+        rows = np.arange(len(shapes.mean)) if rows is None else rows
+        flux = self.linear_flux(pieces, shapes, snr)[rows]
+        columns = self.image_bands
+        drawn = self.fitters[0].draw(shapes.mean.numpy()[rows],
+                                     flux[:, columns])
+        return flux, (drawn['boxes'], drawn['models'], drawn['model_image'])
+
     def draw(self, parameters, flux):
         """
         Draw the models of sources and their sum.
@@ -224,13 +269,13 @@ class NativeFitter(SceneFitter):
                 strict=True)]
         return {**first, 'layers': tuple(others)}
 
-    def batch(self, run, places, data, prior):
+    def batch(self, run, places, reach, data, prior):
         """
         Pixels and prior of pieces, ready for the fit.
 
         Parameters
         ----------
-        run, places, prior
+        run, places, reach, prior
             As for `~vaephot.deblend.scene.SceneFitter.batch`.
         data : list of `numpy.ndarray`, (n_pieces, n_bands, side, side)
             Pixels of each piece in each layer.
@@ -244,7 +289,8 @@ class NativeFitter(SceneFitter):
         variance = self._cut(run, [f.variance for f in self.fitters], 1.0)
         bands = [None] * self.n_bands
         for number, rows in enumerate(self.native.rows):
-            renderers = self._renderers(run, number)
+            renderers = self._renderers(
+                run, number, int(np.ceil(reach * self.scales[number])))
             for i, band in enumerate(rows):
                 bands[band] = BandBatch(
                     self._tensor(data[number][:, i]),
@@ -259,11 +305,11 @@ class NativeFitter(SceneFitter):
                           self._gather(run, places, prior),
                           self.vae.prior.band_precision().double())
 
-    def _renderers(self, run, number):
+    def _renderers(self, run, number, reach):
         """Renderers of the bands of a layer on the stamps of pieces."""
         side, windows = self._windows(run, number)
         centres = [(w.ix + side / 2, w.iy + side / 2) for w in windows]
-        bands = self.fitters[number].renderer(side, centres).bands
+        bands = self.fitters[number].renderer(side, centres, reach).bands
         if number == 0:
             return bands
         matrix, offset = (self._tensor(np.stack([getattr(w, name)

@@ -9,21 +9,22 @@ from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece, SourceList
 from vaephot.deblend.labels import segment_radii, sum_by_label
+from vaephot.deblend.looks import (
+    N_LOOKS,
+    common_window,
+    first_looks,
+    look_again,
+    reference_fitter,
+)
 from vaephot.deblend.scene import SceneFit
-from vaephot.deblend.turned import encode_both_ways
 from vaephot.models.encoder import Gaussian
-from vaephot.stamps import overlap
 
-__all__ = ['Solution', 'accepted', 'reference_fitter', 'reference_view',
-           'settle', 'solve', 'solve_again', 'take_back']
+__all__ = ['Solution', 'accepted', 'reference_view', 'settle', 'solve',
+           'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
-# looks of the encoder at every source
-N_LOOKS = 3
-# and further ones at sources with neighbours, where no fit follows
-N_LOOKS_CROWDED = 6
 # what `_drawn` returns at least
 DRAWN = ('boxes', 'models', 'truncated', 'model_image', 'layers')
 # detections below this signal-to-noise ratio are no sources of their own
@@ -57,6 +58,9 @@ class Solution:
         The same models on the pixel grids of other bands.
     p_source : `numpy.ndarray` or None, (n,)
         Probability of each to be a source of its own, once decided.
+    foreign : callable or None
+        Light between the pieces that all of them were fitted with, if
+        they were fitted at once.
     """
 
     sources: object
@@ -71,23 +75,12 @@ class Solution:
     rejected: tuple = ()
     layers: tuple = ()
     p_source: np.ndarray | None = None
+    foreign: object = None
 
 
 def _drawn(fitter, parameters, flux):
     """Models of all sources and their sum."""
     return fitter.draw(parameters, flux)
-
-
-def _common(piece, bbox):
-    """Index of a piece's stamp and of a box where both are."""
-    rows = overlap(piece.iy, piece.iy + piece.size, bbox.iymin, bbox.iymax)
-    columns = overlap(piece.ix, piece.ix + piece.size, bbox.ixmin,
-                      bbox.ixmax)
-
-    def index(iy, ix):
-        return np.s_[:, rows.start - iy:rows.stop - iy,
-                     columns.start - ix:columns.stop - ix]
-    return index(piece.iy, piece.ix), index(bbox.iymin, bbox.ixmin)
 
 
 class _ForeignLight:
@@ -102,20 +95,23 @@ class _ForeignLight:
         drawn = self.drawn
         n_bands, ny, nx = drawn['model_image'].shape
         out = np.zeros((n_bands, piece.size, piece.size))
-        stamp, frame = _common(piece, BoundingBox(0, nx, 0, ny))
+        stamp, frame = common_window(piece, BoundingBox(0, nx, 0, ny))
         out[stamp] = drawn['model_image'][frame]
         for member in piece.members:
-            stamp, own = _common(piece, drawn['boxes'][member])
+            stamp, own = common_window(piece, drawn['boxes'][member])
             out[stamp] -= drawn['models'][member][own]
         return out
 
-    def matters(self, piece):
-        """Whether the foreign light could change the fit."""
+    def differs(self, piece, former):
+        """Whether it differs from what the fit saw, `None` for none."""
         xy = np.array([[piece.ix + piece.size / 2,
                         piece.iy + piece.size / 2]])
         noise = self.fitter.sky_rms(xy)[0, self.fitter.image_bands]
-        light = np.abs(self(piece)).max((1, 2))
-        return bool((light > FOREIGN_SIGMA * noise).any())
+        light = self(piece)
+        if former is not None:
+            light = light - former(piece)
+        return bool((np.abs(light).max((1, 2))
+                     > FOREIGN_SIGMA * noise).any())
 
 
 def _merge(old, new, rows):
@@ -128,86 +124,6 @@ def _merge(old, new, rows):
     return SceneFit(**values)
 
 
-class _OwnLight:
-    """Gives the light of each source back where all light was taken."""
-
-    def __init__(self, drawn):
-        self.drawn = drawn
-
-    def __call__(self, band, rows, ix, iy, side):
-        """Models of sources on their windows, (n, side, side)."""
-        out = np.zeros((len(rows), side, side))
-        for image, source, x, y in zip(out, rows, ix, iy, strict=True):
-            window = Piece(core=(), halo=(), ix=int(x), iy=int(y),
-                           size=side, cropped=False)
-            stamp, own = _common(window, self.drawn['boxes'][source])
-            image[stamp[1:]] = self.drawn['models'][source][own][band]
-        return out
-
-
-def _look(fitter, sources, is_point, snr, **known):
-    """Shapes and prior of all sources from the encoder."""
-    posterior, prior = encode_both_ways(
-        reference_fitter(fitter), sources, snr[:, fitter.image_bands],
-        **known)
-    return tuple(fitter.force_points(g, is_point)
-                 for g in (posterior, prior))
-
-
-def _look_again(fitter, sources, pieces, is_point, shapes, rest):
-    """Look at each source without the light of the others."""
-    flux = fitter.linear_flux(pieces, shapes)
-    drawn = _drawn(fitter, shapes.mean.numpy(), flux)
-    snr = fitter.point_snr(shapes, flux)
-    shapes, prior = _look(
-        fitter, sources, is_point, snr, shapes=shapes,
-        alone=(rest - drawn['model_image'], _OwnLight(drawn)))
-    return shapes, prior, snr, drawn
-
-
-def _crowded(pieces):
-    """Sources that are fitted with others, and their pieces by them."""
-    some = [piece for piece in pieces if len(piece.members) > 1]
-    rows = np.unique([i for piece in some for i in piece.members]).astype(int)
-    number = {row: i for i, row in enumerate(rows.tolist())}
-    return rows, [replace(piece, core=tuple(number[i] for i in piece.core),
-                          halo=tuple(number[i] for i in piece.halo))
-                  for piece in some]
-
-
-def _start(fitter, sources, pieces, is_point):
-    """
-    Start, prior and brightness of all sources from the encoder.
-
-    At first it sees the sources as they are; then each without the light
-    that the others were found to have. Where no fit follows, it looks at
-    sources with neighbours until that hardly changes any more.
-    """
-    snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
-    shapes, prior = _look(fitter, sources, is_point, snr)
-    data = fitter.observation.data
-    for _ in range(N_LOOKS - 1):
-        shapes, prior, snr, drawn = _look_again(
-            fitter, sources, pieces, is_point, shapes, data)
-    rows, some = _crowded(pieces)
-    if fitter.settings.max_steps or not len(rows):
-        return shapes, prior, snr
-    rest = data - drawn['model_image']
-    for k in rows:
-        box = drawn['boxes'][k]
-        rest[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += (
-            drawn['models'][k])
-    subset, points = sources.take(rows), np.asarray(is_point)[rows]
-    few = Gaussian(*[column[rows] for column in shapes])
-    for _ in range(N_LOOKS_CROWDED):
-        few, few_prior, few_snr, _ = _look_again(fitter, subset, some,
-                                                 points, few, rest)
-    for old, new in zip((*shapes, *prior), (*few, *few_prior), strict=True):
-        old[rows] = new
-    snr[rows] = few_snr
-    return shapes, prior, snr
-
-
 def _foreign_light(fitter, pieces, parameters, flux):
     """Light between pieces, where a fit is to take it into account."""
     if not fitter.settings.max_steps or len(pieces) < 2:
@@ -218,7 +134,7 @@ def _foreign_light(fitter, pieces, parameters, flux):
 def _chi2(fitter, weight, model_image, piece):
     """Chi-square of a model on the stamp of a piece."""
     data = fitter.observation.data
-    _, frame = _common(piece, BoundingBox(0, data.shape[2], 0,
+    _, frame = common_window(piece, BoundingBox(0, data.shape[2], 0,
                                           data.shape[1]))
     residual = data[frame] - model_image[frame]
     return float((weight[frame] * residual ** 2).sum())
@@ -252,13 +168,16 @@ def _rounds(fitter, solution):
     sources, pieces = solution.sources, solution.pieces
     fit, prior = solution.fit, solution.prior
     drawn = {name: getattr(solution, name) for name in DRAWN}
+    seen = dict.fromkeys(pieces, solution.foreign)
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
         foreign = _ForeignLight(fitter, drawn)
-        again = [piece for piece in pieces if foreign.matters(piece)]
+        again = [piece for piece in pieces
+                 if foreign.differs(piece, seen[piece])]
         if not again:
             break
+        seen.update(dict.fromkeys(again, foreign))
         start = Gaussian(torch.as_tensor(fit.parameters), prior.precision)
         new = fitter.fit(sources, again, start, prior, fit.snr,
                          foreign=foreign)
@@ -299,14 +218,15 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
     Solution
     """
     pieces = fitter.divide(sources, segm)
-    start, prior, snr = _start(fitter, sources, pieces, is_point)
+    start, prior, snr = first_looks(fitter, sources, pieces, is_point)
     foreign = _foreign_light(fitter, pieces, start.mean.numpy(),
-                             fitter.linear_flux(pieces, start))
+                             fitter.linear_flux(pieces, start, snr))
     fit = fitter.fit(sources, pieces, start, prior, snr, foreign=foreign,
                      progress=progress)
     solution = Solution(
         sources=sources, is_point=is_point, fit=fit, prior=prior,
-        pieces=pieces, **_drawn(fitter, fit.band_parameters, fit.flux))
+        pieces=pieces, foreign=foreign,
+        **_drawn(fitter, fit.band_parameters, fit.flux))
     return settle(fitter, solution) if settled else solution
 
 
@@ -326,23 +246,7 @@ def settle(fitter, solution):
     Solution
     """
     fit, drawn = _rounds(fitter, solution)
-    return replace(solution, fit=fit, **drawn)
-
-
-def reference_fitter(fitter):
-    """
-    Fitter of the bands on the pixel grid of the parents.
-
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Of bands on one grid or several.
-
-    Returns
-    -------
-    `~vaephot.deblend.scene.SceneFitter`
-    """
-    return getattr(fitter, 'fitters', (fitter,))[0]
+    return replace(solution, fit=fit, foreign=None, **drawn)
 
 
 def reference_view(fitter, solution):
@@ -499,14 +403,10 @@ def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
     rest = fitter.observation.data - others
     subset, points = sources.take(rows), is_point[rows]
     for _ in range(N_LOOKS):
-        flux = fitter.linear_flux(again, start)[rows]
-        shapes = Gaussian(*[column[rows] for column in start])
-        drawn = _drawn(fitter, shapes.mean.numpy(), flux)
-        snr[rows] = fitter.point_snr(shapes, flux)
-        looks = _look(fitter, subset, points, snr[rows], shapes=shapes,
-                      alone=(rest - drawn['model_image'], _OwnLight(drawn)))
-        for column, value in zip((*start, *prior),
-                                 (*looks[0], *looks[1]), strict=True):
+        shapes, looked, snr[rows], _ = look_again(
+            fitter, subset, again, points, start, snr, rest, rows=rows)
+        for column, value in zip((*start, *prior), (*shapes, *looked),
+                                 strict=True):
             column[rows] = value
     return start, prior, snr
 

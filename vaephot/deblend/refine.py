@@ -185,15 +185,19 @@ class _Band:
         extra = self.extra.expand(len(columns), -1, -1)
         return torch.cat([columns, extra], 1)
 
+    def best_flux(self, images, rows):
+        """Best fluxes of templates, backgrounds last, and all columns."""
+        columns = self._with_extra(images)
+        weighted = columns * self.weight[rows][:, None]
+        matrix = (weighted @ columns.transpose(1, 2)).double()
+        vector = (weighted @ self.data[rows][..., None])[..., 0].double()
+        return solve_fluxes(matrix, vector)[0], columns
+
     def evaluate(self, parameters, rows):
         """Fluxes, half the chi-square and the model of the sources."""
         images = self.templates(parameters, rows)
-        columns = self._with_extra(images)
+        flux, columns = self.best_flux(images, rows)
         weight, data = self.weight[rows], self.data[rows]
-        weighted = columns * weight[:, None]
-        matrix = (weighted @ columns.transpose(1, 2)).double()
-        vector = (weighted @ data[..., None])[..., 0].double()
-        flux, _ = solve_fluxes(matrix, vector)
         cast = flux.to(self.dtype)[:, None]
         residual = data - (cast @ columns)[:, 0]
         model = (cast[..., :images.shape[1]] @ images)[:, 0]
@@ -532,15 +536,20 @@ def linear_fluxes(batch, decoder):
 
     Returns
     -------
-    `torch.Tensor`, (n_groups, n_sources, n_bands)
+    flux : `torch.Tensor`, (n_groups, n_sources, n_bands)
+        Best fluxes.
+    templates : list of `torch.Tensor`, (n_groups, n_sources, size, size)
+        Unit-flux images of each band, in the precision of the pixels.
     """
     problem = _Problem(batch, decoder, FitSettings())
     rows = torch.arange(problem.n_groups, device=batch.active.device)
-    columns = []
+    columns, images = [], []
     for band in problem.bands:
         band.set_weight(None)
-        columns.append(band.evaluate(batch.prior.mean, rows)[0])
-    return torch.stack(columns, -1)
+        templates = band.templates(batch.prior.mean, rows)
+        columns.append(band.best_flux(templates, rows)[0])
+        images.append(templates.unflatten(-1, band.band.data.shape[1:]))
+    return torch.stack(columns, -1), images
 
 
 def fit_groups(batch, start, decoder, settings, *, start_precision=None):

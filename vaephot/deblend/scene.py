@@ -7,14 +7,20 @@ networks and settings. Its methods go from positions to start values, from
 those to fitted parameters, and from these to model images.
 """
 
+import copy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 
-from vaephot.deblend.groups import group_sources, make_pieces, segment_boxes
-from vaephot.deblend.images import draw_scene
+from vaephot.deblend.groups import (
+    MIN_MARGIN,
+    group_sources,
+    make_pieces,
+    segment_boxes,
+)
+from vaephot.deblend.images import add_up, clip_stamp, draw_scene
 from vaephot.deblend.refine import (
     BandBatch,
     GroupBatch,
@@ -39,6 +45,10 @@ PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
 BATCH_PIXELS = 300_000
 # half-light radius that brightness is first measured with, in FWHM
 FIRST_RADIUS = 1.2
+# light at the edge of a stamp, in units of the noise, that goes on beyond it
+EDGE_SIGMA = 0.1
+# pixels by which the reach of light grows
+REACH_STEP = 32
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
@@ -112,6 +122,15 @@ def _reach(image, factor):
     return int(np.ceil(np.argmax(enclosed >= 0.99) / factor))
 
 
+def _wing(image, factor):
+    """Largest pixel of a PSF beyond each distance in pixels."""
+    offset = np.arange(len(image)) - len(image) // 2
+    ring = (np.hypot(offset[:, None], offset) / factor).astype(int).ravel()
+    top = np.zeros(ring.max() + 2)
+    np.maximum.at(top, ring, np.abs(image).ravel() * factor ** 2)
+    return np.maximum.accumulate(top[::-1])[::-1]
+
+
 def _runs(items, key, limit):
     """Items with equal keys in runs of limited length, in order."""
     table = {}
@@ -165,29 +184,48 @@ class SceneFitter:
         samples = [self._central_psf(psf) for psf in observation.psfs]
         self._point_error = np.array([_sharpness(*s) for s in samples])
         self.psf_reach = max(_reach(*s) for s in samples)
+        self._wings = [_wing(*s) for s in samples]
         self._psf_samples = samples
 
     def _central_psf(self, psf):
         ny, nx = self.observation.data.shape[1:]
         return psf.sample((nx - 1) / 2, (ny - 1) / 2)
 
-    def _band_transfers(self, size, centres):
+    def wing_reach(self, bright):
+        """
+        How far the light of sources matters.
+
+        Parameters
+        ----------
+        bright : `numpy.ndarray`, (n, n_bands)
+            Fluxes in units of the noise of a pixel.
+
+        Returns
+        -------
+        `numpy.ndarray` of int, (n,)
+            Pixels.
+        """
+        far = [np.argmax(wing * flux[:, None] <= EDGE_SIGMA, axis=1)
+               for wing, flux in zip(self._wings, bright.T, strict=True)]
+        return np.max(far, axis=0)
+
+    def _band_transfers(self, size, centres, n_grid):
         """Transfer functions of all bands at positions in the image."""
         varies = any(psf.varies for psf in self.observation.psfs)
-        if not varies and size in self._transfers:
-            return self._transfers[size]
+        if not varies and n_grid in self._transfers:
+            return self._transfers[n_grid]
         transfers = []
         for psf in self.observation.psfs:
             places = centres if psf.varies else centres[:1]
             samples = [psf.sample(x, y) for x, y in places]
             transfers.append(make_transfer(
                 [image for image, _ in samples], samples[0][1],
-                padded_size(size), device=self.device, dtype=self.dtype))
+                n_grid, device=self.device, dtype=self.dtype))
         if not varies:
-            self._transfers[size] = transfers
+            self._transfers[n_grid] = transfers
         return transfers
 
-    def renderer(self, size, centres):
+    def renderer(self, size, centres, reach=0):
         """
         Renderer of stamps.
 
@@ -197,12 +235,17 @@ class SceneFitter:
             Side of the stamps.
         centres : sequence of (x, y)
             Where the stamps lie; one each.
+        reach : int, optional
+            Distance at which light still matters, in pixels: it is not
+            folded back into the stamp.
 
         Returns
         -------
         `~vaephot.models.render.Renderer`
         """
-        return Renderer(size, self._band_transfers(size, centres))
+        n_grid = max(padded_size(size), 8 * -(-(size + reach) // 8))
+        return Renderer(size, self._band_transfers(size, centres, n_grid),
+                        n_grid)
 
     def draw(self, parameters, flux):
         """
@@ -229,11 +272,11 @@ class SceneFitter:
         """Pieces of a batch."""
         if self.batch_size is not None:
             return self.batch_size
-        size, places = key
+        size, places, _ = key
         room = BATCH_PIXELS * (1 if self.device == 'cpu' else 64)
         return max(1, room // (size * size * places))
 
-    def runs(self, pieces):
+    def runs(self, pieces, snr):
         """
         Pieces of equal shape, in batches.
 
@@ -241,21 +284,31 @@ class SceneFitter:
         ----------
         pieces : list of `~vaephot.deblend.groups.Piece`
             Pieces.
+        snr : `numpy.ndarray`, (n, n_bands)
+            Point-source signal-to-noise ratios of all sources.
 
         Yields
         ------
         places : int
             Places for sources in each piece.
+        reach : int
+            Distance at which the light of the brightest matters.
         run : list of `~vaephot.deblend.groups.Piece`
             Pieces of one size.
         """
+        far = self.wing_reach(snr * self._point_error)
+
         def key(piece):
             count = len(piece.members)
-            return piece.size, next(p for p in PLACES if p >= count)
-        for (_, places), run in _runs(pieces, key, self._limit):
-            yield places, run
+            # sources keep off the edges, and grids are larger than stamps
+            reach = int(far[list(piece.members)].max()) - MIN_MARGIN
+            folded = piece.size + reach > padded_size(piece.size)
+            return (piece.size, next(p for p in PLACES if p >= count),
+                    REACH_STEP * -(-reach // REACH_STEP) if folded else 0)
+        for (_, places, reach), run in _runs(pieces, key, self._limit):
+            yield places, reach, run
 
-    def batch(self, run, places, data, prior):
+    def batch(self, run, places, reach, data, prior):
         """
         Pixels and prior of pieces, ready for the fit.
 
@@ -265,6 +318,8 @@ class SceneFitter:
             Pieces of one size.
         places : int
             Places for sources in each.
+        reach : int
+            Distance at which their light matters.
         data : `numpy.ndarray`, (n_pieces, n_bands, size, size)
             Pixels of each piece.
         prior : `~vaephot.models.encoder.Gaussian`
@@ -287,7 +342,7 @@ class SceneFitter:
         for i, piece in enumerate(run):
             active[i, :len(piece.members)] = 1
         centres = [(p.ix + size / 2, p.iy + size / 2) for p in run]
-        renderer = self.renderer(size, centres)
+        renderer = self.renderer(size, centres, reach)
         gain = self.observation.gain
         bands = [BandBatch(
             self._tensor(data[:, i]), self._tensor(variance[:, i]),
@@ -349,7 +404,29 @@ class SceneFitter:
         mean[:, 2] = float(np.log(FIRST_RADIUS * self.fwhm.min()))
         return Gaussian(mean, torch.ones_like(mean))
 
-    def linear_flux(self, pieces, shapes):
+    @cached_property
+    def _quick(self):
+        """The same in single precision, for looks between fits."""
+        other = copy.copy(self)
+        other.dtype, other._transfers = torch.float32, {}
+        return other
+
+    def _linear(self, pieces, shapes, snr):
+        """Pieces with the best fluxes and the templates of their cores."""
+        quick = self._quick
+        if snr is None:
+            snr = np.zeros((len(shapes.mean), self.n_bands))
+        for places, reach, run in self.runs(pieces, snr):
+            batch = quick.batch(run, places, reach, self._pixels(run), shapes)
+            with torch.no_grad():
+                found = linear_fluxes(batch, self.decoder)
+            flux = found[0].cpu().numpy()
+            images = [image.cpu().numpy() for image in found[1]]
+            for i, piece in enumerate(run):
+                n = len(piece.core)
+                yield piece, flux[i, :n], [image[i, :n] for image in images]
+
+    def linear_flux(self, pieces, shapes, snr=None):
         """
         Fluxes of sources of given shapes.
 
@@ -359,19 +436,64 @@ class SceneFitter:
             Pieces.
         shapes : `~vaephot.models.encoder.Gaussian`
             Shapes of all sources, positions in the image.
+        snr : `numpy.ndarray`, (n, n_bands), optional
+            Point-source signal-to-noise ratios, as far as they are known:
+            the wings of bright sources reach far.
 
         Returns
         -------
         `numpy.ndarray`, (n, n_bands)
         """
         flux = np.zeros((len(shapes.mean), self.n_bands))
-        for places, run in self.runs(pieces):
-            batch = self.batch(run, places, self._pixels(run), shapes)
-            with torch.no_grad():
-                found = linear_fluxes(batch, self.decoder).cpu().numpy()
-            for piece, values in zip(run, found, strict=True):
-                flux[list(piece.core)] = values[:len(piece.core)]
+        for piece, values, _ in self._linear(pieces, shapes, snr):
+            flux[list(piece.core)] = values
         return flux
+
+    def linear_scene(self, pieces, shapes, snr=None, rows=None):
+        """
+        Fluxes and models of sources of given shapes.
+
+        A model covers the stamp of its piece, or more where its light
+        goes on beyond it.
+
+        Parameters
+        ----------
+        pieces, shapes, snr
+            As for `linear_flux`.
+        rows : `numpy.ndarray` of int, optional
+            Sources that are wanted; by default all.
+
+        Returns
+        -------
+        flux : `numpy.ndarray`, (n, n_bands)
+        drawn : tuple
+            Boxes and models of the sources as `draw` returns them, and
+            the sum of the models, ``(n_bands, ny, nx)``.
+        """
+        n, shape = len(shapes.mean), self.observation.data.shape[1:]
+        rows = np.arange(n) if rows is None else rows
+        noise = self.sky_rms(shapes.mean[:, :2].numpy())
+        flux = np.zeros((n, self.n_bands))
+        boxes, models = [None] * n, [None] * n
+        wide = np.ones(n, bool)
+        for piece, values, images in self._linear(pieces, shapes, snr):
+            core = list(piece.core)
+            flux[core] = values
+            images = np.stack(images, 1) * np.float32(values)[..., None, None]
+            edge = np.maximum(np.abs(images[..., [0, -1], :]).max((2, 3)),
+                              np.abs(images[..., [0, -1]]).max((2, 3)))
+            wide[core] = (edge > EDGE_SIGMA * noise[core]).any(1)
+            for k, image in zip(core, images, strict=True):
+                boxes[k], models[k] = clip_stamp(piece.ix, piece.iy, image,
+                                                 shape)
+        far = rows[wide[rows]]
+        drawn = self.draw(shapes.mean.numpy()[far], flux[far])
+        for k, bbox, model in zip(far, drawn['boxes'], drawn['models'],
+                                  strict=True):
+            boxes[k], models[k] = bbox, model
+        boxes, models = [boxes[k] for k in rows], [models[k] for k in rows]
+        return flux[rows], (boxes, models, add_up(boxes, models, shape,
+                                                  self.n_bands))
 
     def point_snr(self, shapes, flux):
         """
@@ -551,8 +673,9 @@ class SceneFitter:
         """
         n, n_par = start.mean.shape
         fit = _empty_fit(n, self.n_bands, n_par, snr)
-        for places, run in self.runs(pieces):
-            batch = self.batch(run, places, self._pixels(run, foreign), prior)
+        for places, reach, run in self.runs(pieces, snr):
+            batch = self.batch(run, places, reach,
+                               self._pixels(run, foreign), prior)
             first, precision = self._gather(run, places, start)
             with torch.no_grad():
                 done = fit_groups(batch, first, self.decoder, self.settings,

@@ -16,7 +16,8 @@ from vaephot.deblend.images import draw_scene, draw_stamps
 from vaephot.deblend.scene import POINT_LOG_SIZE
 from vaephot.stamps import cut_window
 
-__all__ = ['Stars', 'find_stars', 'point_parameters', 'star_light']
+__all__ = ['Stars', 'find_stars', 'point_parameters', 'recognize_stars',
+           'star_light']
 
 # peak of a star, in units of the noise, from which its pattern matters
 MIN_PEAK = 150.0
@@ -227,14 +228,8 @@ def find_stars(fitter, segm, image, labels):
     places = np.concatenate([cores, summits])
     if not len(places):
         return _empty(len(mask))
-    size = int(np.clip(STAMP_FWHM * fitter.fwhm.min(), MIN_STAMP, MAX_STAMP))
-    fit = _PointFit(fitter, places[:, :2], size)
-    xy, flux, left = fit.run(places[:, :2])
-    moved = np.hypot(*(xy - places[:, :2]).T)
-    bright = _peak_signal(fitter, fit, xy, flux) >= MIN_PEAK
     saturated = np.arange(len(places)) < len(cores)
-    limit = np.where(saturated, MAX_LEFT, MAX_LEFT_WHOLE)
-    good = (left < limit) & bright & (moved < 2 * fitter.fwhm.min() + 2)
+    xy, good = _as_points(fitter, places[:, :2], saturated)
     if not good.any():
         return _empty(len(mask))
     xy, flux, _ = _PointFit(fitter, xy[good], FLUX_STAMP).run(
@@ -242,6 +237,54 @@ def find_stars(fitter, segm, image, labels):
     return Stars(x=xy[:, 0], y=xy[:, 1],
                  parent=places[good, 2].astype(int), flux=flux,
                  saturated=saturated[good])
+
+
+def _as_points(fitter, places, saturated):
+    """Fitted positions, and which of them bright points explain."""
+    size = int(np.clip(STAMP_FWHM * fitter.fwhm.min(), MIN_STAMP, MAX_STAMP))
+    fit = _PointFit(fitter, places, size)
+    xy, flux, left = fit.run(places)
+    moved = np.hypot(*(xy - places).T)
+    bright = _peak_signal(fitter, fit, xy, flux) >= MIN_PEAK
+    limit = np.where(saturated, MAX_LEFT, MAX_LEFT_WHOLE)
+    return xy, ((left < limit) & bright
+                & (moved < 2 * fitter.fwhm.min() + 2))
+
+
+def recognize_stars(fitter, image, places):
+    """
+    Bright point sources among known positions.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Data, noise and PSFs.
+    image : `numpy.ndarray`, (ny, nx)
+        Detection image in units of its noise, NaN for bad pixels.
+    places : `numpy.ndarray`, (n, 2)
+        Positions.
+
+    Returns
+    -------
+    xy : `numpy.ndarray`, (n, 2)
+        Fitted positions of the stars, the given ones of the others.
+    is_star : `numpy.ndarray` of bool, (n,)
+        Which are stars, saturated or not.
+    """
+    xy, is_star = np.array(places, float), np.zeros(len(places), bool)
+    reach = fitter.fwhm.min()
+    top = ndimage.maximum_filter(np.nan_to_num(image, nan=-np.inf), 3)
+    distance = ndimage.distance_transform_edt(
+        ~fitter.observation.mask.any(0))
+    ny, nx = image.shape
+    ix, iy = (np.clip(np.rint(c).astype(int), 0, n - 1)
+              for c, n in zip(xy.T, (nx, ny), strict=True))
+    masked = fitter.observation.mask.any() & (distance[iy, ix] <= reach)
+    rows = np.flatnonzero(masked | (top[iy, ix] >= MIN_PEAK))
+    if len(rows):
+        fitted, good = _as_points(fitter, xy[rows], masked[rows])
+        xy[rows[good]], is_star[rows[good]] = fitted[good], True
+    return xy, is_star
 
 
 def _empty(n_bands):

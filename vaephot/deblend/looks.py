@@ -1,0 +1,199 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Looks of the encoder at the sources of a frame.
+
+At first it sees the sources as they are. Then the light that they were
+found to have is taken away, and it sees each one alone with what is left.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from vaephot.deblend.groups import Piece
+from vaephot.deblend.turned import encode_both_ways
+from vaephot.models.encoder import Gaussian
+from vaephot.stamps import overlap
+
+__all__ = ['common_window', 'first_looks', 'look_again', 'reference_fitter']
+
+# looks at every source
+N_LOOKS = 3
+# and further ones at sources with neighbours, where no fit follows
+N_LOOKS_CROWDED = 6
+
+
+def reference_fitter(fitter):
+    """
+    Fitter of the bands on the pixel grid of the parents.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Of bands on one grid or several.
+
+    Returns
+    -------
+    `~vaephot.deblend.scene.SceneFitter`
+    """
+    return getattr(fitter, 'fitters', (fitter,))[0]
+
+
+def common_window(piece, bbox):
+    """
+    Pixels that a piece's stamp and a box share.
+
+    Parameters
+    ----------
+    piece : `~vaephot.deblend.groups.Piece`
+        Piece.
+    bbox : `~photutils.aperture.BoundingBox`
+        Box.
+
+    Returns
+    -------
+    tuple
+        Index of these pixels in the stamp, ``(n_bands, size, size)``, and
+        in the image of the box.
+    """
+    rows = overlap(piece.iy, piece.iy + piece.size, bbox.iymin, bbox.iymax)
+    columns = overlap(piece.ix, piece.ix + piece.size, bbox.ixmin,
+                      bbox.ixmax)
+
+    def index(iy, ix):
+        return np.s_[:, rows.start - iy:rows.stop - iy,
+                     columns.start - ix:columns.stop - ix]
+    return index(piece.iy, piece.ix), index(bbox.iymin, bbox.ixmin)
+
+
+class _OwnLight:
+    """Gives the light of each source back where all light was taken."""
+
+    def __init__(self, boxes, models):
+        self.boxes = boxes
+        self.models = models
+
+    def __call__(self, band, rows, ix, iy, side):
+        """Models of sources on their windows, (n, side, side)."""
+        out = np.zeros((len(rows), side, side))
+        for image, source, x, y in zip(out, rows, ix, iy, strict=True):
+            window = Piece(core=(), halo=(), ix=int(x), iy=int(y),
+                           size=side, cropped=False)
+            stamp, own = common_window(window, self.boxes[source])
+            image[stamp[1:]] = self.models[source][own][band]
+        return out
+
+
+def _look(fitter, sources, is_point, snr, **known):
+    """Shapes and prior of all sources from the encoder."""
+    posterior, prior = encode_both_ways(
+        reference_fitter(fitter), sources, snr[:, fitter.image_bands],
+        **known)
+    return tuple(fitter.force_points(g, is_point)
+                 for g in (posterior, prior))
+
+
+def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
+               rows=None):
+    """
+    Look at each source without the light of the others.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation and networks.
+    sources : `~vaephot.deblend.groups.SourceList`
+        Sources to look at.
+    pieces : list of `~vaephot.deblend.groups.Piece`
+        How fluxes are measured; their numbers are rows of ``shapes``.
+    is_point : `numpy.ndarray` of bool
+        Which of the sources are point sources.
+    shapes : `~vaephot.models.encoder.Gaussian`
+        Shapes so far.
+    snr : `numpy.ndarray`, (n, n_bands)
+        Brightness so far.
+    image : `numpy.ndarray`, (n_bands, ny, nx)
+        Frame with the light of these sources.
+    rows : `numpy.ndarray` of int, optional
+        Rows of ``shapes`` and ``snr`` that ``sources`` are; by default
+        all.
+
+    Returns
+    -------
+    shapes, prior : `~vaephot.models.encoder.Gaussian`
+        Of the sources.
+    snr : `numpy.ndarray`, (n, n_bands)
+        Their brightness.
+    drawn : tuple
+        Boxes and models of their former shapes, and the sum of these.
+    """
+    flux, drawn = fitter.linear_scene(pieces, shapes, snr, rows)
+    if rows is not None:
+        shapes = Gaussian(*[column[rows] for column in shapes])
+    boxes, models, model_image = drawn
+    snr = fitter.point_snr(shapes, flux)
+    shapes, prior = _look(fitter, sources, is_point, snr, shapes=shapes,
+                          alone=(image - model_image,
+                                 _OwnLight(boxes, models)))
+    return shapes, prior, snr, drawn
+
+
+def _crowded(pieces):
+    """Sources that are fitted with others, and their pieces by them."""
+    some = [piece for piece in pieces if len(piece.members) > 1]
+    rows = np.unique([i for piece in some for i in piece.members]).astype(int)
+    number = {row: i for i, row in enumerate(rows.tolist())}
+    return rows, [replace(piece, core=tuple(number[i] for i in piece.core),
+                          halo=tuple(number[i] for i in piece.halo))
+                  for piece in some]
+
+
+def first_looks(fitter, sources, pieces, is_point):
+    """
+    Start, prior and brightness of all sources from the encoder.
+
+    At first it sees the sources as they are; then each without the light
+    that the others were found to have. Where no fit follows, it looks at
+    sources with neighbours until that hardly changes any more.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation and networks.
+    sources : `~vaephot.deblend.groups.SourceList`
+        Sources.
+    pieces : list of `~vaephot.deblend.groups.Piece`
+        What is measured together.
+    is_point : `numpy.ndarray` of bool, (n,)
+        Sources that are point sources.
+
+    Returns
+    -------
+    shapes, prior : `~vaephot.models.encoder.Gaussian`
+        Positions in the image.
+    snr : `numpy.ndarray`, (n, n_bands)
+        Brightness that the prior went by.
+    """
+    snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
+    shapes, prior = _look(fitter, sources, is_point, snr)
+    data = fitter.observation.data
+    for _ in range(N_LOOKS - 1):
+        shapes, prior, snr, drawn = look_again(
+            fitter, sources, pieces, is_point, shapes, snr, data)
+    rows, some = _crowded(pieces)
+    if fitter.settings.max_steps or not len(rows):
+        return shapes, prior, snr
+    boxes, models, model_image = drawn
+    rest = data - model_image
+    for k in rows:
+        box = boxes[k]
+        rest[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += models[k]
+    subset, points = sources.take(rows), np.asarray(is_point)[rows]
+    few, few_snr = Gaussian(*[column[rows] for column in shapes]), snr[rows]
+    for _ in range(N_LOOKS_CROWDED):
+        few, few_prior, few_snr, _ = look_again(
+            fitter, subset, some, points, few, few_snr, rest)
+    for old, new in zip((*shapes, *prior), (*few, *few_prior), strict=True):
+        old[rows] = new
+    snr[rows] = few_snr
+    return shapes, prior, snr
