@@ -186,4 +186,5 @@ def _copy(segmentation_image, relabel):
     copy = SegmentationImage(segmentation_image.data.copy())
     if relabel and copy.n_labels:
         copy.relabel_consecutive()
+    copy.info = {}
     return copy

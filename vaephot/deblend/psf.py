@@ -52,6 +52,9 @@ STELLAR_SPREAD = 0.06
 # half the side of the cutouts in which sources are measured, and the most
 # sources that are, the brightest first
 ESTIMATE_HALF, ESTIMATE_SOURCES = 15, 500
+# least sigma of the window of adaptive moments, in pixels: sums over fewer
+# pixels are no moments
+MIN_WINDOW = 1.3
 
 
 class BandPSF:
@@ -666,13 +669,15 @@ def _adaptive_fwhm(image, x, y, *, n_iterations=30):
             dx = steps - x0[:, None]
             dy = steps - y0[:, None]
             r2 = dx[:, None, :]**2 + dy[:, :, None]**2
-            light = cutouts * np.exp(-0.5 * r2 / size[:, None, None]**2)
+            window = np.maximum(size, MIN_WINDOW)
+            light = cutouts * np.exp(-0.5 * r2 / window[:, None, None]**2)
             total = light.sum(axis=(1, 2))
-            # the window halves the offset and the mean square radius
-            x0 += 2 * np.einsum('nyx,nx->n', light, dx) / total
-            y0 += 2 * np.einsum('nyx,ny->n', light, dy) / total
+            # the window shrinks the offset and the mean square radius
+            gain = 1 + (size / window)**2
+            x0 += gain * np.einsum('nyx,nx->n', light, dx) / total
+            y0 += gain * np.einsum('nyx,ny->n', light, dy) / total
             variance = (light * r2).sum(axis=(1, 2)) / total / 2
-            new = 1 / (1 / variance - 1 / size**2)
+            new = 1 / (1 / variance - 1 / window**2)
             size = np.sqrt(np.clip(new, 0.1, (half / 2)**2))
         moved = np.hypot(x0, y0) > 1.5
     return np.where(moved | ~np.isfinite(size), np.nan,
