@@ -3,6 +3,7 @@ import copy
 
 import numpy as np
 import pytest
+from astropy.utils import minversion
 from numpy.testing import assert_array_equal
 from photutils.segmentation import SegmentationImage, SourceCatalog
 from scipy.ndimage import generate_binary_structure
@@ -216,3 +217,15 @@ def test_empty_segmentation():
 def test_owner_of_the_wrong_shape_is_refused():
     with pytest.raises(ShapeMismatchError, match='parent 3'):
         build_segmentation(parents(), {3: halves((4, 4))})
+
+
+@pytest.mark.skipif(not minversion('photutils', '3.1'),
+                    reason='segments have flags since photutils 3.1')
+@pytest.mark.parametrize('relabel', [True, False])
+def test_children_are_flagged_as_those_of_photutils(relabel):
+    segm = SegmentationImage(np.array([[4, 4, 0, 9]]))
+    made = build_segmentation(segm, {4: (np.array([[0, 1]]), 2)},
+                              relabel=relabel).segmentation_image
+    flagged = made.labels[made.flags == 32].tolist()
+    assert flagged == made.deblended_labels.tolist()
+    assert sorted(made.flags.tolist()) == [0, 32, 32]

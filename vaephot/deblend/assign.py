@@ -231,6 +231,15 @@ def _survey(owners):
     return out
 
 
+def _mark_children(segm):
+    """Set the flag of photutils 3.1 that children have there."""
+    if hasattr(segm, '_flags_map'):
+        from photutils.segmentation.flags import SEGMENTATION_FLAGS
+
+        segm._flags_map = dict.fromkeys(
+            segm.deblended_labels.tolist(), SEGMENTATION_FLAGS.DEBLENDED)
+
+
 def build_segmentation(segmentation_image, owners, *, relabel=True):
     """
     Label children in a copy of the segmentation of their parents.
@@ -297,6 +306,7 @@ def build_segmentation(segmentation_image, owners, *, relabel=True):
     out._deblend_label_map = {
         label: values[values > 0].astype(data.dtype)
         for label, values in children.items()}
+    _mark_children(out)
     child_labels, start = _collect_labels(known, labels, new, children,
                                           start)
     return Assignment(segmentation_image=out, child_labels=child_labels,
