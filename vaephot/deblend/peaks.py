@@ -106,7 +106,9 @@ def validate_settings(n_pixels, contrast, n_levels, mode, connectivity):
     """
     for name, value, what in (
             ('n_pixels', n_pixels, 'must be a positive integer'),
-            ('n_levels', n_levels, 'must be >= 1 and an integer')):
+            # photutils 3.0 and 3.1 say it differently
+            ('n_levels', n_levels, 'must be >= 1; n_levels must be a positive '
+             'integer')):
         if (not isinstance(value, (int, float, np.number))
                 or not np.isfinite(value) or int(value) != value
                 or value < 1):
