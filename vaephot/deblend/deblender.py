@@ -157,7 +157,8 @@ class VAEDeblender:
             `None`: ``error`` is the total.
         noise_correlation : float or sequence or array_like, optional
             Noise of a large sum over that of independent pixels, one or
-            one per band, or correlation kernels; `None`: independent.
+            one per band, or correlation kernels; `None`: independent, but
+            estimated where ``error`` is.
         mask : array_like of bool, optional
             True for bad pixels, ``(ny, nx)`` or per band.
         psf : optional

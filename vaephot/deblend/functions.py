@@ -51,15 +51,18 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
     Parameters
     ----------
     data : 2D array_like or `~astropy.units.Quantity`
-        Background-subtracted image. Give the image as it is, not smoothed:
-        the model accounts for the PSF.
+        Background-subtracted image, best as it is: the model accounts for
+        the PSF. One that was convolved with a detection kernel is told by
+        its noise, unless ``error`` is given.
     segmentation_image : `~photutils.segmentation.SegmentationImage`
         The parents; never changed.
     n_pixels : int
         Least number of pixels of a child, at least 1. Parents with fewer
         than twice as many are not split.
     labels : int or sequence of int or None, optional
-        The parents to deblend; `None` (default): all.
+        The parents to deblend; `None` (default): all. The sources of the
+        others are found as well, as their light counts, so that the time is
+        that of all.
     n_levels : int, optional
         Number of thresholds of the search for peaks.
     contrast : float, optional
@@ -108,7 +111,14 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
     -------
     `~photutils.segmentation.SegmentationImage`
         A new image; ``parent_to_deblended_labels`` and
-        ``deblended_label_to_parent`` link parents and children.
+        ``deblended_label_to_parent`` link parents and children. Its ``info``
+        is a dictionary: see `~vaephot.deblend.info.add_info`.
+
+    Warns
+    -----
+    DeblendWarning
+        If parents could not be modelled and were left to the watershed of
+        photutils.
 
     Raises
     ------
