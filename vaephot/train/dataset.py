@@ -28,6 +28,8 @@ __all__ = ['BlendSettings', 'BlendSampler', 'TrainingBatch']
 MAX_REACH = 2
 # half-light radius that stars count as, in FWHM of the PSF
 STAR_SIZE = 0.1
+# error of the told brightness at a signal-to-noise ratio of one
+SNR_ERROR = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,9 @@ class BlendSettings:
     position_error : float
         1-sigma of the told positions, in pixels.
     log_snr_error : tuple of float
-        1-sigma of the logarithm of the told brightness, of one half of the
-        stamps and of the other: a first look may be far off.
+        Least and largest 1-sigma of the logarithm of the told brightness.
+        Between them it is `SNR_ERROR` over the root of the brightness: a
+        first look at a faint source may be far off.
     star_share : float
         Share of targets and of neighbours that are point sources.
     subtracted_share : float
@@ -69,7 +72,7 @@ class BlendSettings:
     separation: tuple[float, float] = (0.4, 4.5)
     magnitude_difference: tuple[float, float] = (-4.0, 2.0)
     position_error: float = 0.25
-    log_snr_error: tuple[float, float] = (0.15, 0.5)
+    log_snr_error: tuple[float, float] = (0.12, 0.5)
     star_share: float = 0.1
     subtracted_share: float = 0.45
     missed_share: float = 0.1
@@ -366,9 +369,9 @@ class BlendSampler:
         offsets = scene.offsets + self._normal(
             self.settings.position_error, scene.offsets.shape)
         log_snr = torch.log(scene.snr.clamp(min=1.0))
-        width = np.where(self.rng.random(n_stamps) < 0.5,
-                         *self.settings.log_snr_error)
-        log_snr = log_snr + self._normal(width, n_stamps)
+        width = (SNR_ERROR * torch.exp(-log_snr / 2)).clamp(
+            *self.settings.log_snr_error)
+        log_snr = log_snr + width * self._normal(1.0, n_stamps)
         log_fwhm = torch.full((n_stamps,), float(np.log(shard.psf_fwhm)))
         psf_shape = torch.as_tensor(shard.psf_shape, dtype=torch.float32
                                     ).expand(n_stamps, -1)
