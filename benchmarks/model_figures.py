@@ -90,8 +90,10 @@ def traversal(decoder, path):
 def curves(record, path):
     """Figures on held-out stamps."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
-    stages = record.training['curves']
-    for axis, (stage, columns) in zip(axes, stages.items(), strict=True):
+    # a stage that began with weights and took no step has no curves
+    stages = {stage: columns for stage, columns
+              in record.training['curves'].items() if columns}
+    for axis, (stage, columns) in zip(axes, stages.items(), strict=False):
         for name in CURVES:
             axis.plot(columns['step'], columns[name], label=name)
         axis.set(title=stage, xlabel='step of 256 stamps', yscale='log')

@@ -16,8 +16,7 @@ for, so that ``except ValueError`` keeps working. Raise
 * `TrainingError` for a training run that cannot go on,
 * `EvaluationError` for settings, methods or folders of an evaluation,
 * `OutputExistsError` rather than overwrite a file,
-* `MissingDependencyError` when an optional package is absent,
-* `NotYetError` for an argument that is agreed but not built yet.
+* `MissingDependencyError` when an optional package is absent.
 
 Trouble with single sources is a flag in the table plus one warning per
 call, never an error.
@@ -32,7 +31,6 @@ __all__ = [
     'EdgeWarning',
     'EvaluationError',
     'MissingDependencyError',
-    'NotYetError',
     'OutputExistsError',
     'PSFError',
     'ShapeMismatchError',
@@ -113,10 +111,6 @@ class OutputExistsError(VaephotError, FileExistsError):
 
 class MissingDependencyError(VaephotError, ImportError):
     """An optional package that is needed but not installed."""
-
-
-class NotYetError(VaephotError, NotImplementedError):
-    """An agreed argument that this version does not support yet."""
 
 
 class VaephotWarning(AstropyUserWarning):

@@ -20,7 +20,7 @@ __all__ = ['common_window', 'first_looks', 'look_again', 'reference_fitter']
 # looks at every source
 N_LOOKS = 3
 # and further ones at sources with neighbours, where no fit follows
-N_LOOKS_CROWDED = 6
+N_LOOKS_CROWDED = 3
 
 
 def reference_fitter(fitter):

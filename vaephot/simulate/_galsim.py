@@ -5,9 +5,8 @@ from vaephot.utils._optional_deps import import_optional
 
 __all__ = ['drawing_accuracy', 'load_galsim']
 
-# Share of the flux that may alias from outside the drawn area; the
-# default of GalSim, 0.005, is kept for scenes and doubled for stamps.
-SCENE_FOLDING = 5e-3
+# Share of the flux that may alias from outside the drawn area; twice the
+# default of GalSim.
 STAMP_FOLDING = 1e-2
 
 # Longest side of a Fourier image, px.
