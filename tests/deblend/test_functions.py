@@ -49,6 +49,8 @@ def test_the_signature_begins_as_that_of_photutils():
     theirs = inspect.signature(
         photutils.segmentation.deblend_sources).parameters
     for name, parameter in theirs.items():
+        if name == 'nproc':  # in 3.1 again; ours is renamed, with a warning
+            continue
         assert ours[name].kind is parameter.kind
         assert ours[name].default == parameter.default
     assert list(ours) == [
