@@ -7,7 +7,8 @@ reach `oversampling` times the pixels' Nyquist frequency, and evaluated at
 the pixels' centres: an undersampled PSF is exact, and so is a galaxy
 smaller than a pixel. The PSF is an effective one: the pixel is in it.
 Frequencies that the PSF suppresses are left out, so a wide PSF costs
-little, and the transform to the pixels is two small matrix products.
+little; along the columns a fast transform takes the rest to the pixels,
+along the rows a small matrix product.
 
 Each band has a grid of its own: an affine map takes positions and shapes
 from the pixels of the parameters to those of the band.
@@ -179,7 +180,8 @@ class BandRenderer:
         self._values = values[:, rows[:, None], columns]
         pixels = torch.arange(self.size, device=self.device,
                               dtype=self.dtype)
-        self._to_rows = torch.exp(1j * pixels[:, None] * self._ky)
+        # frequencies of the rows that the pixels cannot tell apart
+        self._alias = rows % self.n_grid
         # the half-plane counts twice, but for its first and last column
         twice = torch.where((columns == 0) | (columns == n_columns - 1),
                             1.0, 2.0).to(self.dtype) / self.n_grid ** 2
@@ -263,7 +265,11 @@ class BandRenderer:
 
     def _to_pixels(self, spectrum):
         """Evaluate spectra at the pixels."""
-        half = self._to_rows @ spectrum
+        folded = spectrum.new_zeros((*spectrum.shape[:-2], self.n_grid,
+                                     spectrum.shape[-1]))
+        folded.index_add_(-2, self._alias, spectrum)
+        half = torch.fft.ifft(folded, dim=-2, norm='forward')
+        half = half[..., :self.size, :]
         return torch.cat([half.real, half.imag], -1) @ self._to_columns
 
     def _grid(self, spectra):
