@@ -239,7 +239,7 @@ def add_up(boxes, models, shape, n_bands):
 
 
 def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
-    r"""
+    """
     Model images of fitted sources.
 
     Parameters

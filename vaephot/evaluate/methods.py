@@ -11,9 +11,9 @@ of options, as keywords) that returns a list with one dict per blend:
     their total fluxes;
 ``flux_err`` (m, n_bands), optional
     1-sigma errors;
-``half_light_radius`` [px], ``axis_ratio``, ``orientation`` [rad], or
-``eta1`` and ``eta2`` (m,), optional
-    shapes without the PSF;
+``half_light_radius``, ``axis_ratio``, ``orientation`` (m,), optional
+    shapes without the PSF, in pixels and radians; ``eta1`` and ``eta2`` may
+    stand for the last two;
 ``models``, optional
     what each source looks like: an array (m, n_bands, ny, nx), or a list of
     (`~photutils.aperture.BoundingBox`, array) inside the image;
