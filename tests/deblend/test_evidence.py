@@ -121,6 +121,17 @@ def test_bright_stars_are_found_at_their_places(make, saturated):
     assert left[good].std() < 2
 
 
+def test_places_without_a_good_pixel_are_no_stars(make):
+    everywhere = np.ones(SHAPE, bool)
+    everywhere[:, 60:] = False
+    fitter, _ = make(PARAMETERS, FLUX, everywhere)
+    image = np.where(everywhere, np.nan, fitter.observation.data[0])
+    places = np.array([[10.0, 31], [-400, 9000]])
+    xy, is_star = recognize_stars(fitter, image, places)
+    assert not is_star.any()
+    np.testing.assert_array_equal(xy, places)
+
+
 def test_galaxies_are_no_stars(make):
     fitter, _ = make(PARAMETERS[:1] + [0, 0, 0.5, 0, 0, 0, 0],
                      20 * FLUX[:1])

@@ -157,8 +157,9 @@ class _PointFit:
                            for b in slopes]).transpose(2, 0, 1)
         vector = np.array([(weight * a * residual).sum((1, 2, 3))
                            for a in slopes]).T
-        matrix += 1e-12 + 1e-9 * np.trace(
-            matrix, axis1=1, axis2=2)[:, None, None] * np.eye(2)
+        # where no pixel is good, nothing moves
+        least = 1e-12 + 1e-9 * np.trace(matrix, axis1=1, axis2=2)
+        matrix += least[:, None, None] * np.eye(2)
         step = np.linalg.solve(matrix, vector[:, :, None])[:, :, 0]
         return np.clip(step, -MAX_STEP, MAX_STEP), model
 
