@@ -31,7 +31,7 @@ __all__ = ['COEFFICIENTS', 'decide', 'kinds_of', 'search',
 # parent, children that were there from the start, children that were left
 # over. Fitted with a ridge to 710 candidates, 55 of them false, of
 # simulated Euclid-like blends and isolated galaxies, smooth and real ones;
-# That was with earlier weights; benchmarks/source_probability.py fits anew.
+# that was with earlier weights; benchmarks/source_probability.py fits anew.
 COEFFICIENTS = {
     'alone': {'constant': -7.8, 'log_drop': 5.55},
     'early': {'constant': -4.87, 'log_drop': 2.78},

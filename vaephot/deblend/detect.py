@@ -2,6 +2,7 @@
 """One image in units of its noise from all bands, and what stands out."""
 
 import numpy as np
+from astropy.stats import gaussian_sigma_to_fwhm
 from photutils.segmentation import detect_sources
 from scipy.ndimage import convolve1d
 from scipy.ndimage import label as label_regions
@@ -21,7 +22,6 @@ PEAK_SMOOTHING = 0.5
 MIN_BAND_WEIGHT = 0.1
 # least share of the kernel's weight that good pixels must hold
 MIN_COVER = 0.01
-GAUSSIAN_FWHM = 2 * np.sqrt(2 * np.log(2))
 
 
 def detection_image(observation, *, smooth=PEAK_SMOOTHING):
@@ -114,7 +114,7 @@ def _stack(observation, smooth):
 
 def gaussian_line(fwhm):
     """Gaussian of sum 1; its outer product with itself is the kernel."""
-    sigma = fwhm / GAUSSIAN_FWHM
+    sigma = fwhm / gaussian_sigma_to_fwhm
     half = int(np.ceil(3 * sigma))
     if half == 0:
         return np.ones(1)

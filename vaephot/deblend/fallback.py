@@ -14,14 +14,15 @@ from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage, deblend_sources
 
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.pipeline import reference_fitter
+from vaephot.deblend.looks import reference_fitter
 from vaephot.exceptions import DeblendWarning
 from vaephot.utils._optional_deps import has_package
 
 __all__ = ['Fallback', 'add_fallback', 'fit_or_leave_out', 'watershed']
 
 # what numerical trouble raises; anything else is an error of the program
-FAILURES = (ArithmeticError, RuntimeError, np.linalg.LinAlgError)
+FAILURES = (ArithmeticError, np.linalg.LinAlgError,
+            torch.linalg.LinAlgError)
 # half-light radius of a round Gaussian of sigma 1
 HALF_LIGHT = 1.1774100225154747
 # least sigma of the light of a child, in pixels
@@ -71,8 +72,6 @@ def _attempt(fit, chosen):
     """Solution or None, and the parents that are suspected."""
     try:
         solution = fit(chosen)
-    except torch.OutOfMemoryError:
-        raise
     except FAILURES:
         return None, np.unique(chosen.sources.parent)
     return solution, _broken(solution)

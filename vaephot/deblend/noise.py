@@ -2,6 +2,7 @@
 """The noise of an image, where nobody says what it is."""
 
 import numpy as np
+from astropy.stats import gaussian_sigma_to_fwhm
 
 __all__ = ['correlation_of_smoothing', 'estimate_noise',
            'estimate_smoothing']
@@ -23,7 +24,6 @@ MAX_STEP = 0.65
 LEAST_STEP = 0.117
 # sky: within this many sigma of the median
 SKY_SIGMA = 3.0
-GAUSSIAN_FWHM = 2 * np.sqrt(2 * np.log(2))
 
 
 def estimate_noise(image, *, mask=None):
@@ -113,7 +113,7 @@ def estimate_smoothing(image, noise, mask=None):
     if share <= LEAST_STEP:
         return np.inf
     sigma = np.sqrt(-0.25 / np.log1p(-share ** 2))
-    return float(sigma * GAUSSIAN_FWHM)
+    return float(sigma * gaussian_sigma_to_fwhm)
 
 
 def correlation_of_smoothing(fwhm):
@@ -133,5 +133,5 @@ def correlation_of_smoothing(fwhm):
         for an image without noise.
     """
     fwhm = np.where(np.isfinite(fwhm), fwhm, 0.0)
-    sigma = fwhm / GAUSSIAN_FWHM
+    sigma = fwhm / gaussian_sigma_to_fwhm
     return np.maximum(np.sqrt(4 * np.pi) * sigma, 1.0)

@@ -9,24 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from vaephot.deblend.labels import brightest_of_parent, sum_by_label
-from vaephot.deblend.pipeline import solve_again
+from vaephot.deblend.pipeline import merge_rows, solve_again
 
 __all__ = ['pass_through']
-
-
-def _with_rows(new, old, rows):
-    """A fit with some rows from another."""
-    columns = {}
-    for name in old.__dataclass_fields__:
-        columns[name] = getattr(new, name).copy()
-        columns[name][rows] = getattr(old, name)[rows]
-    return replace(new, **columns)
-
-
-def _taken(fit, rows):
-    """Some rows of a fit."""
-    return replace(fit, **{name: getattr(fit, name)[rows]
-                           for name in fit.__dataclass_fields__})
 
 
 def pass_through(fitter, segm, solution, labels):
@@ -61,8 +46,7 @@ def pass_through(fitter, segm, solution, labels):
               / fitter.sky_rms(solution.fit.parameters[:, :2])).sum(1)
     keep = ~crowded | brightest_of_parent(bright, parent)
     single = solve_again(fitter, segm, solution, keep)
-    fit = _with_rows(single.fit, _taken(solution.fit, keep),
-                     ~crowded[keep])
+    fit = merge_rows(single.fit, solution.fit.take(keep), ~crowded[keep])
     return replace(
         single, fit=fit, rejected=solution.rejected,
         p_source=(None if solution.p_source is None

@@ -8,7 +8,11 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece, SourceList
-from vaephot.deblend.labels import segment_radii, sum_by_label
+from vaephot.deblend.labels import (
+    brightest_of_parent,
+    segment_radii,
+    sum_by_label,
+)
 from vaephot.deblend.looks import (
     N_LOOKS,
     common_window,
@@ -19,8 +23,8 @@ from vaephot.deblend.looks import (
 from vaephot.deblend.scene import SceneFit
 from vaephot.models.encoder import Gaussian
 
-__all__ = ['Solution', 'accepted', 'reference_view', 'settle', 'solve',
-           'solve_again', 'take_back']
+__all__ = ['Solution', 'accepted', 'merge_rows', 'reference_view',
+           'settle', 'solve', 'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
@@ -114,8 +118,21 @@ class _ForeignLight:
                      > FOREIGN_SIGMA * noise).any())
 
 
-def _merge(old, new, rows):
-    """Arrays of one fit with some rows from another."""
+def merge_rows(old, new, rows):
+    """
+    Take some rows of a fit from another.
+
+    Parameters
+    ----------
+    old, new : `~vaephot.deblend.scene.SceneFit`
+        Fits of as many sources.
+    rows : array_like of int or bool
+        Rows that are those of ``new``.
+
+    Returns
+    -------
+    `~vaephot.deblend.scene.SceneFit`
+    """
     values = {}
     for name in SceneFit.__dataclass_fields__:
         before = getattr(old, name).copy()
@@ -128,14 +145,14 @@ def _foreign_light(fitter, pieces, parameters, flux):
     """Light between pieces, where a fit is to take it into account."""
     if not fitter.settings.max_steps or len(pieces) < 2:
         return None
-    return _ForeignLight(fitter, _drawn(fitter, parameters, flux))
+    return _ForeignLight(fitter, _drawn(fitter, parameters, flux()))
 
 
 def _chi2(fitter, weight, model_image, piece):
     """Chi-square of a model on the stamp of a piece."""
     data = fitter.observation.data
     _, frame = common_window(piece, BoundingBox(0, data.shape[2], 0,
-                                          data.shape[1]))
+                                                data.shape[1]))
     residual = data[frame] - model_image[frame]
     return float((weight[frame] * residual ** 2).sum())
 
@@ -153,7 +170,8 @@ def _better_half(fitter, old, new, pieces):
            _chi2(fitter, weight, redrawn['model_image'], piece)
            <= _chi2(fitter, weight, drawn['model_image'], piece)]
     if len(won) < len(pieces):
-        other = _merge(fit, other, [i for piece in won for i in piece.core])
+        other = merge_rows(fit, other,
+                           [i for piece in won for i in piece.core])
         redrawn = _drawn(fitter, other.band_parameters, other.flux)
     ny, nx = drawn['model_image'].shape[1:]
     everywhere = Piece(core=(), halo=(), ix=0, iy=0, size=max(ny, nx),
@@ -182,7 +200,7 @@ def _rounds(fitter, solution):
         new = fitter.fit(sources, again, start, prior, fit.snr,
                          foreign=foreign)
         rows = sorted(i for piece in again for i in piece.core)
-        new = _merge(fit, new, rows)
+        new = merge_rows(fit, new, rows)
         moved = np.abs(new.flux - fit.flux)[rows]
         fit, drawn = _better_half(
             fitter, (fit, drawn),
@@ -219,8 +237,9 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
     """
     pieces = fitter.divide(sources, segm)
     start, prior, snr = first_looks(fitter, sources, pieces, is_point)
-    foreign = _foreign_light(fitter, pieces, start.mean.numpy(),
-                             fitter.linear_flux(pieces, start, snr))
+    foreign = _foreign_light(
+        fitter, pieces, start.mean.numpy(),
+        lambda: fitter.linear_flux(pieces, start, snr))
     fit = fitter.fit(sources, pieces, start, prior, snr, foreign=foreign,
                      progress=progress)
     solution = Solution(
@@ -303,11 +322,7 @@ def accepted(solution, contrast, noise, *, min_snr=MIN_SNR):
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     keep = (share >= contrast) & (snr >= min_snr)
-    order = np.lexsort((-bright, parent))
-    first = np.ones(len(order), bool)
-    first[1:] = parent[order][1:] != parent[order][:-1]
-    keep[order[first]] = True
-    return keep
+    return keep | brightest_of_parent(bright, parent)
 
 
 def _touched(solution, keep):
@@ -436,20 +451,18 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
     sources = _join(solution.sources.take(keep), added, segm)
     rows = torch.as_tensor(np.flatnonzero(keep))
     prior = Gaussian(*[p[rows] for p in solution.prior])
-    old = solution.fit
-    fit = _extended(SceneFit(**{name: getattr(old, name)[keep]
-                                for name in SceneFit.__dataclass_fields__}),
-                    n_new)
+    fit = _extended(solution.fit.take(keep), n_new)
     is_point = np.concatenate([solution.is_point[keep],
                                np.zeros(n_new, bool)])
     pieces = fitter.divide(sources, segm)
     changed = _changed(solution, keep, pieces)
     start, prior, snr = _renewed_start(fitter, solution, keep, sources,
                                        changed, fit, prior, is_point)
-    foreign = _foreign_light(fitter, pieces, fit.band_parameters, fit.flux)
+    foreign = _foreign_light(fitter, pieces, fit.band_parameters,
+                             lambda: fit.flux)
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)
-    fit = _merge(fit, new, [i for p in changed for i in p.core])
+    fit = merge_rows(fit, new, [i for p in changed for i in p.core])
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
     again = Solution(
         sources=sources, is_point=is_point, fit=fit, prior=prior,
@@ -483,7 +496,7 @@ def take_back(new, old, keep):
             if max(piece.members) >= n and not keep[
                 [k for k in piece.members if k >= n]].any()]
     rows = np.unique([i for i in rows if i < n]).astype(int)
-    fit = _merge(new.fit, _extended(old.fit, len(keep) - n), rows)
+    fit = merge_rows(new.fit, _extended(old.fit, len(keep) - n), rows)
     prior = Gaussian(*[column.clone() for column in new.prior])
     for column, former in zip(prior, old.prior, strict=True):
         column[rows] = former[rows]

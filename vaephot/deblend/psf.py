@@ -17,6 +17,7 @@ import numpy as np
 from astropy import units as u
 from astropy.modeling import Model
 from astropy.nddata import NDData
+from astropy.stats import gaussian_sigma_to_fwhm
 from photutils.psf import GriddedPSFModel, ImagePSF
 from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import map_coordinates, maximum_filter
@@ -42,7 +43,6 @@ CENTRE_TOLERANCE = 0.01
 # positions of a varying PSF are rounded to this many pixels
 POSITION_STEP = 1.0
 MAX_CACHE_BYTES = 64 * 2**20
-GAUSSIAN_FWHM = 2 * np.sqrt(2 * np.log(2))  # FWHM of a Gaussian of sigma 1
 # without any point-like source: typical of well-sampled ground-based images
 DEFAULT_FWHM = 3.0
 # smaller are hot pixels and cosmic rays, larger are no stars
@@ -331,7 +331,7 @@ def _from_fwhm(fwhm, band, oversampling=None):
                'be positive and finite.')
         raise PSFError(msg, fwhm=fwhm, band=band)
     oversampling = oversampling or _model_oversampling(fwhm)
-    sigma = fwhm / GAUSSIAN_FWHM * oversampling
+    sigma = fwhm / gaussian_sigma_to_fwhm * oversampling
     half = max(1, int(np.ceil(5.5 * sigma)))
     _check_size((2 * half + 1,) * 2, (oversampling,) * 2, band)
     line = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma)**2)
@@ -397,7 +397,8 @@ def centroid(data, *, n_iterations=50):
     """
     iy, ix = np.unravel_index(np.argmax(data), data.shape)
     n_bright = np.count_nonzero(data >= 0.5 * data[iy, ix])
-    sigma = 2 * max(np.sqrt(n_bright / np.pi) * 2 / GAUSSIAN_FWHM, 0.6)
+    fwhm = np.sqrt(n_bright / np.pi) * 2
+    sigma = 2 * max(fwhm / gaussian_sigma_to_fwhm, 0.6)
     x, y = float(ix), float(iy)
     xs, ys = np.arange(data.shape[1]), np.arange(data.shape[0])
     for _ in range(n_iterations):
@@ -681,7 +682,7 @@ def _adaptive_fwhm(image, x, y, *, n_iterations=30):
             size = np.sqrt(np.clip(new, 0.1, (half / 2)**2))
         moved = np.hypot(x0, y0) > 1.5
     return np.where(moved | ~np.isfinite(size), np.nan,
-                    size * GAUSSIAN_FWHM)
+                    size * gaussian_sigma_to_fwhm)
 
 
 def _stellar_size(sizes):

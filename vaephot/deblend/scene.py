@@ -94,6 +94,22 @@ class SceneFit:
     prior_distance: np.ndarray
     group_covariance: np.ndarray
 
+    def take(self, rows):
+        """
+        Some of the sources.
+
+        Parameters
+        ----------
+        rows : `numpy.ndarray` of int or bool
+            Which of them.
+
+        Returns
+        -------
+        SceneFit
+        """
+        return SceneFit(**{name: getattr(self, name)[rows]
+                           for name in self.__dataclass_fields__})
+
 
 def _empty_fit(n, n_bands, n_parameters, snr):
     """Arrays of a fit, all zero."""
