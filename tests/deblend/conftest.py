@@ -115,7 +115,7 @@ def draw_frame(tiny_decoder):
             [psf.sample(*p)[0] for p in values[:, :2].numpy()],
             psf.oversampling, padded_size(size)) for psf in psfs])
         images = renderer.templates(tiny_decoder.from_parameters(values),
-                                    values[:, :2], len(values)).numpy()
+                                    values[:, :2]).numpy()
         frame = np.einsum('kb,kbyx->byx', np.asarray(flux, float), images)
         return frame[:, :shape[0], :shape[1]]
     return draw

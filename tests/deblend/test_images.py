@@ -24,9 +24,12 @@ def fitter(tiny_decoder, gaussian_band):
         return Renderer(size, [
             make_transfer([b.sample(*centres[0])[0]], 1, padded_size(size))
             for b in bands])
-    return SimpleNamespace(decoder=tiny_decoder, renderer=renderer,
-                           dtype=torch.float64, device='cpu', psf_reach=6,
-                           sky_rms=lambda xy: np.full((len(xy), 2), 1e3))
+    own = SimpleNamespace(
+        decoder=tiny_decoder, renderer=renderer, dtype=torch.float64,
+        device='cpu', psf_reach=6, fine_enough=lambda bright: own,
+        wing_reach=lambda bright, limit: np.zeros(len(bright), int),
+        sky_rms=lambda xy: np.full((len(xy), 2), 1e3))
+    return own
 
 
 def _parameters(*rows):

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from vaephot.deblend import refine
+from vaephot.deblend.band_fit import BandBatch, GroupBatch
 from vaephot.deblend.refine import (
     START_WIDENING,
-    BandBatch,
     FitSettings,
-    GroupBatch,
     fit_groups,
     linear_fluxes,
 )
@@ -315,8 +314,8 @@ def test_step_is_that_of_the_whole_system_at_once(renderer, draw,
     step = refine._step(refine._equations(problem, local, rows),
                         torch.zeros(1), pinned, PAIR.shape[1])[0].numpy()
     assert abs(step).max() < 0.5  # no limit is reached
-    flux = torch.stack([band.evaluate(local[:, i], rows)[0][0]
-                        for i, band in enumerate(problem.bands)], 1).numpy()
+    flux = torch.stack([band.evaluate(shapes)[0][0] for band, shapes in zip(
+        problem.bands, problem.shapes(local, rows), strict=True)], 1).numpy()
     matrix, jacobian = _dense_matrix(draw, APART, flux, variance)
     residual = (data - draw(APART[None], flux[None]))[0].numpy().ravel()
     vector = np.zeros(len(matrix))

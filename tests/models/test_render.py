@@ -214,41 +214,61 @@ def test_batches_equal_one_source_at_a_time(decoder, two_bands, n_groups,
                                             monkeypatch):
     renderer = two_bands(20, n_groups)
     sources = _sources(decoder, 6, 20)
+    groups = torch.tensor([0, 2, 1, 1, 0, 2]) % n_groups
     whole = renderer.templates(decoder.from_parameters(sources),
-                               sources[:, :2], n_groups)
+                               sources[:, :2], groups)
     steep = renderer.gradients(*decoder.jacobian(sources), sources[:, :2],
-                               n_groups)
+                               groups)
     for points in (1, 5000):  # chunks of a source, or of a few
         monkeypatch.setattr('vaephot.models.render.CACHE_POINTS', points)
         for i in range(6):
-            own = renderer.subset(torch.tensor([i * n_groups // 6]))
-            row = sources[i:i + 1]
-            image = own.templates(decoder.from_parameters(row), row[:, :2])
+            row, own = sources[i:i + 1], groups[i:i + 1]
+            image = renderer.templates(decoder.from_parameters(row),
+                                       row[:, :2], own)
             torch.testing.assert_close(whole[i:i + 1], image, rtol=0,
                                        atol=1e-12)
-            slope = own.gradients(*decoder.jacobian(row), row[:, :2])
+            slope = renderer.gradients(*decoder.jacobian(row), row[:, :2],
+                                       own)
             torch.testing.assert_close(steep[i:i + 1], slope, rtol=0,
                                        atol=1e-11)
         torch.testing.assert_close(
             whole, renderer.templates(decoder.from_parameters(sources),
-                                      sources[:, :2], n_groups),
+                                      sources[:, :2], groups),
             rtol=0, atol=1e-12)
 
 
-def test_subset_of_shared_psfs_shares_the_bands(two_bands):
-    renderer = two_bands(20, 1)
-    assert renderer.subset(torch.tensor([0, 0])).bands == renderer.bands
-
-
-def test_subset_keeps_the_order_of_the_groups(decoder, two_bands):
+def test_each_group_has_its_own_psf(decoder, two_bands):
     renderer = two_bands(20, 3)
-    sources = _sources(decoder, 3, 20)
+    source = _sources(decoder, 1, 20).expand(3, -1)
+    mixture = decoder.from_parameters(source)
+    one_each = renderer.templates(mixture, source[:, :2])
+    numbered = renderer.templates(mixture, source[:, :2],
+                                  torch.tensor([2, 0, 1]))
+    torch.testing.assert_close(numbered, one_each[[2, 0, 1]], rtol=0,
+                               atol=1e-12)
+    assert (one_each[0] - one_each[2]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize('mapped', [False, True])
+def test_a_window_is_a_part_of_the_stamp(decoder, gaussian_psf, mapped):
+    sources = _sources(decoder, 3, 40)
     mixture = decoder.from_parameters(sources)
-    images = renderer.templates(mixture, sources[:, :2], 3)
-    rows = torch.tensor([2, 0])
-    some = renderer.subset(rows).templates(
-        Mixture(*[m[rows] for m in mixture]), sources[rows, :2], 2)
-    torch.testing.assert_close(some, images[rows], rtol=0, atol=1e-12)
+    affine = None
+    if mapped:
+        affine = (torch.tensor([[[0.9, 0.1], [0.0, 1.1]]]).double(),
+                  torch.tensor([[1.0, -2.0]]).double())
+    stamp, window = (BandRenderer(size, make_transfer(
+        [gaussian_psf(PSF_SIGMA)], 1, 72), 72, affine=affine)
+        for size in (40, 24))
+    corner = torch.tensor([[7, 8], [10, 6], [9, 9]])
+    for method, shapes in (('templates', (mixture,)),
+                           ('gradients', decoder.jacobian(sources))):
+        whole = getattr(stamp, method)(*shapes, sources[:, :2])
+        part = getattr(window, method)(*shapes, sources[:, :2], None, corner)
+        for image, own, (x, y) in zip(whole, part, corner.tolist(),
+                                      strict=True):
+            torch.testing.assert_close(
+                own, image[..., y:y + 24, x:x + 24], rtol=0, atol=1e-12)
 
 
 def test_a_map_of_the_grid_is_a_map_of_the_image(decoder, gaussian_psf):

@@ -55,9 +55,9 @@ def _half_width(images, limit):
     return int(widths[0]) if len(widths) else None
 
 
-def _first_size(scale, psf_reach):
+def _first_size(scale, psf_reach, wing_reach):
     """Stamp to try first for a half-light radius and a PSF."""
-    need = 2 * psf_reach + 4 * math.ceil(scale)
+    need = 2 * max(psf_reach + 2 * math.ceil(scale), wing_reach)
     fits = [size for size in DRAW_SIZES if size >= need]
     return fits[0] if fits else DRAW_SIZES[-1]
 
@@ -127,6 +127,7 @@ class _Pen:
 
     def __init__(self, fitter, parameters, grid_map):
         self.fitter = fitter
+        self.bright = None
         self.parameters = parameters
         place = parameters[:, 0, :2]
         self.place, self.matrix = place, None
@@ -144,6 +145,8 @@ class _Pen:
     def draw(self, rows, size, corner=None):
         """Corners and stamps of sources, centred on their pixels."""
         fitter, place = self.fitter, self.place[rows]
+        if self.bright is not None:
+            fitter = fitter.fine_enough(self.bright[rows])
         if corner is None:
             corner = np.rint(place).astype(int) - size // 2
         local = self.parameters[rows]
@@ -157,12 +160,12 @@ class _Pen:
         for i, band in enumerate(renderer.bands):
             if self.matrix is not None:
                 band = on_grid(band, *(torch.as_tensor(
-                    v, device=fitter.device, dtype=fitter.dtype)
+                    v, device=fitter.device, dtype=values.dtype)
                     for v in (self.matrix[rows], place - corner)))
             mixture = fitter.decoder.from_parameters(values[:, i])
             images.append(band.templates(
                 type(mixture)(*[m.to(fitter.dtype) for m in mixture]),
-                values[:, i, :2].to(fitter.dtype), len(values)))
+                values[:, i, :2]))
         return corner, torch.stack(images, 1).cpu().double().numpy()
 
 
@@ -276,10 +279,12 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
     waiting = {}
     pen = _Pen(fitter, parameters, grid_map)
     limit = np.full(flux.shape, np.inf)
-    np.divide(MAX_OUTSIDE * fitter.sky_rms(pen.place), np.abs(flux),
-              out=limit, where=flux != 0)
+    pen.bright = bright = np.abs(flux) / fitter.sky_rms(pen.place)
+    np.divide(MAX_OUTSIDE, bright, out=limit, where=bright > 0)
+    wings = fitter.wing_reach(bright, MAX_OUTSIDE)
     for i, scale in enumerate(pen.scales().tolist()):
-        waiting.setdefault(_first_size(scale, fitter.psf_reach), []).append(i)
+        size = _first_size(scale, fitter.psf_reach, int(wings[i]))
+        waiting.setdefault(size, []).append(i)
     for size in DRAW_SIZES:
         members = waiting.pop(size, [])
         step = max(1, DRAW_PIXELS // size ** 2)

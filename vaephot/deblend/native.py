@@ -10,10 +10,12 @@ of its own.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from photutils.segmentation import SegmentationImage
 
+from vaephot.deblend.band_fit import BandBatch, GroupBatch
 from vaephot.deblend.images import draw_scene, on_grid
 from vaephot.deblend.inputs import NativeObservation
 from vaephot.deblend.measure import (
@@ -24,7 +26,6 @@ from vaephot.deblend.measure import (
     residual_share,
     unseen,
 )
-from vaephot.deblend.refine import BandBatch, GroupBatch
 from vaephot.deblend.scene import SceneFitter
 from vaephot.stamps import cut_window
 from vaephot.utils._grids import linear_scale, map_labels
@@ -269,35 +270,37 @@ class NativeFitter(SceneFitter):
                 strict=True)]
         return {**first, 'layers': tuple(others)}
 
-    def batch(self, run, places, reach, data, prior):
+    def batch(self, run, places, reach, data, prior, snr=None):
         """
         Pixels and prior of pieces, ready for the fit.
 
         Parameters
         ----------
-        run, places, reach, prior
+        run, places, reach, prior, snr
             As for `~vaephot.deblend.scene.SceneFitter.batch`.
         data : list of `numpy.ndarray`, (n_pieces, n_bands, side, side)
             Pixels of each piece in each layer.
 
         Returns
         -------
-        `~vaephot.deblend.refine.GroupBatch`
+        `~vaephot.deblend.band_fit.GroupBatch`
         """
         mask = self._cut(run, [layer.mask for layer in self.native.layers],
                          True)
         variance = self._cut(run, [f.variance for f in self.fitters], 1.0)
+        flux = self._expected_flux(run, places, prior, snr)
         bands = [None] * self.n_bands
         for number, rows in enumerate(self.native.rows):
-            renderers = self._renderers(
-                run, number, int(np.ceil(reach * self.scales[number])))
+            drawn = self._drawn_on(
+                run, number, int(np.ceil(reach * self.scales[number])),
+                [flux[band] for band in rows])
             for i, band in enumerate(rows):
                 bands[band] = BandBatch(
                     self._tensor(data[number][:, i]),
                     self._tensor(variance[number][:, i]),
                     self._tensor(~mask[number][:, i]),
                     None if self.gain is None else self.gain[band],
-                    renderers[i])
+                    *drawn[i])
         active = np.zeros((len(run), places))
         for i, piece in enumerate(run):
             active[i, :len(piece.members)] = 1
@@ -305,17 +308,22 @@ class NativeFitter(SceneFitter):
                           self._gather(run, places, prior),
                           self.vae.prior.band_precision().double())
 
-    def _renderers(self, run, number, reach):
-        """Renderers of the bands of a layer on the stamps of pieces."""
+    def _drawn_on(self, run, number, reach, flux):
+        """Renderer and windows of each band of a layer, for pieces."""
         side, windows = self._windows(run, number)
         centres = [(w.ix + side / 2, w.iy + side / 2) for w in windows]
-        bands = self.fitters[number].renderer(side, centres, reach).bands
-        if number == 0:
-            return bands
-        matrix, offset = (self._tensor(np.stack([getattr(w, name)
-                                                 for w in windows]))
-                          for name in ('matrix', 'offset'))
-        return [on_grid(band, matrix, offset) for band in bands]
+        fitter = self.fitters[number]
+        bands = fitter.renderer(side, centres, reach).bands
+        place = None
+        if number:
+            matrix, offset = (self._small(np.stack([getattr(w, name)
+                                                    for w in windows]))
+                              for name in ('matrix', 'offset'))
+            place = partial(on_grid, matrix=matrix, offset=offset)
+            bands = [place(band) for band in bands]
+        return [(band, fitter.windows(i, centres, side, flux[i],
+                                      self.scales[number], place))
+                for i, band in enumerate(bands)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 import torch
 
-from vaephot.deblend.fluxes import background_columns, solve_fluxes
-from vaephot.models.encoder import Gaussian
+from vaephot.deblend.band_fit import Band, Normal, Shapes
+from vaephot.deblend.fluxes import solve_fluxes
+from vaephot.models.decoder import Mixture
 
-__all__ = ['BandBatch', 'FitSettings', 'GroupBatch', 'GroupFit',
-           'fit_groups', 'linear_fluxes']
+__all__ = ['FitSettings', 'GroupFit', 'fit_groups', 'linear_fluxes']
 
 # largest step of position [px], log size, shear and latent
 STEP_LIMIT = (1.0, 1.0, 0.7, 0.5, 0.5)
@@ -71,39 +71,6 @@ class FitSettings:
     background: str | None = None
 
 
-class BandBatch(NamedTuple):
-    """
-    Pixels of groups in one band.
-
-    ``data``, ``variance``, ``good`` ``(n_groups, size, size)``; ``gain``
-    in electrons per unit of data or `None`; ``renderer``: a
-    `~vaephot.models.render.BandRenderer` of these groups.
-    """
-
-    data: torch.Tensor
-    variance: torch.Tensor
-    good: torch.Tensor
-    gain: float | None
-    renderer: object
-
-
-class GroupBatch(NamedTuple):
-    """
-    Groups of equal size and equal number of places for sources.
-
-    ``bands``: a `BandBatch` each; ``active`` ``(n_groups, n_sources)``, 0
-    at empty places; ``prior`` with entries ``(n_groups, n_sources,
-    n_parameters)``, positions in the stamp; ``band_precision``
-    ``(n_parameters, n_parameters)``: inverse covariance of the parameters
-    of a band about the common ones.
-    """
-
-    bands: tuple[BandBatch, ...]
-    active: torch.Tensor
-    prior: Gaussian
-    band_precision: torch.Tensor
-
-
 class GroupFit(NamedTuple):
     """
     Result of a fit.
@@ -127,135 +94,53 @@ class GroupFit(NamedTuple):
     background: torch.Tensor
 
 
-class _Normal(NamedTuple):
-    """
-    Normal matrix of a band in fluxes, backgrounds and shapes.
-
-    ``linear`` ``(g, n, n)``, ``cross`` ``(g, n, m)``, ``shape``
-    ``(g, m, m)``, ``slope`` ``(g, m)``: minus the derivative of half the
-    chi-square by the shapes at the best fluxes; ``flux`` ``(g, n)``.
-    """
-
-    linear: torch.Tensor
-    cross: torch.Tensor
-    shape: torch.Tensor
-    slope: torch.Tensor
-    flux: torch.Tensor
-
-
-class _Band:
-    """Costs and derivatives of a batch in one band for fixed weights."""
-
-    def __init__(self, band, active, decoder, background):
-        self.band = band
-        self.active = active
-        self.decoder = decoder
-        self.dtype = band.data.dtype
-        self.data = band.data.flatten(1)
-        size = band.data.shape[-1]
-        self.extra = background_columns(
-            background, size, 1, device=self.data.device,
-            dtype=self.dtype)[0]
-        self.weight = None
-
-    def set_weight(self, model):
-        """Renew the inverse variances from a model, (g, p) or None."""
-        variance = self.band.variance.flatten(1)
-        if model is not None and self.band.gain is not None:
-            variance = variance + model.clamp(min=0) / self.band.gain
-        self.weight = self.band.good.flatten(1) / variance
-
-    def _cast(self, mixture):
-        """Gaussians in the precision of the pixels."""
-        return type(mixture)(*[m.to(self.dtype) for m in mixture])
-
-    def templates(self, parameters, rows):
-        """Unit-flux templates, empty places dark, (g, k, p)."""
-        flat = parameters.flatten(0, 1)
-        images = self.band.renderer.subset(rows).templates(
-            self._cast(self.decoder.from_parameters(flat)),
-            flat[:, :2].to(self.dtype), len(rows))
-        images = images.reshape(*parameters.shape[:2], -1)
-        return images * self.active[rows, :, None].to(self.dtype)
-
-    def _with_extra(self, columns):
-        """Append the images of the background."""
-        if not len(self.extra):
-            return columns
-        extra = self.extra.expand(len(columns), -1, -1)
-        return torch.cat([columns, extra], 1)
-
-    def best_flux(self, images, rows):
-        """Best fluxes of templates, backgrounds last, and all columns."""
-        columns = self._with_extra(images)
-        weighted = columns * self.weight[rows][:, None]
-        matrix = (weighted @ columns.transpose(1, 2)).double()
-        vector = (weighted @ self.data[rows][..., None])[..., 0].double()
-        return solve_fluxes(matrix, vector)[0], columns
-
-    def evaluate(self, parameters, rows):
-        """Fluxes, half the chi-square and the model of the sources."""
-        images = self.templates(parameters, rows)
-        flux, columns = self.best_flux(images, rows)
-        weight, data = self.weight[rows], self.data[rows]
-        cast = flux.to(self.dtype)[:, None]
-        residual = data - (cast @ columns)[:, 0]
-        model = (cast[..., :images.shape[1]] @ images)[:, 0]
-        return flux, 0.5 * (weight * residual ** 2).double().sum(1), model
-
-    def derivatives(self, parameters, rows):
-        """Normal matrix of groups for given shapes."""
-        n_groups, n_sources, n_par = parameters.shape
-        flat = parameters.flatten(0, 1)
-        mixture, slope = self.decoder.jacobian(flat)
-        images = self.band.renderer.subset(rows).gradients(
-            self._cast(mixture), self._cast(slope),
-            flat[:, :2].to(self.dtype), len(rows))
-        columns = images.reshape(n_groups, n_sources * (1 + n_par), -1)
-        lit = self.active[rows].to(self.dtype).repeat_interleave(
-            1 + n_par, 1)
-        columns = self._with_extra(columns * lit[..., None])
-        weighted = columns * self.weight[rows][:, None]
-        matrix = (weighted @ columns.transpose(1, 2)).double()
-        vector = (weighted @ self.data[rows][..., None])[..., 0].double()
-        first = torch.arange(n_sources) * (1 + n_par)
-        rest = (first[:, None] + 1 + torch.arange(n_par)).flatten()
-        last = torch.arange(n_sources * (1 + n_par), columns.shape[1])
-        return self._normal(matrix, vector, torch.cat([first, last]), rest)
-
-    def _normal(self, matrix, vector, linear, shape):
-        """Sort products into fluxes and shapes, shapes times fluxes."""
-        own = matrix[:, linear[:, None], linear]
-        flux, _ = solve_fluxes(own, vector[:, linear])
-        count = self.active.shape[1]
-        scale = flux[:, :count].repeat_interleave(len(shape) // count, 1)
-        cross = matrix[:, linear[:, None], shape]
-        slope = scale * (vector[:, shape]
-                         - (flux[:, None] @ cross)[:, 0])
-        bent = (matrix[:, shape[:, None], shape]
-                * scale[:, :, None] * scale[:, None, :])
-        return _Normal(own, cross * scale[:, None, :], bent, slope, flux)
-
-
 class _Problem:
     """Costs and steps of a batch for fixed weights."""
 
     def __init__(self, batch, decoder, settings):
         self.batch = batch
-        self.bands = [_Band(band, batch.active, decoder,
-                            settings.background) for band in batch.bands]
+        self.decoder = decoder
+        self.bands = [Band(band, batch.active, settings.background)
+                      for band in batch.bands]
         self.n_groups, self.n_sources = batch.active.shape
         self.size = batch.bands[0].data.shape[-1]
         self.between = batch.band_precision.double()
 
+    def shapes(self, local, rows, *, steep=False):
+        """Shapes in each band, with their derivatives if wanted."""
+        flat = local.transpose(0, 1).flatten(0, 2)
+        if steep:
+            parts = self.decoder.jacobian(flat)
+        else:
+            parts = (self.decoder.from_parameters(flat),)
+        n = len(flat) // len(self.bands)
+        for i in range(len(self.bands)):
+            own = slice(i * n, (i + 1) * n)
+            yield Shapes(rows, flat[own, :2], torch.exp(flat[own, 2]),
+                         *[Mixture(*[v[own] for v in part])
+                           for part in parts])
+
     def set_weights(self, local, rows):
-        """Renew the inverse variances from the model, if need be."""
-        for i, band in enumerate(self.bands):
+        """Renew the windows, and the inverse variances from the model."""
+        for band, shapes in zip(self.bands, self.shapes(local, rows),
+                                strict=True):
+            band.choose_windows(shapes)
             model = None
             if band.band.gain is not None:
                 band.set_weight(None)
-                model = band.evaluate(local[:, i], rows)[2]
+                model = band.evaluate(shapes)[2]
             band.set_weight(model)
+
+    def follow(self, local, rows):
+        """Let windows follow their sources; which groups have new ones."""
+        moved = [band.follow(shapes) for band, shapes in zip(
+            self.bands, self.shapes(local, rows), strict=True)]
+        return torch.stack(moved).any(0)
+
+    def evaluate(self, local, rows):
+        """Half the chi-square, per group."""
+        return sum(band.evaluate(shapes)[1] for band, shapes in zip(
+            self.bands, self.shapes(local, rows), strict=True))
 
     def common(self, local, rows):
         """Best common parameters for those of the bands, (g, k, p)."""
@@ -275,16 +160,13 @@ class _Problem:
 
     def cost(self, local, rows):
         """Half the chi-square at the best fluxes, plus the prior's."""
-        total = self._prior_cost(local, rows)
-        for i, band in enumerate(self.bands):
-            total = total + band.evaluate(local[:, i], rows)[1]
-        return total
+        return self._prior_cost(local, rows) + self.evaluate(local, rows)
 
     def normals(self, local, rows):
         """Normal matrices of all bands, stacked, (g, b, ...)."""
-        parts = [band.derivatives(local[:, i], rows)
-                 for i, band in enumerate(self.bands)]
-        return _Normal(*[torch.stack(column, 1)
+        parts = [band.derivatives(shapes) for band, shapes in zip(
+            self.bands, self.shapes(local, rows, steep=True), strict=True)]
+        return Normal(*[torch.stack(column, 1)
                          for column in zip(*parts, strict=True)])
 
     def coupling(self, rows):
@@ -427,6 +309,9 @@ class _State:
         rows = torch.nonzero(~self.done & ~self.fresh)[:, 0]
         if not len(rows):
             return
+        moved = rows[problem.follow(self.local[rows], rows)]
+        if len(moved):
+            self.cost[moved] = problem.cost(self.local[moved], moved)
         new = _equations(problem, self.local[rows], rows)
         if self.equations is None:
             self.equations = _Equations(*[
@@ -529,7 +414,7 @@ def linear_fluxes(batch, decoder):
 
     Parameters
     ----------
-    batch : GroupBatch
+    batch : `~vaephot.deblend.band_fit.GroupBatch`
         Pixels, noise and shapes of the groups.
     decoder : `~vaephot.models.decoder.Decoder`
         Turns parameters into templates; in double precision.
@@ -544,9 +429,12 @@ def linear_fluxes(batch, decoder):
     problem = _Problem(batch, decoder, FitSettings())
     rows = torch.arange(problem.n_groups, device=batch.active.device)
     columns, images = [], []
-    for band in problem.bands:
+    start = batch.prior.mean[:, None].expand(-1, len(problem.bands), -1, -1)
+    for band, shapes in zip(problem.bands, problem.shapes(start, rows),
+                            strict=True):
+        band.choose_windows(shapes)
         band.set_weight(None)
-        templates = band.templates(batch.prior.mean, rows)
+        templates = band.templates(shapes)
         columns.append(band.best_flux(templates, rows)[0])
         images.append(templates.unflatten(-1, band.band.data.shape[1:]))
     return torch.stack(columns, -1), images
@@ -558,7 +446,7 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
 
     Parameters
     ----------
-    batch : GroupBatch
+    batch : `~vaephot.deblend.band_fit.GroupBatch`
         Pixels, noise and prior of the groups.
     start : `torch.Tensor`, (n_groups, n_sources, n_parameters) or \
             (n_groups, n_bands, n_sources, n_parameters)
@@ -596,8 +484,7 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
         covariance = _started_covariance(
             normal, start_precision.flatten(1) / START_WIDENING ** 2)
     n = problem.n_sources
-    chi2 = sum(2 * band.evaluate(local[:, i], rows)[1]
-               for i, band in enumerate(problem.bands))
+    chi2 = 2 * problem.evaluate(local, rows)
     return GroupFit(problem.common(local, rows), local,
                     normal.flux[..., :n].transpose(1, 2), covariance, chi2,
                     n_steps, done, normal.flux[..., n:])

@@ -8,12 +8,15 @@ those to fitted parameters, and from these to model images.
 """
 
 import copy
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
 import torch
+from astropy.stats import gaussian_sigma_to_fwhm
 
+from vaephot.deblend.band_fit import BandBatch, GroupBatch
 from vaephot.deblend.groups import (
     MIN_MARGIN,
     group_sources,
@@ -21,20 +24,21 @@ from vaephot.deblend.groups import (
     segment_boxes,
 )
 from vaephot.deblend.images import add_up, clip_stamp, draw_scene
-from vaephot.deblend.refine import (
-    BandBatch,
-    GroupBatch,
-    fit_groups,
-    linear_fluxes,
-)
+from vaephot.deblend.refine import fit_groups, linear_fluxes
 from vaephot.deblend.start import (
     BandView,
     Targets,
     band_evidence,
     prior_of_band,
 )
+from vaephot.deblend.windows import Windows, grid_length
 from vaephot.models.encoder import Evidence, Gaussian, combine
-from vaephot.models.render import Renderer, make_transfer, padded_size
+from vaephot.models.render import (
+    BandRenderer,
+    Renderer,
+    make_transfer,
+    padded_size,
+)
 from vaephot.stamps import cut_window
 
 __all__ = ['SceneFit', 'SceneFitter']
@@ -49,6 +53,11 @@ FIRST_RADIUS = 1.2
 EDGE_SIGMA = 0.1
 # pixels by which the reach of light grows
 REACH_STEP = 32
+# frequencies of all renderers that are kept; on a 64-bit machine about
+# 50 bytes each
+KEPT_POINTS = 4_000_000
+# flux in units of the noise of a pixel up to which single precision will do
+SINGLE_MAX = 1e4
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
@@ -158,6 +167,21 @@ def _runs(items, key, limit):
             yield value, members[start:start + step]
 
 
+class _Kept(OrderedDict):
+    """Renderers of latest use, as many as memory is meant for."""
+
+    def __getitem__(self, key):
+        self.move_to_end(key)
+        return super().__getitem__(key)
+
+    def __setitem__(self, key, renderer):
+        super().__setitem__(key, renderer)
+        points = [kept.n_points for kept in self.values()]
+        while sum(points) > KEPT_POINTS and len(points) > 1:
+            self.popitem(last=False)
+            points.pop(0)
+
+
 class SceneFitter:
     """
     Fit the sources of one observation.
@@ -196,7 +220,7 @@ class SceneFitter:
         correlation = np.asarray(observation.noise_correlation, float)
         self.variance = (observation.variance
                          * correlation[:, None, None] ** 2)
-        self._transfers = {}
+        self._renderers = _Kept()
         samples = [self._central_psf(psf) for psf in observation.psfs]
         self._point_error = np.array([_sharpness(*s) for s in samples])
         self.psf_reach = max(_reach(*s) for s in samples)
@@ -207,7 +231,7 @@ class SceneFitter:
         ny, nx = self.observation.data.shape[1:]
         return psf.sample((nx - 1) / 2, (ny - 1) / 2)
 
-    def wing_reach(self, bright):
+    def wing_reach(self, bright, limit=EDGE_SIGMA):
         """
         How far the light of sources matters.
 
@@ -215,31 +239,73 @@ class SceneFitter:
         ----------
         bright : `numpy.ndarray`, (n, n_bands)
             Fluxes in units of the noise of a pixel.
+        limit : float, optional
+            Light per pixel, in the same units, that does not.
 
         Returns
         -------
         `numpy.ndarray` of int, (n,)
             Pixels.
         """
-        far = [np.argmax(wing * flux[:, None] <= EDGE_SIGMA, axis=1)
+        far = [np.argmax(wing * flux[:, None] <= limit, axis=1)
                for wing, flux in zip(self._wings, bright.T, strict=True)]
         return np.max(far, axis=0)
 
-    def _band_transfers(self, size, centres, n_grid):
-        """Transfer functions of all bands at positions in the image."""
-        varies = any(psf.varies for psf in self.observation.psfs)
-        if not varies and n_grid in self._transfers:
-            return self._transfers[n_grid]
-        transfers = []
-        for psf in self.observation.psfs:
-            places = centres if psf.varies else centres[:1]
-            samples = [psf.sample(x, y) for x, y in places]
-            transfers.append(make_transfer(
-                [image for image, _ in samples], samples[0][1],
-                n_grid, device=self.device, dtype=self.dtype))
-        if not varies:
-            self._transfers[n_grid] = transfers
-        return transfers
+    def _transfer(self, band, centres, n_grid):
+        """Transfer functions of a band at positions in the image."""
+        psf = self.observation.psfs[band]
+        samples = [psf.sample(x, y)
+                   for x, y in (centres if psf.varies else centres[:1])]
+        return make_transfer([image for image, _ in samples],
+                             samples[0][1], n_grid, device=self.device,
+                             dtype=self.dtype)
+
+    def _band_renderer(self, band, centres, side, n_grid):
+        """Renderer of one band at positions in the image."""
+        key = band, side, n_grid
+        if key in self._renderers:
+            return self._renderers[key]
+        renderer = BandRenderer(side, self._transfer(band, centres, n_grid),
+                                n_grid)
+        if not self.observation.psfs[band].varies:
+            self._renderers[key] = renderer
+        return renderer
+
+    def windows(self, band, centres, size, flux, scale=1.0, place=None):
+        """
+        Windows of the sources of a batch in one band.
+
+        Parameters
+        ----------
+        band : int
+            Band.
+        centres : sequence of (x, y)
+            Where the stamps lie; one each.
+        size : int
+            Side of the stamps.
+        flux : `torch.Tensor`, (n_groups, n_sources), or None
+            What is known about the fluxes of the sources.
+        scale : float, optional
+            Pixels of the band on the side of one of the parameters.
+        place : callable, optional
+            Called with a renderer, returns it on the grid of the stamps.
+
+        Returns
+        -------
+        `~vaephot.deblend.windows.Windows` or None
+            `None` where whole stamps are drawn: nothing is known about
+            the fluxes, or the device draws many pixels at once.
+        """
+        if flux is None or self.device != 'cpu':
+            return None
+
+        def make(side):
+            drawn = self._band_renderer(band, centres, side,
+                                        grid_length(side))
+            return drawn if place is None else place(drawn)
+        sigma = self.fwhm[band] / gaussian_sigma_to_fwhm
+        return Windows(size, make, self._tensor(self._wings[band]),
+                       float(sigma), flux, scale=scale)
 
     def renderer(self, size, centres, reach=0):
         """
@@ -260,8 +326,9 @@ class SceneFitter:
         `~vaephot.models.render.Renderer`
         """
         n_grid = max(padded_size(size), 8 * -(-(size + reach) // 8))
-        return Renderer(size, self._band_transfers(size, centres, n_grid),
-                        n_grid)
+        return Renderer.from_bands([
+            self._band_renderer(band, centres, size, n_grid)
+            for band in range(len(self.observation.bands))])
 
     def draw(self, parameters, flux):
         """
@@ -324,7 +391,7 @@ class SceneFitter:
         for (_, places, reach), run in _runs(pieces, key, self._limit):
             yield places, reach, run
 
-    def batch(self, run, places, reach, data, prior):
+    def batch(self, run, places, reach, data, prior, snr=None):
         """
         Pixels and prior of pieces, ready for the fit.
 
@@ -340,10 +407,12 @@ class SceneFitter:
             Pixels of each piece.
         prior : `~vaephot.models.encoder.Gaussian`
             Prior of all sources, positions in the image.
+        snr : `numpy.ndarray`, (n, n_bands), optional
+            Point-source signal-to-noise ratios of all sources, if known.
 
         Returns
         -------
-        `~vaephot.deblend.refine.GroupBatch`
+        `~vaephot.deblend.band_fit.GroupBatch`
         """
         size = run[0].size
         mask = np.stack([cut_window(self.observation.mask, p.iy, p.ix, size,
@@ -360,13 +429,26 @@ class SceneFitter:
         centres = [(p.ix + size / 2, p.iy + size / 2) for p in run]
         renderer = self.renderer(size, centres, reach)
         gain = self.observation.gain
+        flux = self._expected_flux(run, places, prior, snr)
         bands = [BandBatch(
             self._tensor(data[:, i]), self._tensor(variance[:, i]),
             self._tensor(~mask[:, i]), None if gain is None else gain[i],
-            renderer.bands[i]) for i in range(self.n_bands)]
+            renderer.bands[i], self.windows(i, centres, size, flux[i]))
+            for i in range(self.n_bands)]
         return GroupBatch(tuple(bands), self._small(active),
                           self._gather(run, places, prior),
                           self.vae.prior.band_precision().double())
+
+    def _expected_flux(self, run, places, shapes, snr):
+        """Fluxes of sources of known brightness, or None for each band."""
+        if snr is None:
+            return [None] * self.n_bands
+        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self._point_error
+        flux = np.zeros((self.n_bands, len(run), places))
+        for i, piece in enumerate(run):
+            members = list(piece.members)
+            flux[:, i, :len(members)] = (snr * noise)[members].T
+        return [self._small(values) for values in flux]
 
     def _small(self, values):
         """Numbers of sources, in double precision where there is one."""
@@ -424,16 +506,34 @@ class SceneFitter:
     def _quick(self):
         """The same in single precision, for looks between fits."""
         other = copy.copy(self)
-        other.dtype, other._transfers = torch.float32, {}
+        other.dtype = torch.float32
+        other._renderers = _Kept()
         return other
+
+    def fine_enough(self, bright):
+        """
+        Fitter in the precision that sources need.
+
+        Parameters
+        ----------
+        bright : `numpy.ndarray`
+            Their fluxes in units of the noise of a pixel.
+
+        Returns
+        -------
+        SceneFitter
+            Single precision will do for all but the brightest.
+        """
+        return self if bright.max(initial=0) > SINGLE_MAX else self._quick
 
     def _linear(self, pieces, shapes, snr):
         """Pieces with the best fluxes and the templates of their cores."""
         quick = self._quick
-        if snr is None:
-            snr = np.zeros((len(shapes.mean), self.n_bands))
-        for places, reach, run in self.runs(pieces, snr):
-            batch = quick.batch(run, places, reach, self._pixels(run), shapes)
+        known = (np.zeros((len(shapes.mean), self.n_bands)) if snr is None
+                 else snr)
+        for places, reach, run in self.runs(pieces, known):
+            batch = quick.batch(run, places, reach, self._pixels(run), shapes,
+                                snr)
             with torch.no_grad():
                 found = linear_fluxes(batch, self.decoder)
             flux = found[0].cpu().numpy()

@@ -20,12 +20,14 @@ from dataclasses import dataclass
 import torch
 
 __all__ = ['BandRenderer', 'Renderer', 'Transfer', 'make_transfer',
-           'padded_size']
+           'padded_size', 'run_numbers']
 
 # a transfer function below this beyond some frequency is cut there
 TRANSFER_CUT = 2e-3
 # and rows and columns of frequencies below this are left out
 SPECTRUM_CUT = 3e-4
+# sources whose mean variance [square pixels] is below this are points
+POINT_VARIANCE = 4e-3
 # exponents below this give nothing but slow denormal numbers
 LEAST_POWER = -80.0
 # frequencies drawn at once on a processor: more leave its cache
@@ -49,6 +51,24 @@ def padded_size(size):
         A multiple of 8, at least ``1 + PADDING`` times the side.
     """
     return 8 * math.ceil(size * (1 + PADDING) / 8)
+
+
+def run_numbers(n, n_runs, device='cpu'):
+    """
+    Numbers of the runs that items in equal runs belong to.
+
+    Parameters
+    ----------
+    n, n_runs : int
+        Number of items, a multiple of that of runs.
+    device : optional
+        Where the result lives.
+
+    Returns
+    -------
+    `torch.Tensor` of int, (n,)
+    """
+    return torch.arange(n_runs, device=device).repeat_interleave(n // n_runs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +157,12 @@ def make_transfer(images, oversampling, n_grid, *, reach=None, device='cpu',
                     oversampling=min(reach, oversampling))
 
 
+def _are_points(mixture):
+    """Whether sources are so small that their shapes do not matter."""
+    return bool(((mixture.weight * mixture.mean).sum(-1)
+                 < POINT_VARIANCE).all())
+
+
 class BandRenderer:
     """
     Draw templates on stamps of one size in one band.
@@ -175,80 +201,63 @@ class BandRenderer:
         columns = torch.nonzero(strength.amax(0) > limit)[:, 0]
         step = 2 * math.pi / self.n_grid
         signed = torch.where(rows < n_rows // 2, rows, rows - n_rows)
-        self._ky = signed.to(self.dtype) * step
-        self._kx = columns.to(self.dtype) * step
+        # phases of many turns need more digits than pixels
+        fine = self.dtype if self.device.type == 'mps' else torch.float64
+        self._ky, self._kx = signed.to(fine) * step, columns.to(fine) * step
         self._values = values[:, rows[:, None], columns]
-        pixels = torch.arange(self.size, device=self.device,
-                              dtype=self.dtype)
+        pixels = torch.arange(self.size, device=self.device)
         # frequencies of the rows that the pixels cannot tell apart
         self._alias = rows % self.n_grid
         # the half-plane counts twice, but for its first and last column
         twice = torch.where((columns == 0) | (columns == n_columns - 1),
                             1.0, 2.0).to(self.dtype) / self.n_grid ** 2
-        wave = torch.exp(1j * self._kx[:, None] * pixels) * twice[:, None]
+        wave = torch.exp(1j * self._kx[:, None] * pixels)
+        wave = wave.to(values.dtype) * twice[:, None]
         # real part of a product as one product of real matrices
         self._to_columns = torch.cat([wave.real, -wave.imag])
         ky, kx = self._ky[:, None], self._kx[None, :]
         self._quadratic = torch.stack([
             (kx ** 2 + ky ** 2).ravel(), (kx ** 2 - ky ** 2).ravel(),
-            (2 * kx * ky).ravel()])
+            (2 * kx * ky).ravel()]).to(self.dtype)
 
     @property
-    def shared(self):
-        """Whether all groups have the same PSF and grid."""
-        return len(self._values) == 1 and (
-            self.affine is None or len(self.affine[0]) == 1)
+    def n_points(self):
+        """Number of frequencies."""
+        return self._quadratic.shape[1]
 
-    def subset(self, rows):
-        """
-        Renderer of some of the groups.
-
-        Parameters
-        ----------
-        rows : `torch.Tensor`, (m,)
-            Indices of the groups.
-
-        Returns
-        -------
-        BandRenderer
-            Itself if all groups are alike.
-        """
-        if self.shared:
-            return self
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        if len(self._values) > 1:
-            other._values = self._values[rows]
-        if self.affine is not None and len(self.affine[0]) > 1:
-            other.affine = tuple(a[rows] for a in self.affine)
-        return other
-
-    def _per_source(self, values, n_sources, n_groups):
-        """Repeat what belongs to a group for each of its sources."""
-        if len(values) == 1:
+    def _of(self, values, groups):
+        """Rows of what belongs to groups, for sources of these."""
+        if len(values) == 1 or groups is None:
             return values
-        return values.repeat_interleave(n_sources // n_groups, 0)
+        return values[groups]
 
-    def _chunks(self, n_sources, n_groups):
+    def _chunks(self, n_sources):
         """Runs of sources that fit the processor's cache."""
         if self.device.type != 'cpu':
             return [slice(0, n_sources)]
-        fit = max(1, CACHE_POINTS // self._quadratic.shape[1])
-        unit = 1 if self.shared else n_sources // n_groups
-        step = max(unit, fit // unit * unit)
+        step = max(1, CACHE_POINTS // self.n_points)
         return [slice(start, min(start + step, n_sources))
                 for start in range(0, n_sources, step)]
 
-    def _parts(self, n_sources, n_groups):
-        """Runs of sources with their renderer and number of groups."""
-        for chunk in self._chunks(n_sources, n_groups):
-            if self.shared:
-                yield chunk, self, 1
-            else:
-                unit = n_sources // n_groups
-                rows = torch.arange(chunk.start // unit, chunk.stop // unit,
-                                    device=self.device)
-                yield chunk, self.subset(rows), len(rows)
+    def places(self, xy, groups=None):
+        """
+        Positions of sources in the stamps of the band.
+
+        Parameters
+        ----------
+        xy : `torch.Tensor`, (n, 2)
+            Positions in the stamps of the parameters.
+        groups : `torch.Tensor` of int, (n,), optional
+            As in `templates`.
+
+        Returns
+        -------
+        `torch.Tensor`, (n, 2)
+        """
+        if self.affine is None:
+            return xy
+        matrix, offset = (self._of(a, groups).to(xy) for a in self.affine)
+        return (matrix @ xy[..., None])[..., 0] + offset
 
     def _exponentials(self, mixture):
         """Transforms of unit-flux Gaussians, (n, j, k)."""
@@ -256,12 +265,13 @@ class BandRenderer:
         power = (-0.5 * shape) @ self._quadratic
         return torch.exp(power.clamp_(min=LEAST_POWER))
 
-    def _base(self, xy, n_groups):
+    def _base(self, xy, groups):
         """Transfer function times shift, (n, rows, columns)."""
         row = torch.exp(-1j * xy[:, 1:] * self._ky)
         column = torch.exp(-1j * xy[:, :1] * self._kx)
-        values = self._per_source(self._values, len(xy), n_groups)
-        return values * row[:, :, None] * column[:, None, :]
+        values = self._of(self._values, groups)
+        return (values * row.to(values.dtype)[:, :, None]
+                * column.to(values.dtype)[:, None, :])
 
     def _to_pixels(self, spectrum):
         """Evaluate spectra at the pixels."""
@@ -276,7 +286,7 @@ class BandRenderer:
         """Unfold the frequencies into rows and columns."""
         return spectra.unflatten(-1, (len(self._ky), len(self._kx)))
 
-    def templates(self, mixture, xy, n_groups=1):
+    def templates(self, mixture, xy, groups=None, corner=None):
         """
         Unit-flux images of sources.
 
@@ -286,34 +296,51 @@ class BandRenderer:
             Gaussians, each entry ``(n, j)``, in pixels of the parameters.
         xy : `torch.Tensor`, (n, 2)
             Positions in the stamp of the parameters.
-        n_groups : int
-            Groups that the sources belong to, in order, equally many
-            each; matters where each group has its own PSF or grid.
+        groups : `torch.Tensor` of int, (n,), optional
+            Groups that the sources belong to; matters where each group
+            has its own PSF or grid, and by default each source is one.
+        corner : `torch.Tensor`, (n, 2), optional
+            First column and row of windows in the stamps of the band
+            that are drawn; by default the stamps' own.
 
         Returns
         -------
         `torch.Tensor`, (n, size, size)
         """
         return torch.cat([
-            part._templates(type(mixture)(*[m[chunk] for m in mixture]),
-                            xy[chunk], count)
-            for chunk, part, count in self._parts(len(xy), n_groups)])
+            self._templates(*self._part(chunk, mixture, xy, groups, corner))
+            for chunk in self._chunks(len(xy))])
 
-    def _templates(self, mixture, xy, n_groups):
-        """Templates of one run of sources."""
-        mixture, xy = self._onto_grid(mixture, xy, n_groups)
+    def _templates(self, mixture, places, groups, _):
+        """Templates of one run of sources on the grid of the band."""
+        base = self._base(places, groups)
+        if _are_points(mixture):
+            return self._to_pixels(base)
         spectrum = mixture.weight[:, None] @ self._exponentials(mixture)
-        return self._to_pixels(self._grid(spectrum[:, 0])
-                               * self._base(xy, n_groups))
+        return self._to_pixels(self._grid(spectrum[:, 0]) * base)
 
-    def _onto_grid(self, mixture, xy, n_groups):
-        """Take positions and shapes to the pixels of the band."""
-        if self.affine is None:
-            return mixture, xy
-        matrix, offset = (self._per_source(a, len(xy), n_groups)
-                          for a in self.affine)
-        xy = (matrix @ xy[..., None])[..., 0] + offset
-        return self._transformed(mixture, matrix), xy
+    def _slopes(self, matrix):
+        """Frequencies along both axes of the parameters."""
+        x = self._kx.to(self.dtype)
+        y = self._ky[:, None].to(self.dtype)
+        if matrix is None:
+            return x, y
+        turned = matrix.transpose(1, 2)[..., None]
+        return tuple(turned[:, i, :1] * x + turned[:, i, 1:] * y
+                     for i in (0, 1))
+
+    def _part(self, chunk, mixture, xy, groups, corner):
+        """Gaussians, places, groups and maps of a run of sources."""
+        own = torch.arange(chunk.start, chunk.stop, device=self.device)
+        own = own if groups is None else groups[chunk]
+        mixture = type(mixture)(*[m[chunk] for m in mixture])
+        places, matrix = self.places(xy[chunk], own), None
+        if self.affine is not None:
+            matrix = self._of(self.affine[0], own).to(self.dtype)
+            mixture = self._transformed(mixture, matrix)
+        if corner is not None:
+            places = places - corner[chunk]
+        return mixture, places, own, matrix
 
     @staticmethod
     def _transformed(mixture, matrix):
@@ -344,7 +371,7 @@ class BandRenderer:
             flux = torch.addcmul(flux, squared, part, value=-0.5)
         return torch.cat([mixed[:, -1:], flux], 1)
 
-    def gradients(self, mixture, derivative, xy, n_groups=1):
+    def gradients(self, mixture, derivative, xy, groups=None, corner=None):
         """
         Unit-flux images and their derivatives.
 
@@ -354,7 +381,7 @@ class BandRenderer:
             As `~vaephot.models.decoder.Decoder.jacobian` returns them.
         xy : `torch.Tensor`, (n, 2)
             Positions in the stamp of the parameters.
-        n_groups : int
+        groups, corner
             As in `templates`.
 
         Returns
@@ -363,34 +390,34 @@ class BandRenderer:
             The template, then its derivatives in the order of the
             parameters.
         """
-        kind = type(mixture)
         n_columns = derivative.weight.shape[-1] + 3
-        out = xy.new_empty(len(xy), n_columns, self.size, self.size)
-        for chunk, part, count in self._parts(len(xy), n_groups):
-            part._gradients(kind(*[m[chunk] for m in mixture]),
-                            kind(*[d[chunk] for d in derivative]),
-                            xy[chunk], count, out[chunk])
+        out = self._values.real.new_empty(len(xy), n_columns, self.size,
+                                          self.size)
+        for chunk in self._chunks(len(xy)):
+            steep = type(derivative)(*[d[chunk] for d in derivative])
+            out[chunk] = self._gradients(steep, *self._part(
+                chunk, mixture, xy, groups, corner))
         return out
 
-    def _gradients(self, mixture, derivative, xy, n_groups, out):
-        """Fill in the gradients of one run of sources."""
-        mixture, xy = self._onto_grid(mixture, xy, n_groups)
-        slope_x, slope_y = self._kx, self._ky[:, None]
-        if self.affine is not None:
-            matrix = self._per_source(self.affine[0], len(xy), n_groups)
+    def _gradients(self, derivative, mixture, places, groups, matrix):
+        """Gradients of one run of sources on the grid of the band."""
+        if matrix is not None:
             derivative = self._transformed(derivative, matrix)
-            wave = (matrix.transpose(1, 2)[:, :, :1, None] * self._kx
-                    + matrix.transpose(1, 2)[:, :, 1:, None]
-                    * self._ky[:, None])
-            slope_x, slope_y = wave[:, 0], wave[:, 1]
+        base = self._base(places, groups)
+        if _are_points(mixture):
+            field = torch.stack([base, *(-1j * slope * base for slope in
+                                         self._slopes(matrix))], 1)
+            return torch.nn.functional.pad(
+                self._to_pixels(field),
+                (0, 0, 0, 0, 0, derivative.weight.shape[-1]))
         spectra = self._grid(self._shape_spectra(mixture, derivative))
-        base = self._base(xy, n_groups)
-        field = base.new_empty(len(xy), out.shape[1], *base.shape[1:])
+        n_columns = spectra.shape[1] + 2
+        field = base.new_empty(len(places), n_columns, *base.shape[1:])
         torch.mul(spectra[:, :1], base[:, None], out=field[:, :1])
         torch.mul(spectra[:, 1:], base[:, None], out=field[:, 3:])
-        torch.mul(field[:, 0], -1j * slope_x, out=field[:, 1])
-        torch.mul(field[:, 0], -1j * slope_y, out=field[:, 2])
-        out[:] = self._to_pixels(field)
+        for i, slope in enumerate(self._slopes(matrix)):
+            torch.mul(field[:, 0], -1j * slope, out=field[:, 1 + i])
+        return self._to_pixels(field)
 
 
 class Renderer:
@@ -413,52 +440,52 @@ class Renderer:
         self.bands = tuple(BandRenderer(size, transfer, self.n_grid)
                            for transfer in transfers)
 
-    def subset(self, rows):
+    @classmethod
+    def from_bands(cls, bands):
         """
-        Renderer of some of the groups.
+        Renderer of bands that draw on the same stamps.
 
         Parameters
         ----------
-        rows : `torch.Tensor`, (m,)
-            Indices of the groups.
+        bands : sequence of BandRenderer
+            One each.
 
         Returns
         -------
         Renderer
         """
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.bands = tuple(band.subset(rows) for band in self.bands)
-        return other
+        renderer = cls(bands[0].size, (), bands[0].n_grid)
+        renderer.bands = tuple(bands)
+        return renderer
 
-    def templates(self, mixture, xy, n_groups=1):
+    def templates(self, mixture, xy, groups=None):
         """
         Unit-flux images of sources that look alike in all bands.
 
         Parameters
         ----------
-        mixture, xy, n_groups
+        mixture, xy, groups
             As for `BandRenderer.templates`.
 
         Returns
         -------
         `torch.Tensor`, (n, n_bands, size, size)
         """
-        return torch.stack([band.templates(mixture, xy, n_groups)
+        return torch.stack([band.templates(mixture, xy, groups)
                             for band in self.bands], 1)
 
-    def gradients(self, mixture, derivative, xy, n_groups=1):
+    def gradients(self, mixture, derivative, xy, groups=None):
         """
         Unit-flux images of sources that look alike, and derivatives.
 
         Parameters
         ----------
-        mixture, derivative, xy, n_groups
+        mixture, derivative, xy, groups
             As for `BandRenderer.gradients`.
 
         Returns
         -------
         `torch.Tensor`, (n, 1 + n_parameters, n_bands, size, size)
         """
-        return torch.stack([band.gradients(mixture, derivative, xy, n_groups)
+        return torch.stack([band.gradients(mixture, derivative, xy, groups)
                             for band in self.bands], 2)

@@ -18,6 +18,7 @@ from vaephot.models.encoder import Encoder, combine
 from vaephot.models.losses import kl_divergence, reconstruction_loss
 from vaephot.models.normalization import encoder_inputs, point_peak
 from vaephot.models.prior import Prior
+from vaephot.models.render import run_numbers
 
 __all__ = ['StampBatch', 'VAE', 'sample_posterior']
 
@@ -147,6 +148,7 @@ class VAE(nn.Module):
         sample = sample_posterior(posterior, generator)
         mixture = self.decoder.from_parameters(sample)
         xy = sample[:, :2] + renderer.size // 2
-        template = renderer.templates(mixture, xy, groups)[:, 0]
+        numbers = run_numbers(len(xy), groups, xy.device)
+        template = renderer.templates(mixture, xy, numbers)[:, 0]
         reconstruction = reconstruction_loss(target, template, weight)
         return reconstruction, kl_divergence(posterior, prior)

@@ -4,6 +4,7 @@
 import torch
 
 from vaephot.models.losses import projected_flux, reconstruction_loss
+from vaephot.models.render import run_numbers
 
 __all__ = ['validation_metrics']
 
@@ -21,7 +22,8 @@ def _columns(vae, batch, generator):
     posterior, prior, _ = vae.posterior(batch.stamps)
     mixture = vae.decoder.from_parameters(posterior.mean)
     xy = posterior.mean[:, :2] + batch.renderer.size // 2
-    template = batch.renderer.templates(mixture, xy, batch.n_psfs)[:, 0]
+    numbers = run_numbers(len(xy), batch.n_psfs, xy.device)
+    template = batch.renderer.templates(mixture, xy, numbers)[:, 0]
     excess = reconstruction_loss(batch.target, template,
                                  batch.weight) - batch.floor
     flux, _ = projected_flux(batch.target, template, batch.weight)
