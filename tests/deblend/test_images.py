@@ -26,7 +26,7 @@ def fitter(tiny_decoder, gaussian_band):
             for b in bands])
     own = SimpleNamespace(
         decoder=tiny_decoder, renderer=renderer, dtype=torch.float64,
-        device='cpu', psf_reach=6, fine_enough=lambda bright: own,
+        device='cpu', psf_reach=6, fine_enough=lambda *known: own,
         wing_reach=lambda bright, limit: np.zeros(len(bright), int),
         sky_rms=lambda xy: np.full((len(xy), 2), 1e3))
     return own

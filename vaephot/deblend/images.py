@@ -135,18 +135,19 @@ class _Pen:
             self.place = np.stack(grid_map(*place.T), -1)
             self.matrix = grid_map.affine(*place.T)[0]
 
-    def scales(self):
+    def scales(self, rows=np.s_[:]):
         """Half-light radii in pixels of the grid."""
-        scale = np.exp(self.parameters[:, :, 2].max(1))
+        scale = np.exp(self.parameters[rows, :, 2].max(1))
         if self.matrix is None:
             return scale
-        return scale * np.sqrt(np.abs(np.linalg.det(self.matrix)))
+        return scale * np.sqrt(np.abs(np.linalg.det(self.matrix[rows])))
 
     def draw(self, rows, size, corner=None):
         """Corners and stamps of sources, centred on their pixels."""
         fitter, place = self.fitter, self.place[rows]
         if self.bright is not None:
-            fitter = fitter.fine_enough(self.bright[rows])
+            fitter = fitter.fine_enough(self.bright[rows],
+                                        self.scales(rows))
         if corner is None:
             corner = np.rint(place).astype(int) - size // 2
         local = self.parameters[rows]

@@ -36,6 +36,11 @@ MAX_SIZE_SHARE = 0.25
 ETA_LIMIT = 3.5
 LATENT_LIMIT = 5.0
 DAMPING_LIMIT = 1e5
+MIN_DAMPING = 1e-5
+# largest relief after a step that is better, and first penalty after one
+# that is not
+MAX_RELIEF = 0.1
+PENALTY = 4.0
 # the errors that the encoder gives its shapes are too small by this factor:
 # the scatter of the sizes of held-out blends in units of them
 START_WIDENING = 1.9
@@ -56,8 +61,8 @@ class FitSettings:
         the fluxes only. Between the rounds the noise of the sources is
         renewed from their model.
     tolerance, relative_tolerance : float
-        A group is done when a step gains less than the first, plus the
-        second times its value, in half the chi-square.
+        A group is done when a step gains less than the first for each
+        source, plus the second times its value, in half the chi-square.
     damping : float
         Damping at the start.
     background : {None, 'constant', 'plane'}
@@ -289,7 +294,9 @@ def _step(equations, damping, pinned, n_parameters):
     limit = step.new_full((n_parameters,), LATENT_STEP_LIMIT)
     limit[:len(STEP_LIMIT)] = limit.new_tensor(STEP_LIMIT)
     step = step.unflatten(-1, (-1, n_parameters))
-    return torch.maximum(torch.minimum(step, limit), -limit)
+    # the whole step of a source is cut, which keeps its direction
+    beyond = (step.abs() / limit).amax((1, 3), keepdim=True)
+    return step / beyond.clamp(min=1)
 
 
 class _State:
@@ -300,6 +307,7 @@ class _State:
         self.local = local
         self.cost = problem.cost(local, rows)
         self.damping = torch.full_like(self.cost, settings.damping)
+        self.penalty = torch.full_like(self.cost, PENALTY)
         self.done = torch.zeros_like(rows, dtype=torch.bool)
         self.fresh = torch.zeros_like(self.done)
         self.equations = None
@@ -338,11 +346,16 @@ class _State:
         won = rows[better]
         self.local[won], self.cost[won] = trial[better], cost[better]
         self.fresh[won] = False
-        self.damping[rows] = torch.where(
-            better, self.damping[rows] * 0.2, self.damping[rows] * 8
-        ).clamp(min=1e-7)
-        enough = looseness * (settings.tolerance + (
-            settings.relative_tolerance * self.cost[rows].abs()))
+        # Nielsen (1999): damp less the better the parabola was
+        ratio = gain / hope.clamp(min=1e-30)
+        less = (1 - (2 * ratio - 1) ** 3).clamp(MAX_RELIEF, 1)
+        self.damping[rows] = (self.damping[rows] * torch.where(
+            better, less, self.penalty[rows])).clamp(min=MIN_DAMPING)
+        self.penalty[rows] = torch.where(better, PENALTY,
+                                         2 * self.penalty[rows])
+        enough = looseness * (
+            settings.tolerance * problem.batch.active[rows].sum(1)
+            + settings.relative_tolerance * self.cost[rows].abs())
         self.done[rows] = ((better & (gain < enough)) | (hope < enough)
                            | (self.damping[rows] > DAMPING_LIMIT))
 

@@ -56,8 +56,8 @@ REACH_STEP = 32
 # frequencies of all renderers that are kept; on a 64-bit machine about
 # 50 bytes each
 KEPT_POINTS = 4_000_000
-# flux in units of the noise of a pixel up to which single precision will do
-SINGLE_MAX = 1e4
+# brightest pixel, in units of the noise, for which single precision will do
+SINGLE_MAX = 3000.0
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
@@ -510,21 +510,26 @@ class SceneFitter:
         other._renderers = _Kept()
         return other
 
-    def fine_enough(self, bright):
+    def fine_enough(self, bright, radius):
         """
         Fitter in the precision that sources need.
 
         Parameters
         ----------
-        bright : `numpy.ndarray`
+        bright : `numpy.ndarray`, (n, n_bands)
             Their fluxes in units of the noise of a pixel.
+        radius : `numpy.ndarray`, (n,)
+            Their half-light radii in pixels.
 
         Returns
         -------
         SceneFitter
-            Single precision will do for all but the brightest.
+            Single precision will do unless a pixel is very bright.
         """
-        return self if bright.max(initial=0) > SINGLE_MAX else self._quick
+        sharp = [wing[0] for wing in self._wings]
+        spread = 2 / (np.pi * np.maximum(radius, 0.1) ** 2)
+        peak = bright * np.minimum(sharp, spread[:, None])
+        return self if peak.max(initial=0) > SINGLE_MAX else self._quick
 
     def _linear(self, pieces, shapes, snr):
         """Pieces with the best fluxes and the templates of their cores."""
