@@ -70,7 +70,7 @@ class FitSettings:
     """
 
     max_steps: int = 20
-    tolerance: float = 0.02
+    tolerance: float = 0.005
     relative_tolerance: float = 2e-6
     damping: float = 1e-3
     background: str | None = None
