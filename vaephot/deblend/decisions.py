@@ -29,19 +29,18 @@ __all__ = ['COEFFICIENTS', 'decide', 'drop_doubtful', 'kinds_of', 'search',
 
 # of the logistic models of `source_probability`: the brightest source of a
 # parent; others, with their shapes fitted; others, without. Fitted with a
-# ridge to 877 candidates with fitted shapes, 372 of them false, and 375
-# without, of simulated Euclid-like blends and isolated galaxies: smooth ones,
-# ones with knots, arms and bars, and real ones.
-# benchmarks/source_probability.py fits anew.
+# ridge to 1323 candidates with fitted shapes (508 of them beside a brighter
+# one, 309 of these false) and 504 without, of simulated Euclid-like blends
+# and isolated galaxies: smooth ones, ones with knots, arms and bars, and real
+# ones. benchmarks/source_probability.py fits anew.
 COEFFICIENTS = {
-    'first': {'constant': -4.91, 'log_drop': 2.77, 'log_central': 6.07},
-    'beside': {'constant': -4.69, 'log_drop': 1.96, 'log_snr': 1.68,
-               'log_central': 3.47, 'log_axis_ratio': 3.0,
-               'log_around': -8.51, 'mirrored': -2.72, 'colour': 0.55},
-    'beside_unrefined': {'constant': -4.14, 'log_drop': 0.07,
-                         'log_snr': 4.91, 'log_central': 1.88,
-                         'log_axis_ratio': -1.38, 'log_around': -4.19,
-                         'mirrored': -2.84, 'colour': -0.06}}
+    'first': {'constant': -4.46, 'log_drop': 2.52, 'log_central': 7.47},
+    'beside': {'constant': -5.24, 'log_drop': 2.73, 'log_central': 3.28,
+               'log_axis_ratio': 3.26, 'log_around': -9.03,
+               'mirrored': -2.82, 'colour': 0.48},
+    'beside_unrefined': {'constant': -3.79, 'log_snr': 5.41,
+                         'log_central': 2.64, 'log_around': -5.48,
+                         'mirrored': -3.11}}
 # prior 1-sigma of the positions of what is left over, in pixels
 LEFT_OVER_SIGMA = 1.0
 # least gain in chi-square of a source that is added

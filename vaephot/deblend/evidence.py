@@ -17,7 +17,10 @@ __all__ = ['FEATURES', 'chi2_gain', 'measure_evidence']
 FEATURES = ('log_drop', 'log_snr', 'log_central', 'log_axis_ratio',
             'log_around', 'mirrored', 'colour', 'first', 'refined')
 # values beyond these powers of ten tell nothing more
-LOG_LIMITS = (-4.0, 4.0)
+LOG_LIMITS = (-4.0, 6.0)
+# beyond this power of ten, what is left over says that the noise is far below
+# the errors of models, and nothing of the source
+MAX_LOG_AROUND = 0.8
 # scatter of the flux ratios between parts of one galaxy and between
 # galaxies, and where their logarithmic odds are cut
 SAME_SCATTER, OTHER_SCATTER = 0.1, 0.4
@@ -251,8 +254,8 @@ def _surroundings(fitter, solution, weight, host):
         Root mean square of the residual in a ring around the host, in units
         of the noise, for a filter of the width of the PSF.
     mirrored : `numpy.ndarray`, (n,)
-        What the host alone leaves over at the place opposite of the source,
-        in units of what it leaves over here, from 0 to 1.
+        What the host alone leaves over here and at the place opposite, the
+        lesser one in units of the larger one, from 0 to 1.
     """
     fwhm = fitter.fwhm.min()
     line = gaussian_line(fwhm)
@@ -272,7 +275,8 @@ def _surroundings(fitter, solution, weight, host):
         here, opposite = (
             _peak(fitter, weight, solution, h, place, spectrum, line)
             for place in (xy, 2 * center - xy))
-        mirrored[k] = np.clip(opposite / max(here, 1.0), 0, 1)
+        low, high = sorted((here, opposite))
+        mirrored[k] = np.clip(low / max(high, 1.0), 0, 1)
         distance = _elliptical_distance(*(xy - center), parameters[h])
         others = parameters[(parent == parent[k]) & (number != h), :2]
         yy, xx = _apart(*_ring(weight.shape[1:], parameters[h], distance,
@@ -299,8 +303,8 @@ def measure_evidence(fitter, solution):
         Residuals in a ring around its host, the galaxy that it may be a
         part of: arms and knots come in numbers, a neighbour stands alone.
     ``mirrored``
-        What the host leaves over at the place opposite, next to what it
-        leaves over here: bars, arms and wrong profiles have two sides.
+        Likeness of what the host leaves over here and at the place
+        opposite: bars, arms and wrong profiles have two equal sides.
     ``colour``
         Odds of having the colours of another galaxy than the host.
     ``first``, ``refined``
@@ -340,7 +344,8 @@ def measure_evidence(fitter, solution):
         'log_snr': _log(snr),
         'log_central': _log(_central_share(solution, weight)),
         'log_axis_ratio': _log(_axis_ratio(fit.parameters)),
-        'log_around': _log(around), 'mirrored': mirrored, 'colour': colour,
+        'log_around': np.minimum(_log(around), MAX_LOG_AROUND),
+        'mirrored': mirrored, 'colour': colour,
         'first': (host < 0) * 1.0,
         'refined': np.full(n, float(fitter.settings.max_steps > 0))}
     return np.column_stack([columns[name] for name in FEATURES])
