@@ -32,12 +32,13 @@ __all__ = ['COEFFICIENTS', 'decide', 'drop_doubtful', 'kinds_of', 'search',
 # ridge to 1323 candidates with fitted shapes (508 of them beside a brighter
 # one, 309 of these false) and 504 without, of simulated Euclid-like blends
 # and isolated galaxies: smooth ones, ones with knots, arms and bars, and real
-# ones. benchmarks/source_probability.py fits anew.
+# ones, weighted to as many isolated galaxies as faint and as bright blends.
+# benchmarks/source_probability.py fits anew.
 COEFFICIENTS = {
-    'first': {'constant': -4.46, 'log_drop': 2.52, 'log_central': 7.47},
-    'beside': {'constant': -5.24, 'log_drop': 2.73, 'log_central': 3.28,
-               'log_axis_ratio': 3.26, 'log_around': -9.03,
-               'mirrored': -2.82, 'colour': 0.48},
+    'first': {'constant': -3.94, 'log_drop': 2.35, 'log_central': 10.24},
+    'beside': {'constant': -4.5, 'log_drop': 2.82, 'log_central': 4.53,
+               'log_axis_ratio': 3.74, 'log_around': -9.99,
+               'mirrored': -3.05, 'colour': 0.38},
     'beside_unrefined': {'constant': -3.79, 'log_snr': 5.41,
                          'log_central': 2.64, 'log_around': -5.48,
                          'mirrored': -3.11}}
