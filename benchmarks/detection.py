@@ -7,7 +7,8 @@ Blends are simulated and searched: by ``VAEDeblender`` with several values of
 SExtractor's algorithm (``sep``) over a grid of its two settings of deblending.
 A measured source belongs to the nearest true one if that is within three
 pixels; further ones at the same place are false. All that ``VAEDeblender``
-may find is fitted once; each value of ``min_probability`` only drops from it.
+may find is fitted once; each value of ``min_probability`` only drops from
+what the one before has left.
 """
 
 import argparse
@@ -61,9 +62,10 @@ def run_vaephot(mosaic, weights):
     fitter, segm, solution = find_all(deblender, mosaic)
     for value in PROBABILITIES:
         deblender.finder = PeakFinder(min_probability=value)
-        kept = drop_doubtful(fitter, segm, solution, deblender)
-        yield (f'min_probability={value:g}', kept.fit.parameters[:, :2],
-               kept.p_source)
+        # what is dropped below a value is dropped below larger ones
+        solution = drop_doubtful(fitter, segm, solution, deblender)
+        yield (f'min_probability={value:g}',
+               solution.fit.parameters[:, :2], solution.p_source)
 
 
 def run_photutils(mosaic):
@@ -138,6 +140,8 @@ def main():
     args = parse_arguments()
     parts = [measure(case, args) for case in args.cases]
     table = vstack([part[0] for part in parts])
+    for name in ('completeness', 'purity', 'false_per_blend'):
+        table[name].format = '.3f'
     table.pprint_all()
     calibration = reliability(np.concatenate([part[1] for part in parts]),
                               np.concatenate([part[2] for part in parts]))
