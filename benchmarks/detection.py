@@ -6,7 +6,9 @@ Blends are simulated and searched: by ``VAEDeblender`` with several values of
 ``min_probability``, by photutils with several of ``contrast``, and by
 SExtractor's algorithm (``sep``) over a grid of its two settings of deblending.
 A measured source belongs to the nearest true one if that is within three
-pixels; further ones at the same place are false.
+pixels; further ones at the same place are false. All that ``VAEDeblender``
+may find is fitted once; each value of ``min_probability`` only drops from
+what the one before has left.
 """
 
 import argparse
@@ -15,12 +17,13 @@ from itertools import product
 import numpy as np
 import sep
 from astropy.table import QTable, vstack
-from mosaic import make_mosaic, vaephot_inputs
+from mosaic import make_mosaic
 from photutils.segmentation import SourceCatalog, deblend_sources
-from source_probability import is_true, reliability
+from source_probability import find_all, is_true, reliability
 
 from vaephot import PeakFinder, VAEDeblender
 from vaephot.cli._demo_field import detect_parents
+from vaephot.deblend.decisions import drop_doubtful
 from vaephot.simulate import CASES
 from vaephot.utils._atomic import atomic_write
 
@@ -35,8 +38,9 @@ def parse_arguments():
     """Command line of the script."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('case', choices=sorted(CASES), help='kind of blend')
-    add('--n', type=int, default=100, help='blends (default: %(default)s)')
+    add('cases', nargs='+', choices=sorted(CASES), help='kinds of blends')
+    add('--n', type=int, default=60,
+        help='blends of each kind (default: %(default)s)')
     add('--seed', type=int, default=11, help='default: %(default)s')
     add('--weights', metavar='NAME', help='name or path of the weights')
     add('-o', '--output', metavar='FILE.ecsv', help='write the table too')
@@ -52,20 +56,16 @@ def score(xy, mosaic, n_blends):
             'false_per_blend': (len(xy) - real) / n_blends}
 
 
-def positions_of(table):
-    """Positions of a table, (n, 2)."""
-    return np.column_stack([np.asarray(table[name], float)
-                            for name in ('x_centroid', 'y_centroid')])
-
-
 def run_vaephot(mosaic, weights):
-    """Table for each least probability."""
-    segm = detect_parents(mosaic)
+    """Setting, positions and probabilities for each least probability."""
+    deblender = VAEDeblender(weights=weights)
+    fitter, segm, solution = find_all(deblender, mosaic)
     for value in PROBABILITIES:
-        deblend = VAEDeblender(
-            weights=weights, finder=PeakFinder(min_probability=value))
-        yield (f'min_probability={value:g}', deblend(
-            mosaic.data, segm, **vaephot_inputs(mosaic)).table)
+        deblender.finder = PeakFinder(min_probability=value)
+        # what is dropped below a value is dropped below larger ones
+        solution = drop_doubtful(fitter, segm, solution, deblender)
+        yield (f'min_probability={value:g}',
+               solution.fit.parameters[:, :2], solution.p_source)
 
 
 def run_photutils(mosaic):
@@ -92,19 +92,45 @@ def run_sep(mosaic):
                np.column_stack([found['x'], found['y']]))
 
 
-def draw(table, path):
-    """Curves of all programs."""
+def measure(case, args):
+    """Table of the scores of a case, and a reliability table."""
+    mosaic = make_mosaic(case, args.n, args.seed)
+    ours = list(run_vaephot(mosaic, args.weights))
+    rows = [QTable([{'case': case, 'program': program, 'setting': setting,
+                     **score(xy, mosaic, args.n)}])
+            for program, runs in (
+                ('sep', run_sep(mosaic)),
+                ('photutils', run_photutils(mosaic)),
+                ('vaephot', [run[:2] for run in ours]))
+            for setting, xy in runs]
+    # the least probability drops next to nothing
+    _, xy, p_source = ours[0]
+    return vstack(rows), p_source, is_true(xy, mosaic.true_xy)
+
+
+def draw(table, calibration, path):
+    """Curves of all programs for each case, and reliability."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 4), layout='constrained')
-    axes = figure.subplots()
-    for program in dict.fromkeys(table['program']):
-        rows = table[table['program'] == program]
-        line = '' if program == 'sep' else '-'
-        axes.plot(rows['purity'], rows['completeness'], f'o{line}',
-                  label=program)
-    axes.set(xlabel='purity', ylabel='completeness')
-    axes.legend()
+    cases = list(dict.fromkeys(table['case']))
+    figure = Figure(figsize=(4 * len(cases) + 4, 4), layout='constrained')
+    *panels, last = figure.subplots(1, len(cases) + 1)
+    for axes, case in zip(panels, cases, strict=True):
+        for program in ('sep', 'photutils', 'vaephot'):
+            rows = table[(table['program'] == program)
+                         & (table['case'] == case)]
+            line = '' if program == 'sep' else '-'
+            axes.plot(rows['purity'], rows['completeness'], f'o{line}',
+                      label=program)
+        axes.set(xlabel='purity', ylabel='completeness', title=case)
+    panels[0].legend()
+    error = np.sqrt(calibration['true'] * (1 - calibration['true'])
+                    / calibration['n'])
+    last.plot([0, 1], [0, 1], color='grey')
+    last.errorbar(calibration['predicted'], calibration['true'], error,
+                  fmt='o')
+    last.set(xlabel='p_source', ylabel='share of true sources',
+             title='reliability')
     with atomic_write(path, overwrite=True) as temporary:
         figure.savefig(temporary, format='png')
 
@@ -112,25 +138,18 @@ def draw(table, path):
 def main():
     """Run the script."""
     args = parse_arguments()
-    mosaic = make_mosaic(args.case, args.n, args.seed)
-    ours = list(run_vaephot(mosaic, args.weights))
-    rows = [QTable([{'program': program, 'setting': setting,
-                     **score(xy, mosaic, args.n)}])
-            for program, runs in (
-                ('sep', run_sep(mosaic)),
-                ('photutils', run_photutils(mosaic)),
-                ('vaephot', [(name, positions_of(t)) for name, t in ours]))
-            for setting, xy in runs]
-    table = vstack(rows)
+    parts = [measure(case, args) for case in args.cases]
+    table = vstack([part[0] for part in parts])
+    for name in ('completeness', 'purity', 'false_per_blend'):
+        table[name].format = '.3f'
     table.pprint_all()
-    # the least probability drops next to nothing
-    found = ours[0][1]
-    print(reliability(np.asarray(found['p_source']),
-                      is_true(positions_of(found), mosaic.true_xy)))
+    calibration = reliability(np.concatenate([part[1] for part in parts]),
+                              np.concatenate([part[2] for part in parts]))
+    print(calibration)
     if args.output:
         table.write(args.output, overwrite=True)
     if args.figure:
-        draw(table, args.figure)
+        draw(table, calibration, args.figure)
 
 
 if __name__ == '__main__':

@@ -60,7 +60,7 @@ class Mosaic:
     is_central: np.ndarray
 
 
-def make_mosaic(case, n_blends, seed):
+def make_mosaic(case, n_blends, seed, *, population=None):
     """
     Draw blends and lay them out.
 
@@ -72,12 +72,15 @@ def make_mosaic(case, n_blends, seed):
         Number of blends.
     seed : int
         Seed of the blends.
+    population : population or None, optional
+        Where galaxies come from; `None` is the mock catalogue.
 
     Returns
     -------
     Mosaic
     """
-    observed = observe_blends(draw_blends(case, n_blends, seed=seed))
+    observed = observe_blends(draw_blends(case, n_blends, seed=seed,
+                                          population=population))
     laid = layout.make_mosaic(observed)
     truth = observed.truth
     return Mosaic(

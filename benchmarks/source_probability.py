@@ -3,12 +3,15 @@
 Fit the probability that a fitted source is one of its own.
 
 Blends are simulated and searched, and nothing is dropped: each fitted source
-is true, the nearest to a true one, or false. Logistic models of the evidence
-are fitted to that, one for each kind of candidate, for the coefficients in
-`vaephot.deblend.decisions`, and tested on blends that they have not seen.
+is true, the nearest to a true one, or false. Their galaxies are smooth, have
+knots, arms and bars, or are real ones where ``--real`` names a folder of
+them. Logistic models of the evidence are fitted to that, one for each kind of
+candidate, for the coefficients in `vaephot.deblend.decisions`, and tested on
+blends that they have not seen.
 """
 
 import argparse
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -24,13 +27,16 @@ from vaephot.deblend.decisions import COEFFICIENTS, kinds_of, search
 from vaephot.deblend.evidence import FEATURES, measure_evidence
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.pipeline import reference_view, solve
-from vaephot.simulate import CASES
+from vaephot.simulate import MockCatalog, RealGalaxies, Structure
 
+# kinds of blends, how many of them for each isolated one
+SHARES = {'isolated': 1.0, 'faint': 1.0, 'bright': 0.7, 'star': 0.3}
 # a fitted source is true within this distance, in pixels
 MAX_DISTANCE = 3.0
 # strength of the pull of all weights towards 0
 RIDGE = 0.3
 N_FOLDS = 5
+LEAST_PROBABILITIES = (0.1, 0.3, 0.5, 0.7, 0.9)
 RELIABILITY_EDGES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)
 
 
@@ -38,10 +44,12 @@ def parse_arguments():
     """Command line of the script."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('--n', type=int, default=60,
-        help='blends of each case (default: %(default)s)')
+    add('--n', type=int, default=60, help='isolated galaxies of each '
+        'population, and as many blends (default: %(default)s)')
     add('--seed', type=int, default=101, help='default: %(default)s')
     add('--no-refine', action='store_true', help='skip the joint fit')
+    add('--real', metavar='FOLDER',
+        help='COSMOS galaxies in the format of GalSim')
     add('--weights', metavar='NAME', help='name or path of the weights')
     return parser.parse_args()
 
@@ -57,17 +65,60 @@ def is_true(xy, true_xy):
     return out
 
 
-def collect(deblender, mosaic):
-    """Evidence of all sources of a search, and which are true."""
+class SmoothGalaxies:
+    """The mock catalogue without knots, arms and bars."""
+
+    def __init__(self):
+        self.catalog = MockCatalog()
+
+    def draw(self, rng, mags, bands):
+        """Galaxies of some magnitudes."""
+        return [replace(item, galaxy=item.galaxy.with_structure(Structure()))
+                for item in self.catalog.draw(rng, mags, bands)]
+
+
+def find_all(deblender, mosaic):
+    """
+    Fit all that may be a source of its own.
+
+    Returns
+    -------
+    fitter, segm, solution
+        As `~vaephot.deblend.decisions.drop_doubtful` takes them.
+    """
     observation = prepare_observation(mosaic.data, **vaephot_inputs(mosaic))
     segm = detect_parents(mosaic)
     fitter = deblender.make_fitter(observation)
     chosen = choose_sources(deblender, observation, segm, None, None,
                             fitter=fitter)
-    solution = solve(fitter, segm, chosen.sources, chosen.is_point)
-    solution, gain = search(fitter, segm, solution, chosen, deblender)
-    evidence = measure_evidence(*reference_view(fitter, solution), gain)
+    solution = solve(fitter, segm, chosen.sources, chosen.is_point,
+                     settled=False)
+    return fitter, segm, search(fitter, segm, solution, deblender)
+
+
+def collect(deblender, mosaic):
+    """Evidence of all sources of a search, and which are true."""
+    fitter, _, solution = find_all(deblender, mosaic)
+    evidence = measure_evidence(*reference_view(fitter, solution))
     return evidence, is_true(solution.fit.parameters[:, :2], mosaic.true_xy)
+
+
+def collect_all(args):
+    """The same of all kinds of blends and galaxies."""
+    deblender = VAEDeblender(weights=args.weights, refine=not args.no_refine)
+    populations = {'mock': None, 'smooth': SmoothGalaxies()}
+    if args.real:
+        populations['real'] = RealGalaxies(args.real)
+    parts = []
+    for name, population in populations.items():
+        for case, share in SHARES.items():
+            mosaic = make_mosaic(case, max(1, round(share * args.n)),
+                                 args.seed, population=population)
+            parts.append(collect(deblender, mosaic))
+            print(f'{name}, {case}: {len(parts[-1][1])} sources, '
+                  f'{parts[-1][1].sum()} true')
+    return tuple(np.concatenate(columns)
+                 for columns in zip(*parts, strict=True))
 
 
 def fit_logistic(evidence, real):
@@ -118,16 +169,11 @@ def reliability(probability, real):
 def main():
     """Run the script."""
     args = parse_arguments()
-    deblender = VAEDeblender(weights=args.weights, refine=not args.no_refine)
-    parts = []
-    for case in sorted(CASES):
-        part = collect(deblender, make_mosaic(case, args.n, args.seed))
-        print(f'{case}: {len(part[1])} sources, {part[1].sum()} true')
-        parts.append(part)
-    evidence = np.concatenate([part[0] for part in parts])
-    real = np.concatenate([part[1] for part in parts])
+    evidence, real = collect_all(args)
     probability = np.zeros(len(real))
     for kind, rows in kinds_of(evidence).items():
+        if not rows.any():
+            continue
         names = [name for name in COEFFICIENTS[kind] if name != 'constant']
         used = evidence[rows][:, [FEATURES.index(name) for name in names]]
         beta = fit_logistic(used, real[rows])
@@ -135,6 +181,10 @@ def main():
         print(f'{kind}, {rows.sum()} sources, {real[rows].sum()} true:',
               {name: round(float(value), 2) for name, value in zip(
                   ['constant', *names], beta, strict=True)})
+    for least in LEAST_PROBABILITIES:
+        kept = probability >= least
+        print(f'above {least}: {real[kept].sum() / real.sum():.3f} of the '
+              f'true ones, {real[kept].mean():.3f} of the sources true')
     table = reliability(probability, real)
     table['predicted'].format = table['true'].format = '.3f'
     print(table)

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
+from vaephot.deblend.evidence import (
+    FEATURES,
+    _colour_odds,
+    chi2_gain,
+    measure_evidence,
+)
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.residual import MIN_LEFT_OVER, find_left_over
 from vaephot.deblend.stars import (
@@ -59,8 +64,39 @@ def test_evidence_tells_sources_from_empty_places(make):
     drop = _column(evidence, 'log_drop')
     assert drop[:2].min() > 2.5
     assert drop[2] < 1.5
-    assert (_column(evidence, 'alone') == 0).all()
-    assert (_column(evidence, 'born_late') == 0).all()
+    assert _column(evidence, 'first').tolist() == [1, 0, 0]
+    assert (_column(evidence, 'refined') == 1).all()
+    assert _column(evidence, 'log_around').max() < 0.2
+
+
+def test_lumps_on_both_sides_are_told_from_a_neighbour(make):
+    lump = [0, 0, 0.2, 0, 0, 0, 0]
+    center = np.array([[26.0, 31, 1.2, 0, 0, 0, 0]])
+    places = np.array([[20.0, 28], [32, 34], [22, 36], [30, 26]])
+    columns = []
+    for n_lumps in (1, 4):
+        lumps = np.array([lump] * n_lumps, float)
+        lumps[:, :2] = places[:n_lumps]
+        fitter, solved = make(np.vstack([center, lumps]),
+                              np.array([[20_000.0]] + [[2000.0]] * n_lumps))
+        evidence = measure_evidence(
+            fitter, solved(np.vstack([center[:, :2], places[:1]])))
+        columns.append([_column(evidence, name)[1]
+                        for name in ('log_around', 'mirrored')])
+    assert columns[0][0] < 0.5 * columns[1][0]
+    assert columns[0][1] < 0.3
+    assert columns[1][1] > 0.7
+
+
+def test_colours_tell_galaxies_apart_where_they_are_known():
+    host = np.array([4.0, 6, 8, 9])
+    other = np.array([9.0, 5, 3, 2])
+    for flux, sign in ((0.1 * host, -1), (other, 1)):
+        assert sign * _colour_odds(flux, 0.01 * flux, host) > 1
+        # noisy fluxes and one band say nothing
+        assert abs(_colour_odds(flux, 10 * flux, host)) < 0.3
+        assert _colour_odds(flux[:1], 0.01 * flux[:1],
+                            host[:1]) == pytest.approx(0, abs=1e-6)
 
 
 def test_gain_belongs_to_the_source_that_was_added(make):
@@ -73,9 +109,6 @@ def test_gain_belongs_to_the_source_that_was_added(make):
                 for s, m in ((1, one), (-1, both)))
     assert gain.shape == (1,)
     assert gain[0] == pytest.approx(saved, rel=0.05)
-    late = measure_evidence(fitter, both, np.array([np.nan, 1000.0]))
-    assert _column(late, 'born_late').tolist() == [0, 1]
-    assert _column(late, 'log_gain')[1] == pytest.approx(3.0)
 
 
 def test_what_a_model_leaves_over_is_found(make):

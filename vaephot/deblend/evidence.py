@@ -8,19 +8,27 @@ What speaks for each fitted source being one of its own.
 
 import numpy as np
 
-from vaephot.deblend.labels import sum_by_label
-from vaephot.stamps import overlap
+from vaephot.deblend.detect import convolve_line, gaussian_line
+from vaephot.stamps import cut_window, overlap
 
 __all__ = ['FEATURES', 'chi2_gain', 'measure_evidence']
 
 # names of the columns of `measure_evidence`, all of order one
-FEATURES = ('log_drop', 'log_snr', 'log_share', 'log_purity', 'log_central',
-            'log_distance', 'log_ratio', 'log_size_ratio', 'log_axis_ratio',
-            'log_misfit', 'born_late', 'log_gain', 'beside_masked', 'alone')
-# distances and sizes count from this on, in FWHM of the sharpest band
-SOFTENING = 0.5
+FEATURES = ('log_drop', 'log_snr', 'log_central', 'log_axis_ratio',
+            'log_around', 'mirrored', 'colour', 'first', 'refined')
 # values beyond these powers of ten tell nothing more
-LOG_LIMITS = (-4.0, 4.0)
+LOG_LIMITS = (-4.0, 6.0)
+# beyond this power of ten, what is left over says that the noise is far below
+# the errors of models, and nothing of the source
+MAX_LOG_AROUND = 0.8
+# scatter of the flux ratios between parts of one galaxy and between
+# galaxies, and where their logarithmic odds are cut
+SAME_SCATTER, OTHER_SCATTER = 0.1, 0.4
+MAX_ODDS = 8.0
+# half width of a ring around a galaxy, in units of its radius and at least
+# in FWHM; its largest radius and its fewest pixels
+RING_WIDTH, MIN_RING_FWHM = 0.25, 1.0
+MAX_RING, MIN_RING_PIXELS = 64, 6
 
 
 def _log(values):
@@ -88,32 +96,18 @@ def _drop_costs(solution, weight):
     return cost
 
 
-def _light(solution, weight):
-    """
-    How much of the light under each source's profile is its own.
-
-    Returns
-    -------
-    purity : `numpy.ndarray`, (n,)
-        Share of the source in the light of all models, weighted by its
-        own profile and the noise.
-    central : `numpy.ndarray`, (n,)
-        Its share at its brightest pixel, in units of the noise.
-    """
-    own, both, central = np.zeros((3, len(solution.sources)))
+def _central_share(solution, weight):
+    """Share of each source in the light at its brightest pixel."""
+    share = np.zeros(len(solution.sources))
     for k, (box, model) in enumerate(zip(solution.boxes, solution.models,
                                          strict=True)):
-        w = weight[_frame(box)]
-        total = solution.model_image[_frame(box)]
-        own[k] = (w * model * model).sum()
-        both[k] = (w * model * np.maximum(total, 0)).sum()
-        root = np.sqrt(w)
+        root = np.sqrt(weight[_frame(box)])
         stack = (root * model).sum(0)
         top = np.unravel_index(np.argmax(stack), stack.shape)
-        behind = (root * total)[:, top[0], top[1]].sum()
-        central[k] = stack[top] / behind if behind > 0 else 0
-    purity = np.divide(own, both, out=np.zeros_like(own), where=both > 0)
-    return np.clip(purity, 0, 1), np.clip(central, 0, 1)
+        behind = (root * solution.model_image[_frame(box)])[
+            :, top[0], top[1]].sum()
+        share[k] = stack[top] / behind if behind > 0 else 0
+    return np.clip(share, 0, 1)
 
 
 def _nearest_brighter(xy, parent, bright):
@@ -138,32 +132,184 @@ def _axis_ratio(parameters):
     return np.exp(-np.hypot(parameters[:, 3], parameters[:, 4]))
 
 
-def _misfit(solution, fitter, weight):
-    """Reduced chi-square over the box of each source."""
-    out = np.ones(len(solution.sources))
-    data = fitter.observation.data
-    for k, box in enumerate(solution.boxes):
-        w = weight[_frame(box)]
-        count = (w > 0).sum()
-        if count:
-            residual = data[_frame(box)] - solution.model_image[_frame(box)]
-            out[k] = (w * residual ** 2).sum() / count
-    return out
+def _hosts(solution, noise, bright, nearest):
+    """
+    Source that each one may be a part of, or -1.
+
+    The brighter source of the same parent that has most light at its
+    place, or the nearest brighter one where none has any.
+    """
+    host = nearest.copy()
+    xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
+    order = np.argsort(parent, kind='stable')
+    cuts = np.flatnonzero(np.diff(parent[order])) + 1
+    for rows in np.split(order, cuts):
+        light = np.zeros((len(rows), len(rows)))
+        for i, k in enumerate(rows):
+            box, model = solution.boxes[k], solution.models[k]
+            x, y = np.rint(xy[rows]).astype(int).T
+            inside = ((x >= box.ixmin) & (x < box.ixmax) & (y >= box.iymin)
+                      & (y < box.iymax) & (bright[rows] < bright[k]))
+            values = model[:, y[inside] - box.iymin, x[inside] - box.ixmin]
+            light[inside, i] = (values.T / noise[rows[inside]]).sum(1)
+        best = light.argmax(1)
+        some = light.max(1) > 0
+        host[rows[some]] = rows[best[some]]
+    return host
 
 
-def _beside_masked(solution, fitter):
-    """Whether good pixels lack at the middle of the nearest brighter."""
-    mask = fitter.observation.mask.any(0)
-    ny, nx = mask.shape
-    xy = solution.fit.parameters[:, :2]
-    ix, iy = (np.clip(np.rint(c).astype(int), 0, n - 1)
-              for c, n in zip(xy.T, (nx, ny), strict=True))
-    return mask[iy, ix]
+def _elliptical_distance(dx, dy, parameters):
+    """Distance from a source along its ellipses, in circular pixels."""
+    eta = np.hypot(parameters[3], parameters[4])
+    angle = 0.5 * np.arctan2(parameters[4], parameters[3])
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.hypot((dx * cos + dy * sin) * np.exp(-eta / 2),
+                    (dy * cos - dx * sin) * np.exp(eta / 2))
 
 
-def measure_evidence(fitter, solution, gain=None):
+def _colour_odds(flux, error, host_flux):
+    """
+    Logarithmic odds of having the colours of another galaxy.
+
+    Knots, arms and what a model misses have about the colours of their
+    galaxy. With noisy fluxes, and in one band, the odds are even.
+    """
+    host = np.maximum(host_flux, 1e-3 * max(host_flux.max(), 1e-300))
+    error = np.maximum(error, 1e-300)
+
+    def log_probability(scatter):
+        amplitude = 0.0
+        for _ in range(3):
+            variance = error ** 2 + (scatter * amplitude * host) ** 2
+            norm = (host ** 2 / variance).sum()
+            amplitude = max((flux * host / variance).sum() / norm, 0.0)
+        chi2 = ((flux - amplitude * host) ** 2 / variance).sum()
+        return -0.5 * (chi2 + np.log(variance).sum() + np.log(norm))
+    odds = log_probability(OTHER_SCATTER) - log_probability(SAME_SCATTER)
+    return float(np.clip(odds, -MAX_ODDS, MAX_ODDS)) / 2
+
+
+def _spectrum(flux):
+    """Weights of the bands of a source, positive."""
+    flux = np.maximum(flux, 0)
+    return flux / max(flux.max(), 1e-300) + 1e-6
+
+
+def _signal_to_noise(spectrum, signal, power):
+    """Of filtered bands, added as a source of some spectrum needs it."""
+    noise = np.sqrt(np.tensordot(spectrum ** 2, power, 1))
+    signal = np.tensordot(spectrum, signal, 1)
+    return np.divide(signal, noise, out=np.zeros_like(signal),
+                     where=noise > 0)
+
+
+def _peak(fitter, weight, solution, host, xy, spectrum, line):
+    """Signal to noise at a place of what one source alone leaves over."""
+    half = len(line) // 2
+    ix, iy = np.rint(xy).astype(int) - half
+    box = solution.boxes[host]
+    data, weight = (cut_window(image, iy, ix, len(line), 0.0)
+                    for image in (fitter.observation.data, weight))
+    model = cut_window(solution.models[host], iy - box.iymin,
+                       ix - box.ixmin, len(line), 0.0)
+    kernel = np.outer(line, line)
+    signal = (weight * (data - model) * kernel).sum((1, 2))
+    power = (weight * kernel ** 2).sum((1, 2))
+    return float(_signal_to_noise(spectrum, signal, power))
+
+
+def _ring(shape, parameters, distance, fwhm):
+    """Pixels of an elliptical ring around a source: rows, columns."""
+    width = max(RING_WIDTH * distance, MIN_RING_FWHM * fwhm)
+    reach = np.exp(0.5 * np.hypot(parameters[3], parameters[4]))
+    reach = int(min((distance + width) * reach, MAX_RING)) + 1
+    x, y = np.rint(parameters[:2]).astype(int)
+    rows = overlap(y - reach, y + reach + 1, 0, shape[0])
+    columns = overlap(x - reach, x + reach + 1, 0, shape[1])
+    yy, xx = np.mgrid[rows, columns]
+    radius = _elliptical_distance(xx - parameters[0], yy - parameters[1],
+                                  parameters)
+    use = np.abs(radius - distance) < width
+    return yy[use], xx[use]
+
+
+def _apart(yy, xx, places, distance):
+    """Pixels that keep a distance from all of some places."""
+    use = np.ones(len(yy), bool)
+    for x, y in places:
+        use &= np.hypot(xx - x, yy - y) > distance
+    return yy[use], xx[use]
+
+
+def _surroundings(fitter, solution, weight, host):
+    """
+    How each source compares with what is left over around its host.
+
+    A neighbour stands alone on a smooth host; arms and knots come in
+    numbers, and bars and the residuals of a wrong profile on both sides.
+
+    Returns
+    -------
+    around : `numpy.ndarray`, (n,)
+        Root mean square of the residual in a ring around the host, in units
+        of the noise, for a filter of the width of the PSF.
+    mirrored : `numpy.ndarray`, (n,)
+        What the host alone leaves over here and at the place opposite, the
+        lesser one in units of the larger one, from 0 to 1.
+    """
+    fwhm = fitter.fwhm.min()
+    line = gaussian_line(fwhm)
+    parent, parameters = solution.sources.parent, solution.fit.parameters
+    number = np.arange(len(host))
+    around, mirrored = np.ones(len(host)), np.zeros(len(host))
+    rows = np.flatnonzero(host >= 0)
+    if not len(rows):
+        return around, mirrored
+    residual = weight * (fitter.observation.data - solution.model_image)
+    signal = np.array([convolve_line(image, line) for image in residual])
+    power = np.array([convolve_line(image, line ** 2) for image in weight])
+    for k in rows:
+        h = host[k]
+        xy, center = parameters[k, :2], parameters[h, :2]
+        spectrum = _spectrum(solution.fit.flux[k])
+        here, opposite = (
+            _peak(fitter, weight, solution, h, place, spectrum, line)
+            for place in (xy, 2 * center - xy))
+        low, high = sorted((here, opposite))
+        mirrored[k] = np.clip(low / max(high, 1.0), 0, 1)
+        distance = _elliptical_distance(*(xy - center), parameters[h])
+        others = parameters[(parent == parent[k]) & (number != h), :2]
+        yy, xx = _apart(*_ring(weight.shape[1:], parameters[h], distance,
+                               fwhm), others, fwhm)
+        if len(yy) >= MIN_RING_PIXELS:
+            left = _signal_to_noise(spectrum, signal[:, yy, xx],
+                                    power[:, yy, xx])
+            around[k] = np.sqrt(np.mean(left ** 2))
+    return around, mirrored
+
+
+def measure_evidence(fitter, solution):
     """
     Measure what speaks for each source.
+
+    ``log_drop`` and ``log_snr``
+        Chi-square that the source saves, and its signal to noise.
+    ``log_central``
+        Its share of the light at its brightest pixel: knots lie on the
+        light of their galaxy.
+    ``log_axis_ratio``
+        Of its intrinsic ellipse: pieces of arms and edges are long.
+    ``log_around``
+        Residuals in a ring around its host, the galaxy that it may be a
+        part of: arms and knots come in numbers, a neighbour stands alone.
+    ``mirrored``
+        Likeness of what the host leaves over here and at the place
+        opposite: bars, arms and wrong profiles have two equal sides.
+    ``colour``
+        Odds of having the colours of another galaxy than the host.
+    ``first``, ``refined``
+        Whether it is the brightest of its parent, and whether shapes were
+        fitted.
 
     Parameters
     ----------
@@ -171,9 +317,6 @@ def measure_evidence(fitter, solution, gain=None):
         Data and noise.
     solution : `~vaephot.deblend.pipeline.Solution`
         Fitted sources.
-    gain : `numpy.ndarray`, (n,), optional
-        Gain in chi-square when the source was added to a fit without it;
-        NaN for sources that were there from the start. `None`: all were.
 
     Returns
     -------
@@ -184,35 +327,27 @@ def measure_evidence(fitter, solution, gain=None):
     n = len(parent)
     if not n:
         return np.zeros((0, len(FEATURES)))
-    gain = np.full(n, np.nan) if gain is None else gain
     weight = fitter.weight(solution.model_image)
-    xy, fwhm = fit.parameters[:, :2], fitter.fwhm.min()
-    bright = np.maximum(fit.flux / fitter.sky_rms(xy), 0).sum(1)
+    xy = fit.parameters[:, :2]
+    noise = fitter.sky_rms(xy)
+    bright = np.maximum(fit.flux / noise, 0).sum(1)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
-    other = _nearest_brighter(xy, parent, bright)
-    first = other < 0
-    size = np.hypot(np.exp(fit.parameters[:, 2]), SOFTENING * fwhm)
-    distance = np.hypot(*(xy - xy[other]).T)
-    purity, central = _light(solution, weight)
-    late = np.isfinite(gain)
-    masked = _beside_masked(solution, fitter)
+    host = _hosts(solution, noise, bright,
+                  _nearest_brighter(xy, parent, bright))
+    around, mirrored = _surroundings(fitter, solution, weight, host)
+    colour = [0.0 if h < 0 else _colour_odds(fit.flux[k], error[k],
+                                             fit.flux[h])
+              for k, h in enumerate(host)]
     columns = {
-        'log_drop': _log(_drop_costs(solution, weight)), 'log_snr': _log(snr),
-        'log_share': _log(bright / np.maximum(sum_by_label(parent, bright),
-                                              1e-300)),
-        'log_purity': _log(purity), 'log_central': _log(central),
-        'log_distance': np.where(first, 1.0, _log(
-            distance / np.hypot(size, size[other]))),
-        'log_ratio': np.where(first, 0.0, _log(
-            bright / np.maximum(bright[other], 1e-300))),
-        'log_size_ratio': np.where(first, 0.0, _log(size / size[other])),
+        'log_drop': _log(_drop_costs(solution, weight)),
+        'log_snr': _log(snr),
+        'log_central': _log(_central_share(solution, weight)),
         'log_axis_ratio': _log(_axis_ratio(fit.parameters)),
-        'log_misfit': _log(_misfit(solution, fitter, weight)),
-        'born_late': late.astype(float),
-        'log_gain': np.where(late, _log(np.where(late, gain, 1.0)), 0.0),
-        'beside_masked': np.where(first, False, masked[other]) * 1.0,
-        'alone': (sum_by_label(parent) == 1) * 1.0}
+        'log_around': np.minimum(_log(around), MAX_LOG_AROUND),
+        'mirrored': mirrored, 'colour': colour,
+        'first': (host < 0) * 1.0,
+        'refined': np.full(n, float(fitter.settings.max_steps > 0))}
     return np.column_stack([columns[name] for name in FEATURES])
 
 

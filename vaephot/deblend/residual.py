@@ -22,7 +22,7 @@ __all__ = ['LeftOver', 'find_left_over']
 # added in quadrature, in units of the FWHM of the sharpest band
 GALAXY_FWHM = (0.0, 1.5, 3.0)
 # share of the models' light that may be wrong under a filter
-MISFIT = 0.01
+MISFIT = 0.03
 # least signal-to-noise ratio of what is left over
 MIN_LEFT_OVER = 4.0
 # least distance from a known source, in FWHM of the sharpest band and at
