@@ -21,6 +21,7 @@ from photutils.segmentation import detect_sources
 import vaephot
 from vaephot import VAEDeblender
 from vaephot.deblend import pipeline, scene
+from vaephot.evaluate.bins import nmad
 from vaephot.models.encoder import Gaussian
 from vaephot.models.prior import Prior
 from vaephot.simulate import RealGalaxies, draw_blends
@@ -124,11 +125,6 @@ def measure(blends, deblend, *, noise_free=False):
                          bands=blends.bands,
                          positions=np.concatenate(places))
     return result, np.array(first), corners
-
-
-def nmad(values):
-    """Scatter from the median absolute deviation."""
-    return 1.4826 * np.median(np.abs(values - np.median(values)))
 
 
 def flux_errors(blends, result, rows, band):

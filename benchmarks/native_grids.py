@@ -17,6 +17,7 @@ from itertools import pairwise
 import galsim
 import numpy as np
 from astropy.nddata import NDData
+from astropy.stats import mad_std
 from astropy.table import QTable
 from astropy.wcs import WCS
 from mosaic import describe_software
@@ -216,11 +217,6 @@ def detect(image):
     return detect_sources(smooth, 2.0 * noise, 5)
 
 
-def nmad(values):
-    """Scaled median absolute deviation."""
-    return 1.4826 * np.nanmedian(np.abs(values - np.nanmedian(values)))
-
-
 def _errors(result, catalog, name):
     """Relative flux error, or error of a colour, and its pull."""
     names = [band.name for band in BANDS]
@@ -250,9 +246,11 @@ def score(results, catalog):
             for method, result in results.items():
                 error, pull = (v[mine] for v in _errors(result, catalog,
                                                         name))
+                scatter, pull = (mad_std(v, ignore_nan=True)
+                                 for v in (error, pull))
                 row |= {f'bias {method}': f'{np.nanmedian(error):+.3f}',
-                        f'nmad {method}': f'{nmad(error):.3f}',
-                        f'pull {method}': f'{nmad(pull):.2f}'}
+                        f'nmad {method}': f'{scatter:.3f}',
+                        f'pull {method}': f'{pull:.2f}'}
             rows.append(row)
     return QTable(rows)
 

@@ -2,6 +2,7 @@
 """Figures of results; matplotlib is loaded when one is drawn."""
 
 import numpy as np
+from astropy.stats import mad_std
 
 from vaephot.exceptions import BandMismatchError
 from vaephot.utils._optional_deps import import_optional
@@ -19,8 +20,6 @@ MARGIN = 4
 PANEL_INCHES = 2.2
 # colour of pixels without data
 MASKED_COLOR = '#b9d4ea'
-# scale of a median absolute deviation to a Gaussian sigma
-MAD_TO_SIGMA = 1.4826
 # Okabe & Ito 2008: colours that colour-blind readers can tell apart
 COLORS = ('#E69F00', '#56B4E9', '#009E73', '#D55E00', '#CC79A7', '#0072B2',
           '#F0E442')
@@ -55,7 +54,7 @@ def noise_of(image):
     finite = image[np.isfinite(image)]
     if not finite.size:
         return 1.0
-    sigma = MAD_TO_SIGMA * np.median(np.abs(finite - np.median(finite)))
+    sigma = mad_std(finite)
     largest = np.abs(finite).max()
     return float(sigma or 1e-3 * largest or 1.0)
 

@@ -4,14 +4,12 @@
 from itertools import pairwise
 
 import numpy as np
+from astropy.stats import mad_std
 from astropy.table import QTable
 
 from vaephot.exceptions import ShapeMismatchError
 
-__all__ = ['MAD_TO_SIGMA', 'binned_table', 'location_scatter', 'nmad']
-
-# scatter of a Gaussian over its median absolute deviation
-MAD_TO_SIGMA = 1.482602218505602
+__all__ = ['binned_table', 'location_scatter', 'nmad']
 
 
 def nmad(values, axis=None):
@@ -35,9 +33,7 @@ def nmad(values, axis=None):
     >>> round(float(nmad([1, 2, 3, 4, 1000])), 3)
     1.483
     """
-    values = np.asarray(values, dtype=float)
-    median = np.median(values, axis=axis, keepdims=True)
-    return MAD_TO_SIGMA * np.median(np.abs(values - median), axis=axis)
+    return mad_std(np.asarray(values, dtype=float), axis=axis)
 
 
 def location_scatter(values, axis=None):

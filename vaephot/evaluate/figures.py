@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from vaephot.evaluate.bins import nmad
 from vaephot.evaluate.calibration import pulls
 from vaephot.utils._optional_deps import import_optional
 
@@ -364,7 +365,7 @@ def draw_gallery(result, method, good_mags):
     figure, axes = _figure(3, len(chosen), width=1.3, height=1.4)
     for column, k in zip(axes.T, chosen, strict=True):
         data, model, true = measured['picture'][k]
-        noise = 1.4826 * np.median(np.abs(data - np.median(data)))
+        noise = nmad(data)
         for ax, image in zip(column, (data, model, true), strict=True):
             ax.imshow(np.arcsinh(image / max(noise, 1e-12) / 2),
                       origin='lower', cmap='gray', vmin=-1, vmax=5)
