@@ -141,7 +141,8 @@ def make_result(n_bands=3, *, unit=u.uJy, wcs=None, is_2d=False,
         flux=shaped(m.flux[k]), flux_err=shaped(m.flux_err[k]),
         parameters={'x': float(m.x[k]), 'log_size': 0.1 + k,
                     'latent': rng.normal(size=4)},
-        covariance=None if k == n - 1 else rng.normal(size=(6, 6)))
+        covariance=None if k == n - 1 else rng.normal(size=(6, 6)),
+        oddities={'misfit': 1 / (3 + k), 'shear': 0.1} if k else {})
         for k in range(n)]
     return DeblendResult(
         table=_table(m, bands, unit, wcs, is_2d)[order],

@@ -72,7 +72,7 @@ def assert_same_result(first, second):
     assert len(first) == len(second)
     for one, two in zip(first, second, strict=True):
         for name in ('label', 'parent_label', 'x_centroid', 'y_centroid',
-                     'bbox', 'bboxes'):
+                     'bbox', 'bboxes', 'oddities'):
             assert getattr(one, name) == getattr(two, name)
         for name in ('model', 'image', 'flux', 'flux_err', 'covariance'):
             assert_same(getattr(one, name), getattr(two, name))

@@ -137,6 +137,13 @@ def test_bands_are_found_by_name_or_number(result):
             result.band_index(band)
 
 
+def test_oddity_is_the_sum_of_its_terms(result):
+    for source in result:
+        assert source.oddity == pytest.approx(
+            sum(source.oddities.values()) if source.oddities
+            else np.nan, nan_ok=True)
+
+
 def test_inputs_are_not_changed():
     data = np.zeros((1, 8, 9))
     box = BoundingBox(0, 4, 0, 4)
@@ -146,6 +153,7 @@ def test_inputs_are_not_changed():
         flux=np.ones(1), flux_err=np.ones(1))
     assert source.parameters == {}
     assert source.covariance is None
+    assert np.isnan(source.oddity)
     kept = make_result(1)
     segm = type(kept.segmentation_image)(np.ones((8, 9), int))
     result = DeblendResult(table=kept.table[:1], segmentation_image=segm,

@@ -32,7 +32,7 @@ from vaephot.utils._frames import each, is_mapping
 __all__ = ['ResultFileError', 'read_result', 'write_result']
 
 FORMAT_KEY = 'VAERESLT'
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FRAMES = ('data', 'model_image', 'error')
 BOX_EDGES = ('ixmin', 'ixmax', 'iymin', 'iymax')
 
@@ -152,6 +152,8 @@ def _sources_hdu(sources, n_bands):
     columns['n_covariance'] = np.array(
         [-1 if s.covariance is None else len(s.covariance)
          for s in sources], int)
+    columns['oddities'] = np.array([json.dumps(s.oddities)
+                                    for s in sources], str)
     columns['schema'] = np.array([_schema(s.parameters) for s in sources],
                                  str)
     hdu = fits.table_to_hdu(Table(columns))
@@ -373,6 +375,7 @@ def _read_sources(hdus, source_class, shapes):
             y_centroid=float(row['y_centroid']), **values,
             parameters=_read_parameters(row['schema'],
                                         readers['PARAMETERS']),
+            oddities=json.loads(row['oddities']),
             covariance=None if size < 0
             else readers['COVARIANCES'].take((size, size))))
     return sources

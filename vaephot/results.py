@@ -71,6 +71,8 @@ class DeblendedSource:
     bboxes : dict of `~photutils.aperture.BoundingBox` or None
         Box in the frame of each band, for grids of their own; `None` if
         all share one.
+    oddities : dict
+        Terms of the oddity by name; empty if unknown.
     """
 
     label: int
@@ -85,6 +87,17 @@ class DeblendedSource:
     parameters: dict = field(default_factory=dict, repr=False)
     covariance: np.ndarray | None = field(default=None, repr=False)
     bboxes: dict | None = field(default=None, repr=False)
+    oddities: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def oddity(self):
+        """
+        How unlike a good galaxy of the training the source is.
+
+        The sum of ``oddities``. About one in a hundred good galaxies is
+        above 1, where the flag ``out_of_domain`` is set; NaN if unknown.
+        """
+        return sum(self.oddities.values()) if self.oddities else np.nan
 
     @property
     def slices(self):

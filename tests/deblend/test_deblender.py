@@ -74,6 +74,23 @@ def test_the_table_of_an_image_has_the_agreed_columns(reference):
         'flux_err', 'snr', 'blendedness', 'reduced_chi2', 'flags']
 
 
+def test_good_galaxies_are_not_odd_and_a_spike_is(deblend, data, segm,
+                                                  reference):
+    flagged = encode_flags('out_of_domain')
+    assert all(0 <= source.oddity < 1 for source in reference)
+    assert not (reference.table['flags'] & flagged).any()
+    x, y = XY[2]
+    spoiled = data.copy()
+    spoiled[int(y), int(x)] += 300.0
+    odd = deblend(spoiled, segm, error=1.0, psf=FWHM,
+                  positions=XY[2:])
+    [source] = [s for s in odd if s.parent_label == SINGLE]
+    assert source.oddity > 1
+    assert source.oddities['misfit'] > 0.5 * source.oddity
+    row = odd.table[odd.labels == source.label]
+    assert row['flags'][0] & flagged
+
+
 def test_the_table_remembers_how_it_was_made(reference, deblend):
     meta = reference.table.meta
     assert meta['weights'] == 'default'

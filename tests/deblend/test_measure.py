@@ -81,7 +81,7 @@ def _solution(places, fluxes, **fit):
     values = {'parameters': _parameters(*[[x, y, 0.5] for x, y in places]),
               'flux': np.array(fluxes, float)[:, None],
               'converged': np.ones(n, bool), 'cropped': np.zeros(n, bool),
-              'prior_distance': np.zeros(n), **fit}
+              **fit}
     return SimpleNamespace(boxes=boxes, models=models, model_image=total,
                            fit=SimpleNamespace(**values),
                            sources=SimpleNamespace(parent=1 + np.arange(n)),
@@ -214,11 +214,7 @@ def test_estimated_noise_and_psf_are_told_of_every_source():
 def test_conditions_of_the_fit_are_passed_on():
     solution = _solution([(20, 10), (45, 30)], [500.0, 500.0],
                          converged=np.array([True, False]),
-                         cropped=np.array([True, False]),
-                         prior_distance=np.array([0.5, 50.0]))
+                         cropped=np.array([True, False]))
     flags = _flags(solution)
     assert flags['not_converged'].tolist() == [False, True]
     assert flags['larger_than_stamp'].tolist() == [True, False]
-    assert flags['out_of_domain'].tolist() == [False, True]
-    solution.is_point[:] = True
-    assert not _flags(solution)['out_of_domain'].any()

@@ -169,6 +169,8 @@ def test_equal_grids_give_what_a_stack_gives(deblend):
                         stack.table[f'flux_{band}'], rtol=0.05)
         assert_allclose(apart.table[f'flux_err_{band}'],
                         stack.table[f'flux_err_{band}'], rtol=0.12)
+    assert_allclose([source.oddity for source in apart],
+                    [source.oddity for source in stack], rtol=0.2, atol=0.05)
 
 
 def test_masks_and_no_data_are_those_of_each_band(fast):

@@ -17,9 +17,11 @@ from vaephot.deblend.native import (
     blendedness_of,
     goodness_of,
     layer_views,
+    misfit_of,
     share_of,
     unseen_in,
 )
+from vaephot.deblend.oddity import oddity_terms
 from vaephot.deblend.share import pad_to_bbox, required_bboxes, share_data
 from vaephot.exceptions import DeblendWarning
 from vaephot.flags import encode_flags
@@ -198,7 +200,7 @@ def _images(views, observation):
     return out
 
 
-def _sources(observation, views, solution, labels):
+def _sources(observation, views, solution, labels, oddities):
     """Deblended sources with their models and shares of the data."""
     parent = solution.sources.parent
     fit, n_bands = solution.fit, solution.fit.flux.shape[1]
@@ -211,7 +213,8 @@ def _sources(observation, views, solution, labels):
         x_centroid=float(xy[k, 0]), y_centroid=float(xy[k, 1]),
         flux=shaped(fit.flux[k]), flux_err=shaped(fit.flux_err[k]),
         parameters=_parameters(fit.parameters[k]),
-        covariance=fit.covariance[k][n_bands:, n_bands:])
+        covariance=fit.covariance[k][n_bands:, n_bands:],
+        oddities={name: float(term[k]) for name, term in oddities.items()})
         for k, images in enumerate(_images(views, observation))]
 
 
@@ -238,7 +241,7 @@ def _with_share(solution, share):
 
 
 def _conditions(views, chosen, fitter, solution, quality, areas,
-                fallback):
+                fallback, oddities):
     """Blank fluxes that nothing was seen of, and collect the flags."""
     fit, parent = solution.fit, solution.sources.parent
     radius = np.exp(fit.parameters[:, 2]) + fitter.fwhm.min()
@@ -246,6 +249,7 @@ def _conditions(views, chosen, fitter, solution, quality, areas,
     for values in (fit.flux, fit.flux_err):
         values[dark] = np.nan
     conditions = describe(solution, views[0].observation, radius, quality)
+    conditions['out_of_domain'] = sum(oddities.values()) > 1
     conditions['no_pixels'] = (areas == 0) & (parent > 0)
     conditions['forced'] = parent == 0
     conditions['fallback'] = np.isin(parent, fallback.labels)
@@ -306,11 +310,12 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     add_info(children, observation, fallback)
     areas = _areas(children, labels)
     quality = goodness_of(views)
+    oddities = oddity_terms(solution, misfit_of(views), fitter.fwhm.min())
     if fitter.settings.max_steps and fitter.settings.background is None:
         solution = _with_share(solution, share_of(views))
     conditions = _conditions(views, chosen, fitter, solution, quality, areas,
-                             fallback)
-    sources = _sources(observation, views, solution, labels)
+                             fallback, oddities)
+    sources = _sources(observation, views, solution, labels, oddities)
     measured = _measurements(views, solution, fitter, quality, labels, areas,
                              conditions)
     _warn(conditions, labels)

@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from vaephot.deblend.labels import values_of_labels
 
-__all__ = ['Goodness', 'Share', 'Shapes', 'blendedness', 'describe',
-           'goodness', 'residual_share', 'shapes_of', 'unseen']
+__all__ = ['Goodness', 'Share', 'Shapes', 'blendedness', 'box_index',
+           'describe', 'goodness', 'noise_variance', 'residual_share',
+           'shapes_of', 'unseen']
 
 # sources whose reduced chi-square exceeds 1 by this many of its 1-sigma
 # errors, and by this much in itself, are poorly fitted
@@ -25,8 +26,6 @@ SHARE_LEVEL = 0.2
 MISFIT_SIGMA = 3.0
 # part of that light that stays as an error
 MISFIT_ERROR = 0.5
-# latents farther than this many 1-sigma from the prior are unlike training
-DOMAIN_SIGMA = 4.0
 
 
 class Shapes(NamedTuple):
@@ -85,8 +84,20 @@ def shapes_of(parameters, decoder):
                   0.5 * np.arctan2(eta2, eta1))
 
 
-def _box(bbox):
-    """Index of a box in a ``(n_bands, ny, nx)`` array."""
+def box_index(bbox):
+    """
+    Index of a box in images.
+
+    Parameters
+    ----------
+    bbox : `~photutils.aperture.BoundingBox`
+        Box in the frame.
+
+    Returns
+    -------
+    tuple
+        For arrays (n_bands, ny, nx).
+    """
     return np.s_[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax]
 
 
@@ -111,14 +122,30 @@ def blendedness(solution):
     for bbox, model in zip(solution.boxes, solution.models, strict=True):
         model = model.astype(float)
         own = (model ** 2).sum((1, 2))
-        both = (model * solution.model_image[_box(bbox)]).sum((1, 2))
+        both = (model * solution.model_image[box_index(bbox)]).sum((1, 2))
         rows.append(1 - own / np.where(both == 0, 1, both) if own.any()
                     else np.zeros(len(own)))
     return np.array(rows).reshape(-1, len(solution.model_image))
 
 
-def _variance(solution, observation):
-    """Noise of the sky and of the photons of the model."""
+def noise_variance(solution, observation):
+    """
+    Variance of the sky and of the photons of the model.
+
+    Parameters
+    ----------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+    observation : `~vaephot.deblend.inputs.Observation`
+        Noise; the Poisson noise of the model is added where the gain is
+        known.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        As (n_bands, ny, nx), or (n_bands, 1, 1) if it is the same
+        everywhere.
+    """
     variance = observation.variance
     if observation.gain is not None:
         gain = np.asarray(observation.gain)[:, None, None]
@@ -152,12 +179,13 @@ def residual_share(solution, observation):
         the model does not reach is not known.
     """
     model, good = solution.model_image, ~observation.mask
-    variance = np.broadcast_to(_variance(solution, observation), model.shape)
+    variance = np.broadcast_to(noise_variance(solution, observation),
+                               model.shape)
     residual = np.where(good, observation.data - model, 0)
     correlation = np.asarray(observation.noise_correlation, float)[:, None]
     rows = []
     for bbox, own in zip(solution.boxes, solution.models, strict=True):
-        box = _box(bbox)
+        box = box_index(bbox)
         total = np.maximum(model[box], 1e-300)
         sky = observation.variance
         sky = sky if sky.shape[-1] == 1 else sky[box]
@@ -196,14 +224,14 @@ def goodness(solution, observation):
         NaN and 0 where no pixel is good.
     """
     model = solution.model_image
-    variance = _variance(solution, observation)
+    variance = noise_variance(solution, observation)
     square = (observation.data - model) ** 2 / variance
     square = np.where(observation.mask, 0, square)
     good = ~observation.mask
     total, count = [], []
     for bbox in solution.boxes:
-        total.append(square[_box(bbox)].sum())
-        count.append(good[_box(bbox)].sum())
+        total.append(square[box_index(bbox)].sum())
+        count.append(good[box_index(bbox)].sum())
     count = np.array(count, int)
     reduced = np.full(len(count), np.nan)
     np.divide(total, count, out=reduced, where=count > 0)
@@ -286,8 +314,6 @@ def describe(solution, observation, radius, quality):
     excess = quality.reduced_chi2 - 1
     limit = POOR_SIGMA * np.sqrt(2 / np.maximum(quality.n_pixels, 1))
     everywhere = np.ones(len(x), bool)
-    n_latent = fit.parameters.shape[1] - 5
-    far = fit.prior_distance > n_latent + DOMAIN_SIGMA * np.sqrt(2 * n_latent)
     return {
         'edge': ((x < radius - 0.5) | (y < radius - 0.5)
                  | (x > nx - 0.5 - radius) | (y > ny - 0.5 - radius)),
@@ -297,7 +323,6 @@ def describe(solution, observation, radius, quality):
         'error_estimated': everywhere & observation.error_estimated,
         'not_converged': ~fit.converged,
         'poor_fit': (excess > limit) & (excess > POOR_EXCESS),
-        'out_of_domain': far & ~solution.is_point,
         'larger_than_stamp': fit.cropped | solution.truncated,
         'no_data': ~np.isfinite(fit.flux).any(1),
         'rejected_neighbour': np.isin(solution.sources.parent,

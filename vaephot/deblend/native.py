@@ -26,12 +26,14 @@ from vaephot.deblend.measure import (
     residual_share,
     unseen,
 )
+from vaephot.deblend.oddity import Misfit, misfit
 from vaephot.deblend.scene import SceneFitter
 from vaephot.stamps import cut_window
 from vaephot.utils._grids import linear_scale, map_labels
 
 __all__ = ['LayerView', 'NativeFitter', 'blendedness_of', 'goodness_of',
-           'layer_views', 'make_fitter', 'share_of', 'unseen_in']
+           'layer_views', 'make_fitter', 'misfit_of', 'share_of',
+           'unseen_in']
 
 
 def make_fitter(observation, vae, decoder, settings, **options):
@@ -470,6 +472,23 @@ def unseen_in(views, radius):
     return _columns(views, [
         unseen(view.solution, view.observation, view.segm,
                radius * view.scale) for view in views])
+
+
+def misfit_of(views):
+    """
+    Sum up what the models leave over, in all bands.
+
+    Parameters
+    ----------
+    views : list of LayerView
+        Each pixel grid.
+
+    Returns
+    -------
+    `~vaephot.deblend.oddity.Misfit`
+    """
+    parts = [misfit(view.solution, view.observation) for view in views]
+    return Misfit(*[sum(column) for column in zip(*parts, strict=True)])
 
 
 def goodness_of(views):
