@@ -8,7 +8,8 @@ SExtractor's algorithm (``sep``) over a grid of its two settings of deblending.
 A measured source belongs to the nearest true one if that is within three
 pixels; further ones at the same place are false. All that ``VAEDeblender``
 may find is fitted once; each value of ``min_probability`` only drops from
-what the one before has left.
+what the one before has left. No parent loses its last source by that, so the
+scores of the rows whose ``p_source`` is at least that value are given as well.
 """
 
 import argparse
@@ -101,7 +102,11 @@ def measure(case, args):
             for program, runs in (
                 ('sep', run_sep(mosaic)),
                 ('photutils', run_photutils(mosaic)),
-                ('vaephot', [run[:2] for run in ours]))
+                ('vaephot', [run[:2] for run in ours]),
+                ('vaephot, rows', [
+                    (setting, xy[p_source >= least]) for
+                    least, (setting, xy, p_source) in zip(
+                        PROBABILITIES, ours, strict=True)]))
             for setting, xy in runs]
     # the least probability drops next to nothing
     _, xy, p_source = ours[0]
@@ -116,7 +121,7 @@ def draw(table, calibration, path):
     figure = Figure(figsize=(4 * len(cases) + 4, 4), layout='constrained')
     *panels, last = figure.subplots(1, len(cases) + 1)
     for axes, case in zip(panels, cases, strict=True):
-        for program in ('sep', 'photutils', 'vaephot'):
+        for program in dict.fromkeys(table['program']):
             rows = table[(table['program'] == program)
                          & (table['case'] == case)]
             line = '' if program == 'sep' else '-'
