@@ -542,8 +542,8 @@ def test_one_stamp_at_a_time_gives_the_same(refine):
         2).standard_normal(shape)
     results = [VAEDeblender(device='cpu', refine=refine, batch_size=size)(
         data, error=1.0, psf=FWHM) for size in (None, 1)]
-    # the looks are in single precision
-    scenes.assert_same(*results, rtol=1e-3)
+    # single precision; and fits stop within a tenth of the errors
+    scenes.assert_same(*results, rtol=1e-2 if refine else 1e-3)
 
 
 def test_the_order_of_the_parents_does_not_matter(deblend):

@@ -69,7 +69,7 @@ class FitSettings:
         Free background of each group and band.
     """
 
-    max_steps: int = 20
+    max_steps: int = 30
     tolerance: float = 0.005
     relative_tolerance: float = 2e-6
     damping: float = 1e-3
@@ -294,9 +294,7 @@ def _step(equations, damping, pinned, n_parameters):
     limit = step.new_full((n_parameters,), LATENT_STEP_LIMIT)
     limit[:len(STEP_LIMIT)] = limit.new_tensor(STEP_LIMIT)
     step = step.unflatten(-1, (-1, n_parameters))
-    # the whole step of a source is cut, which keeps its direction
-    beyond = (step.abs() / limit).amax((1, 3), keepdim=True)
-    return step / beyond.clamp(min=1)
+    return torch.maximum(torch.minimum(step, limit), -limit)
 
 
 class _State:
@@ -421,7 +419,7 @@ def _started_covariance(normal, precision):
                      torch.diag_embed(1 / precision))
 
 
-def linear_fluxes(batch, decoder):
+def linear_fluxes(batch, decoder, background=None):
     """
     Fluxes of sources at the shapes of their prior.
 
@@ -431,6 +429,8 @@ def linear_fluxes(batch, decoder):
         Pixels, noise and shapes of the groups.
     decoder : `~vaephot.models.decoder.Decoder`
         Turns parameters into templates; in double precision.
+    background : {None, 'constant', 'plane'}, optional
+        Free background, as in `FitSettings`.
 
     Returns
     -------
@@ -439,7 +439,7 @@ def linear_fluxes(batch, decoder):
     templates : list of `torch.Tensor`, (n_groups, n_sources, size, size)
         Unit-flux images of each band, in the precision of the pixels.
     """
-    problem = _Problem(batch, decoder, FitSettings())
+    problem = _Problem(batch, decoder, FitSettings(background=background))
     rows = torch.arange(problem.n_groups, device=batch.active.device)
     columns, images = [], []
     start = batch.prior.mean[:, None].expand(-1, len(problem.bands), -1, -1)
@@ -448,7 +448,8 @@ def linear_fluxes(batch, decoder):
         band.choose_windows(shapes)
         band.set_weight(None)
         templates = band.templates(shapes)
-        columns.append(band.best_flux(templates, rows)[0])
+        flux, _ = band.best_flux(templates, rows)
+        columns.append(flux[:, :problem.n_sources])
         images.append(templates.unflatten(-1, band.band.data.shape[1:]))
     return torch.stack(columns, -1), images
 

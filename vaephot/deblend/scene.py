@@ -14,7 +14,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
-from astropy.stats import gaussian_sigma_to_fwhm
+from astropy.stats import gaussian_sigma_to_fwhm, sigma_clipped_stats
 
 from vaephot.deblend.band_fit import BandBatch, GroupBatch
 from vaephot.deblend.groups import (
@@ -540,7 +540,8 @@ class SceneFitter:
             batch = quick.batch(run, places, reach, self._pixels(run), shapes,
                                 snr)
             with torch.no_grad():
-                found = linear_fluxes(batch, self.decoder)
+                found = linear_fluxes(batch, self.decoder,
+                                      self.settings.background)
             flux = found[0].cpu().numpy()
             images = [image.cpu().numpy() for image in found[1]]
             for i, piece in enumerate(run):
@@ -736,12 +737,22 @@ class SceneFitter:
                               for column in zip(*found, strict=True)])
         return combine(prior, evidence, axis=1), prior
 
+    @cached_property
+    def _sky(self):
+        """Level of the sky of each band, where it is free."""
+        if self.settings.background is None:
+            return np.zeros(len(self.observation.bands))
+        return np.array([
+            sigma_clipped_stats(image[~mask])[1] if (~mask).any() else 0.0
+            for image, mask in zip(self.observation.data,
+                                   self.observation.mask, strict=True)])
+
     def _view(self, band, alone):
         """One band as the encoder is shown it."""
         data = self.observation.data if alone is None else alone[0]
-        return BandView(data[band], self.observation.mask[band],
-                        self.variance[band], self._psf_samples[band],
-                        float(self.fwhm[band]))
+        return BandView(data[band] - self._sky[band],
+                        self.observation.mask[band], self.variance[band],
+                        self._psf_samples[band], float(self.fwhm[band]))
 
     @staticmethod
     def force_points(gaussian, is_point):
