@@ -11,6 +11,7 @@ from vaephot.deblend.noise import (
     correlation_of_smoothing,
     estimate_noise,
     estimate_smoothing,
+    sky_image,
 )
 
 
@@ -78,3 +79,23 @@ def test_a_smoothed_image_gets_correlated_noise_unless_an_error_is_given():
     assert prepare_observation(image, error=0.2).noise_correlation == 1
     given = prepare_observation(image, noise_correlation=2.0)
     assert given.noise_correlation == 2
+
+
+@pytest.mark.parametrize('kind', ['constant', 'plane'])
+def test_sky_is_found_beneath_sources(kind):
+    rng = np.random.default_rng(12)
+    y, x = np.mgrid[:80, :100]
+    sky = 3.0 + (0.03 * x - 0.02 * y) * (kind == 'plane')
+    image = sky + rng.standard_normal(sky.shape)
+    image[30:40, 50:60] += 50
+    mask = np.zeros(sky.shape, bool)
+    mask[:, :10] = True
+    image[:, :5] = np.nan
+    found = sky_image(np.where(mask, 0, image), mask, kind)
+    # three values from 7100 pixels, and wings of the clipped distribution
+    assert abs(found - sky).max() < 5 * np.sqrt(3 / 7100) + 0.05
+
+
+def test_sky_of_nothing_is_zero():
+    assert not sky_image(np.ones((4, 4)), np.ones((4, 4), bool),
+                         'plane').any()

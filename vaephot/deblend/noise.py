@@ -1,11 +1,14 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""The noise of an image, where nobody says what it is."""
+"""The noise and the sky of an image, where nobody says what they are."""
 
 import numpy as np
-from astropy.stats import gaussian_sigma_to_fwhm
+from astropy.stats import gaussian_sigma_to_fwhm, sigma_clip
 
 __all__ = ['correlation_of_smoothing', 'estimate_noise',
-           'estimate_smoothing']
+           'estimate_smoothing', 'sky_image']
+
+# clippings of the pixels that a plane is fitted to
+N_CLIPS = 3
 
 # an image whose estimated noise is less than this part of its largest value
 # is taken as free of noise (single precision has 6e-8) ...
@@ -135,3 +138,39 @@ def correlation_of_smoothing(fwhm):
     fwhm = np.where(np.isfinite(fwhm), fwhm, 0.0)
     sigma = fwhm / gaussian_sigma_to_fwhm
     return np.maximum(np.sqrt(4 * np.pi) * sigma, 1.0)
+
+
+def sky_image(image, mask, kind):
+    """
+    Estimate the level of the sky, or a plane.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (ny, nx)
+        Image.
+    mask : `numpy.ndarray` of bool, (ny, nx)
+        Bad pixels.
+    kind : {'constant', 'plane'}
+        Median of the sigma-clipped pixels, or a least-squares plane through
+        them.
+
+    Returns
+    -------
+    `numpy.ndarray`, (ny, nx)
+        0 if no pixel is good.
+    """
+    good = ~mask
+    if not good.any():
+        return np.zeros(image.shape)
+    kept = ~np.ma.getmaskarray(sigma_clip(np.ma.array(image, mask=mask)))
+    sky = np.full(image.shape, np.median(image[kept]))
+    if kind == 'constant':
+        return sky
+    iy, ix = np.indices(image.shape)
+    columns = np.stack([np.ones(image.shape), ix, iy], -1)
+    for _ in range(N_CLIPS):
+        plane = np.linalg.lstsq(columns[kept], image[kept], rcond=None)[0]
+        sky = columns @ plane
+        rest = np.ma.array(image - sky, mask=mask)
+        kept = ~np.ma.getmaskarray(sigma_clip(rest))
+    return sky

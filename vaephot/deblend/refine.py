@@ -69,7 +69,7 @@ class FitSettings:
         Free background of each group and band.
     """
 
-    max_steps: int = 30
+    max_steps: int = 20
     tolerance: float = 0.005
     relative_tolerance: float = 2e-6
     damping: float = 1e-3
@@ -294,7 +294,9 @@ def _step(equations, damping, pinned, n_parameters):
     limit = step.new_full((n_parameters,), LATENT_STEP_LIMIT)
     limit[:len(STEP_LIMIT)] = limit.new_tensor(STEP_LIMIT)
     step = step.unflatten(-1, (-1, n_parameters))
-    return torch.maximum(torch.minimum(step, limit), -limit)
+    # the whole step of a source is cut, which keeps its direction
+    beyond = (step.abs() / limit).amax((1, 3), keepdim=True)
+    return step / beyond.clamp(min=1)
 
 
 class _State:

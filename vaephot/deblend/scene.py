@@ -14,7 +14,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
-from astropy.stats import gaussian_sigma_to_fwhm, sigma_clipped_stats
+from astropy.stats import gaussian_sigma_to_fwhm
 
 from vaephot.deblend.band_fit import BandBatch, GroupBatch
 from vaephot.deblend.groups import (
@@ -24,6 +24,7 @@ from vaephot.deblend.groups import (
     segment_boxes,
 )
 from vaephot.deblend.images import add_up, clip_stamp, draw_scene
+from vaephot.deblend.noise import sky_image
 from vaephot.deblend.refine import fit_groups, linear_fluxes
 from vaephot.deblend.start import (
     BandView,
@@ -739,13 +740,12 @@ class SceneFitter:
 
     @cached_property
     def _sky(self):
-        """Level of the sky of each band, where it is free."""
-        if self.settings.background is None:
+        """Level or plane of the sky of each band, where it is free."""
+        kind = self.settings.background
+        if kind is None:
             return np.zeros(len(self.observation.bands))
-        return np.array([
-            sigma_clipped_stats(image[~mask])[1] if (~mask).any() else 0.0
-            for image, mask in zip(self.observation.data,
-                                   self.observation.mask, strict=True)])
+        return [sky_image(image, mask, kind) for image, mask in zip(
+            self.observation.data, self.observation.mask, strict=True)]
 
     def _view(self, band, alone):
         """One band as the encoder is shown it."""
