@@ -65,7 +65,8 @@ def test_parts_of_a_galaxy_are_less_probable(name, low, high, refined):
     evidence = _evidence(2, refined=refined, log_drop=2.5, log_snr=1,
                          **{name: [low, high]})
     p = source_probability(evidence)
-    assert p[0] < 0.5 * p[1]
+    odds = p / (1 - p)
+    assert odds[0] < 0.5 * odds[1]
 
 
 def test_probability_is_the_logistic_function_of_the_sum():
