@@ -208,10 +208,6 @@ class NativeFitter(SceneFitter):
         """No other: each grid draws for itself."""
         return self
 
-    def fine_enough(self, bright, radius):
-        """Itself: see `_quick`."""
-        return self
-
     def wing_reach(self, bright):
         """
         How far the light of sources matters.

@@ -138,6 +138,8 @@ class _Problem:
 
     def follow(self, local, rows):
         """Let windows follow their sources; which groups have new ones."""
+        if all(band.band.windows is None for band in self.bands):
+            return torch.zeros_like(rows, dtype=torch.bool)
         moved = [band.follow(shapes) for band, shapes in zip(
             self.bands, self.shapes(local, rows), strict=True)]
         return torch.stack(moved).any(0)
