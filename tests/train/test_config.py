@@ -53,7 +53,7 @@ def test_learning_rate_is_positive(rate):
 
 
 @pytest.mark.parametrize(('name', 'value'), [
-    ('patience', -1), ('precision', 'float16')])
+    ('patience', -1), ('elbo_snr', -1.0), ('precision', 'float16')])
 def test_bad_values_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f'{name} is'):
         TrainingConfig(**{name: value})

@@ -345,6 +345,24 @@ def test_loss_is_that_of_its_parts(tiny_store):
         + last['kl'], rel=1e-4)
 
 
+def test_bound_takes_over_less_of_faint_sources(tiny_store):
+    trainer = _trainer(tiny_store, _changed(elbo_snr=30.0))
+    log_snr = torch.log(torch.tensor([1e-3, 30.0, 1e4]))
+    stamps = SimpleNamespace(log_snr=log_snr)
+    assert trainer._elbo_share(stamps) is None
+    trainer.step = trainer.n_steps
+    torch.testing.assert_close(trainer._elbo_share(stamps),
+                               torch.tensor([0.0, 0.5, 1.0]), atol=1e-4,
+                               rtol=0)
+    trainer.step = 4
+    last = trainer.advance()
+    equal = _trainer(tiny_store)
+    equal.step = 4
+    first = equal.advance()
+    assert last['known'] == pytest.approx(first['known'])
+    assert last['loss'] != pytest.approx(first['loss'], rel=1e-3)
+
+
 def test_latents_of_the_lessons_are_the_truth_of_the_stamps(tiny_store):
     # the galaxies of the store are all alike, so are their latents
     trainer = _trainer(tiny_store)

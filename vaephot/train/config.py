@@ -37,6 +37,12 @@ class TrainingConfig:
     elbo_start : dict
         Share of the steps of each stage after which the evidence lower
         bound takes over from the known parameters; 1 for never.
+    elbo_snr : float
+        Signal-to-noise ratio of sources of which it takes over one half; of
+        fainter ones less. The bound makes bright sources precise, for it
+        counts errors by the light that they misplace; the known parameters
+        keep the posteriors of faint ones as wide as they are. 0: of all
+        sources alike.
     max_gradient : float
         Norm to which gradients are cut.
     n_validation : int
@@ -62,6 +68,7 @@ class TrainingConfig:
     family_steps: int = 3000
     elbo_start: dict = field(default_factory=lambda: {'isolated': 0.7,
                                                       'blended': 0.7})
+    elbo_snr: float = 0.0
     max_gradient: float = 20.0
     n_validation: int = 2048
     patience: int = 30
@@ -79,9 +86,10 @@ class TrainingConfig:
                 msg = (f'{name} is {value!r}; it must be a dictionary with '
                        f'the keys {sorted(STAGES)}')
                 raise ValueError(msg)
-        if self.patience < 0:
-            msg = f'patience is {self.patience}; it must be >= 0'
-            raise ValueError(msg)
+        for name in ('patience', 'elbo_snr'):
+            if getattr(self, name) < 0:
+                msg = f'{name} is {getattr(self, name)}; it must be >= 0'
+                raise ValueError(msg)
         if self.precision not in PRECISIONS:
             msg = (f'precision is {self.precision!r}; it must be one of '
                    f'{sorted(PRECISIONS)}')

@@ -125,33 +125,50 @@ class Trainer:
         if self.stage == 'isolated':
             loss = loss + supervised_loss(prior, truth, counts
                                           * batch.is_galaxy[:, None])
-        return loss.mean()
+        return loss
 
     def _elbo(self, batch, posterior, prior):
-        """Minus the evidence lower bound, less that of the truth."""
+        """
+        Minus the evidence lower bound, less that of the truth.
+
+        Returns
+        -------
+        excess, kl : `torch.Tensor`, (n,)
+            Of the reconstruction, and of the posterior over the prior.
+        """
         reconstruction, kl = self.vae.elbo_terms(
             posterior, prior, batch.target, batch.weight, batch.renderer,
             batch.n_psfs, self.generator)
         excess = reconstruction - batch.floor
         failed = FAILED_NATS * torch.log1p(excess.clamp(min=0) / FAILED_NATS)
         excess = torch.where(excess > 0, failed, excess)
-        return excess.mean(), kl.sum(1).mean()
+        return excess, kl.sum(1)
+
+    def _elbo_share(self, stamps):
+        """Weight of the evidence lower bound of each stamp, or None."""
+        progress = (self.step / self.n_steps
+                    - self.config.elbo_start[self.stage])
+        share = min(1.0, max(0.0, progress / ELBO_RISE))
+        if not share:
+            return None
+        faintness = self.config.elbo_snr * torch.exp(-stamps.log_snr)
+        return share / (1 + faintness ** 2)
 
     def _loss(self, batch):
         """Mean loss of a batch, and its parts for the curves."""
         with convolutions_in(self.config.precision, self.vae.encoder):
             posterior, prior, _ = self.vae.posterior(batch.stamps)
         known = self._known(batch, posterior, prior)
-        progress = (self.step / self.n_steps
-                    - self.config.elbo_start[self.stage])
-        share = min(1.0, max(0.0, progress / ELBO_RISE))
-        loss = known * (1 - share * (1 - SUPERVISED_REST))
-        parts = {'known': float(known.detach())}
-        if share > 0:
+        share = self._elbo_share(batch.stamps)
+        loss = known
+        parts = {'known': float(known.detach().mean())}
+        if share is not None:
             excess, kl = self._elbo(batch, posterior, prior)
-            loss = loss + share * (excess + kl)
-            parts['reconstruction'] = float(excess.detach())
-            parts['kl'] = float(kl.detach())
+            loss = (known * (1 - share * (1 - SUPERVISED_REST))
+                    + share * (excess + kl))
+            parts['reconstruction'] = float(excess.detach().mean())
+            parts['kl'] = float(kl.detach().mean())
+        loss = loss.mean()
         return loss, parts
 
     def advance(self):
