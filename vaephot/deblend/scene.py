@@ -807,7 +807,7 @@ class SceneFitter:
         fit = _empty_fit(n, self.n_bands, n_par, snr)
         for places, reach, run in self.runs(pieces, snr):
             batch = self.batch(run, places, reach,
-                               self._pixels(run, foreign), prior)
+                               self._pixels(run, foreign), prior, snr)
             first, precision = self._gather(run, places, start)
             with torch.no_grad():
                 done = fit_groups(batch, first, self.decoder, self.settings,
