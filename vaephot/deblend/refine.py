@@ -2,8 +2,8 @@
 """
 Joint fit of all sources of a group, in all bands.
 
-Damped Gauss-Newton steps (Levenberg 1944, Marquardt 1963) on position,
-size, shear and latent of every source, with the fluxes projected out
+Gauss-Newton steps within a radius of trust on position, size, shear and
+latent of every source, with the fluxes projected out
 (variable projection, Golub & Pereyra 1973) and the learned prior as a
 penalty. A galaxy need not look the same in all bands: each band has
 parameters of its own, which scatter about the common ones as the colour
@@ -15,7 +15,6 @@ derivatives in fluxes and shapes together, so that neighbours, shapes and
 colour gradients count.
 """
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,24 +22,26 @@ import torch
 
 from vaephot.deblend.band_fit import Band, Normal, Shapes
 from vaephot.deblend.fluxes import solve_fluxes
+from vaephot.deblend.steps import (
+    Equations,
+    limit_parameters,
+    pinned_parameters,
+    trusted_step,
+)
 from vaephot.models.decoder import Mixture
 
 __all__ = ['FitSettings', 'GroupFit', 'fit_groups', 'linear_fluxes']
 
-# largest step of position [px], log size, shear and latent
-STEP_LIMIT = (1.0, 1.0, 0.7, 0.5, 0.5)
-LATENT_STEP_LIMIT = 1.0
-MIN_LOG_SIZE = -4.0
-# largest half-light radius, as a share of the stamp's side
-MAX_SIZE_SHARE = 0.25
-ETA_LIMIT = 3.5
-LATENT_LIMIT = 5.0
-DAMPING_LIMIT = 1e5
-MIN_DAMPING = 1e-5
-# largest relief after a step that is better, and first penalty after one
-# that is not
-MAX_RELIEF = 0.1
-PENALTY = 4.0
+# radii of trust, in units of the largest steps: the first, and the one at
+# which a group cannot be improved
+MAX_RADIUS = 1.0
+LEAST_RADIUS = 1e-4
+# share of the foreseen gain below which the radius shrinks, and above which it
+# grows; by how much
+POOR, GOOD = 0.25, 0.75
+SHRINK, GROW = 0.25, 2.0
+# strains are looked for anew, from this share of the last one on
+STRAIN_RELIEF = 0.01
 # the errors that the encoder gives its shapes are too small by this factor:
 # the scatter of the sizes of held-out blends in units of them
 START_WIDENING = 1.9
@@ -63,8 +64,6 @@ class FitSettings:
     tolerance, relative_tolerance : float
         A group is done when a step gains less than the first for each
         source, plus the second times its value, in half the chi-square.
-    damping : float
-        Damping at the start.
     background : {None, 'constant', 'plane'}
         Free background of each group and band.
     """
@@ -72,7 +71,6 @@ class FitSettings:
     max_steps: int = 20
     tolerance: float = 0.005
     relative_tolerance: float = 2e-6
-    damping: float = 1e-3
     background: str | None = None
 
 
@@ -188,23 +186,6 @@ class _Problem:
         return out.flatten(3).flatten(1, 2)
 
 
-class _Equations(NamedTuple):
-    """
-    What a step needs, fluxes projected out.
-
-    ``matrix`` ``(g, b, m, m)`` and ``vector`` ``(g, b, m)``: of the bands,
-    the tie to the common parameters included; ``tie`` ``(g, m, m)``;
-    ``prior`` ``(g, m)``: precision of the common parameters, and
-    ``pull`` ``(g, m)``: towards their prior.
-    """
-
-    matrix: torch.Tensor
-    vector: torch.Tensor
-    tie: torch.Tensor
-    prior: torch.Tensor
-    pull: torch.Tensor
-
-
 def _equations(problem, local, rows):
     """Set up the step of groups."""
     normal = problem.normals(local, rows)
@@ -219,97 +200,19 @@ def _equations(problem, local, rows):
     mean, precision = (p[rows].flatten(1) for p in problem.batch.prior)
     pull = (precision * (mean - common.flatten(1))
             + (tie @ apart.sum(1)[..., None])[..., 0])
-    return _Equations(normal.shape - projected + tie[:, None], vector, tie,
-                      precision, pull)
-
-
-def _bounds(parameters, size):
-    """Least and largest value of each parameter on a stamp."""
-    low = parameters.new_full(parameters.shape[-1:], -torch.inf)
-    high = -low
-    low[2], high[2] = MIN_LOG_SIZE, math.log(MAX_SIZE_SHARE * size)
-    low[5:], high[5:] = -LATENT_LIMIT, LATENT_LIMIT
-    return low, high
-
-
-def _limit(parameters, size):
-    """Keep parameters where templates on a stamp make sense."""
-    low, high = _bounds(parameters, size)
-    out = torch.maximum(torch.minimum(parameters, high), low)
-    length = out[..., 3:5].norm(dim=-1, keepdim=True)
-    out[..., 3:5] = out[..., 3:5] * (ETA_LIMIT / length.clamp(min=ETA_LIMIT))
-    return out
-
-
-def _pinned(local, vector, size):
-    """Parameters at a limit that the likelihood pushes beyond it."""
-    up = vector.unflatten(-1, local.shape[-2:]) > 0
-    low, high = _bounds(local, size)
-    beyond = torch.where(up, local >= high, local <= low)
-    return beyond.flatten(-2)
-
-
-def _without(matrix, vector, rows):
-    """Take parameters out of a system: their steps are zero."""
-    keep = (~rows).to(matrix.dtype)
-    diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
-    matrix = matrix * keep[..., :, None] * keep[..., None, :]
-    return (matrix + torch.diag_embed(diagonal * (1 - keep)),
-            vector * keep)
-
-
-def _cholesky(matrix):
-    """Cholesky factors; the diagonal's where there is none."""
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1).clamp(min=1e-30)
-    return torch.where((failed > 0)[..., None, None],
-                       torch.diag_embed(diagonal.sqrt()), factor)
-
-
-def _arrow(matrix, tie, prior):
-    """Factors of the bands and of the common parameters given them."""
-    factor = _cholesky(matrix)
-    shared = torch.cholesky_solve(tie[:, None].expand_as(matrix), factor)
-    n_bands = matrix.shape[1]
-    inner = (n_bands * tie + torch.diag_embed(prior)
-             - (tie[:, None] @ shared).sum(1))
-    return factor, shared, _cholesky(0.5 * (inner + inner.transpose(1, 2)))
-
-
-def _step(equations, damping, pinned, n_parameters):
-    """Damped step of each group, cut to the largest that is allowed."""
-    matrix, vector = _without(equations.matrix, equations.vector, pinned)
-    diagonal = torch.diagonal(matrix, dim1=-2, dim2=-1)
-    # the tie holds bands together, it does not hold them where they are: it
-    # must not damp the steps that they take together
-    tie = torch.diagonal(equations.tie, dim1=-2, dim2=-1)[:, None]
-    free = (diagonal - tie).clamp(min=0)
-    # empty places have rows of zeros: theirs become those of the identity
-    matrix = matrix + torch.diag_embed(
-        damping[:, None, None] * free + 1e-10 * diagonal + (diagonal == 0))
-    factor, shared, inner = _arrow(matrix, equations.tie, equations.prior)
-    alone = torch.cholesky_solve(vector[..., None], factor)
-    pull = equations.pull + (equations.tie[:, None] @ alone)[..., 0].sum(1)
-    common = torch.cholesky_solve(pull[..., None], inner)
-    step = (alone + shared @ common[:, None])[..., 0]
-    step = torch.where(pinned, 0, step)
-    limit = step.new_full((n_parameters,), LATENT_STEP_LIMIT)
-    limit[:len(STEP_LIMIT)] = limit.new_tensor(STEP_LIMIT)
-    step = step.unflatten(-1, (-1, n_parameters))
-    # the whole step of a source is cut, which keeps its direction
-    beyond = (step.abs() / limit).amax((1, 3), keepdim=True)
-    return step / beyond.clamp(min=1)
+    return Equations(normal.shape - projected + tie[:, None], vector, tie,
+                     precision, pull)
 
 
 class _State:
     """Where the groups of a batch stand."""
 
-    def __init__(self, local, problem, settings):
+    def __init__(self, local, problem):
         rows = torch.arange(len(local), device=local.device)
         self.local = local
         self.cost = problem.cost(local, rows)
-        self.damping = torch.full_like(self.cost, settings.damping)
-        self.penalty = torch.full_like(self.cost, PENALTY)
+        self.radius = torch.full_like(self.cost, MAX_RADIUS)
+        self.strain = self.cost.new_zeros(len(local), local.shape[2])
         self.done = torch.zeros_like(rows, dtype=torch.bool)
         self.fresh = torch.zeros_like(self.done)
         self.equations = None
@@ -324,7 +227,7 @@ class _State:
             self.cost[moved] = problem.cost(self.local[moved], moved)
         new = _equations(problem, self.local[rows], rows)
         if self.equations is None:
-            self.equations = _Equations(*[
+            self.equations = Equations(*[
                 value.new_zeros(len(self.cost), *value.shape[1:])
                 for value in new])
         for old, value in zip(self.equations, new, strict=True):
@@ -334,12 +237,14 @@ class _State:
     def try_step(self, problem, settings, looseness):
         """Step, keep what is better, note what has converged."""
         rows = torch.nonzero(~self.done)[:, 0]
-        equations = _Equations(*[value[rows] for value in self.equations])
+        equations = Equations(*[value[rows] for value in self.equations])
         local = self.local[rows]
-        pinned = _pinned(local, equations.vector, problem.size)
-        step = _step(equations, self.damping[rows], pinned,
-                     local.shape[-1])
-        trial = _limit(local + step, problem.size)
+        pinned = pinned_parameters(local, equations.vector, problem.size)
+        step, length, strain = trusted_step(
+            equations, pinned, self.radius[rows],
+            STRAIN_RELIEF * self.strain[rows], local.shape[-1])
+        self.strain[rows] = strain
+        trial = limit_parameters(local + step, problem.size)
         cost = problem.cost(trial, rows)
         gain = self.cost[rows] - cost
         better = gain > 0
@@ -348,23 +253,21 @@ class _State:
         won = rows[better]
         self.local[won], self.cost[won] = trial[better], cost[better]
         self.fresh[won] = False
-        # Nielsen (1999): damp less the better the parabola was
         ratio = gain / hope.clamp(min=1e-30)
-        less = (1 - (2 * ratio - 1) ** 3).clamp(MAX_RELIEF, 1)
-        self.damping[rows] = (self.damping[rows] * torch.where(
-            better, less, self.penalty[rows])).clamp(min=MIN_DAMPING)
-        self.penalty[rows] = torch.where(better, PENALTY,
-                                         2 * self.penalty[rows])
+        self.radius[rows] = torch.where(
+            ratio < POOR, SHRINK * length, torch.where(
+                ratio > GOOD, GROW * self.radius[rows], self.radius[rows])
+        ).clamp(max=MAX_RADIUS)
         enough = looseness * (
             settings.tolerance * problem.batch.active[rows].sum(1)
             + settings.relative_tolerance * self.cost[rows].abs())
         self.done[rows] = ((better & (gain < enough)) | (hope < enough)
-                           | (self.damping[rows] > DAMPING_LIMIT))
+                           | (self.radius[rows] < LEAST_RADIUS))
 
 
 def _round(local, problem, settings, looseness):
     """Fit all groups for fixed weights."""
-    state = _State(local, problem, settings)
+    state = _State(local, problem)
     n_steps = torch.zeros_like(state.done, dtype=torch.int64)
     for _ in range(settings.max_steps):
         if state.done.all():
@@ -486,7 +389,7 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
     rows = torch.arange(problem.n_groups, device=start.device)
     if start.ndim == 3:
         start = start[:, None].expand(-1, len(batch.bands), -1, -1)
-    local = _limit(start, problem.size)
+    local = limit_parameters(start, problem.size)
     n_steps = torch.zeros_like(rows)
     done = torch.ones_like(rows, dtype=torch.bool)
     renew = any(band.gain is not None for band in batch.bands)
