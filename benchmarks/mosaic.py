@@ -60,7 +60,8 @@ class Mosaic:
     is_central: np.ndarray
 
 
-def make_mosaic(case, n_blends, seed, *, population=None):
+def make_mosaic(case, n_blends, seed, *, population=None,
+                survey='euclid-wide'):
     """
     Draw blends and lay them out.
 
@@ -74,13 +75,15 @@ def make_mosaic(case, n_blends, seed, *, population=None):
         Seed of the blends.
     population : population or None, optional
         Where galaxies come from; `None` is the mock catalogue.
+    survey : str, optional
+        The survey that sees them.
 
     Returns
     -------
     Mosaic
     """
-    observed = observe_blends(draw_blends(case, n_blends, seed=seed,
-                                          population=population))
+    observed = observe_blends(draw_blends(
+        case, n_blends, seed=seed, population=population, survey=survey))
     laid = layout.make_mosaic(observed)
     truth = observed.truth
     return Mosaic(

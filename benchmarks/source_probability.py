@@ -5,7 +5,7 @@ Fit the probability that a fitted source is one of its own.
 Blends are simulated and searched, and nothing is dropped: each fitted source
 is true, the nearest to a true one, or false. Their galaxies are smooth, have
 knots, arms and bars, or are real ones where ``--real`` names a folder of
-them. Logistic models of the evidence are fitted to that, one for each kind of
+them; Euclid (wide and deep) and HSC see them. Logistic models of the evidence are fitted to that, one for each kind of
 candidate, for the coefficients in `vaephot.deblend.decisions`, and tested on
 blends that they have not seen.
 """
@@ -103,17 +103,25 @@ def collect(deblender, mosaic):
     return evidence, is_true(solution.fit.parameters[:, :2], mosaic.true_xy)
 
 
+def populations(real):
+    """Galaxies, and the survey that sees them, by name."""
+    out = {'mock': (None, 'euclid-wide'),
+           'smooth': (SmoothGalaxies(), 'euclid-wide'),
+           'deep': (None, 'euclid-deep'), 'ground': (None, 'hsc-wide')}
+    if real:
+        out['real'] = RealGalaxies(real), 'euclid-wide'
+    return out
+
+
 def collect_all(args):
     """The same of all kinds of blends and galaxies."""
     deblender = VAEDeblender(weights=args.weights, refine=not args.no_refine)
-    populations = {'mock': None, 'smooth': SmoothGalaxies()}
-    if args.real:
-        populations['real'] = RealGalaxies(args.real)
     parts = []
-    for name, population in populations.items():
+    for name, (population, survey) in populations(args.real).items():
         for case, share in SHARES.items():
             mosaic = make_mosaic(case, max(1, round(share * args.n)),
-                                 args.seed, population=population)
+                                 args.seed, population=population,
+                                 survey=survey)
             parts.append(collect(deblender, mosaic))
             print(f'{name}, {case}: {len(parts[-1][1])} sources, '
                   f'{parts[-1][1].sum()} true')

@@ -50,7 +50,8 @@ def test_each_source_has_one_kind():
 @pytest.mark.parametrize(('first', 'refined'), [(1, 0), (0, 0), (0, 1)])
 def test_more_evidence_is_more_probable(first, refined):
     evidence = _evidence(9, first=first, refined=refined,
-                         log_drop=np.linspace(0, 4, 9),
+                         log_drop=np.linspace(0, 4, 9), on_host=0.5,
+                         log_here=np.linspace(0, 2, 9),
                          log_snr=np.linspace(-0.5, 2, 9))
     p = source_probability(evidence)
     assert (np.diff(p) > 0).all()
@@ -60,7 +61,7 @@ def test_more_evidence_is_more_probable(first, refined):
 
 @pytest.mark.parametrize('refined', [0, 1])
 @pytest.mark.parametrize(('name', 'low', 'high'), [
-    ('log_around', 0.5, 0), ('mirrored', 1, 0), ('log_central', -1, 0)])
+    ('around', 0.5, 0), ('mirrored', 1, 0), ('log_size', -1, 0)])
 def test_parts_of_a_galaxy_are_less_probable(name, low, high, refined):
     evidence = _evidence(2, refined=refined, log_drop=2.5, log_snr=1,
                          **{name: [low, high]})
@@ -71,8 +72,8 @@ def test_parts_of_a_galaxy_are_less_probable(name, low, high, refined):
 
 def test_probability_is_the_logistic_function_of_the_sum():
     weights = COEFFICIENTS['beside']
-    total = weights['constant'] + 2.5 * weights['log_drop']
-    p = source_probability(_evidence(log_drop=2.5, refined=1))
+    total = weights['constant'] + 0.5 * weights['log_snr']
+    p = source_probability(_evidence(log_snr=0.5, refined=1))
     assert p[0] == pytest.approx(1 / (1 + np.exp(-total)))
 
 

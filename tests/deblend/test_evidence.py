@@ -66,7 +66,23 @@ def test_evidence_tells_sources_from_empty_places(make):
     assert drop[2] < 1.5
     assert _column(evidence, 'first').tolist() == [1, 0, 0]
     assert (_column(evidence, 'refined') == 1).all()
-    assert _column(evidence, 'log_around').max() < 0.2
+    assert _column(evidence, 'around').max() < 0.2
+
+
+def test_sources_are_compared_with_their_hosts(make):
+    apart = PARAMETERS.copy()
+    apart[1, :2] = 45.0, 32.2
+    near, far = (
+        {name: _column(measure_evidence(fitter, solved(p[:, :2])), name)
+         for name in FEATURES}
+        for p in (PARAMETERS, apart)
+        for fitter, solved in [make(p, FLUX)])
+    # the brightest has no host
+    for name in ('log_here', 'log_size', 'around', 'mirrored', 'colour'):
+        assert near[name][0] == 0
+    assert 0 <= far['on_host'][1] < 0.4 < near['on_host'][1] <= 1
+    assert far['log_here'][1] > 1.5
+    assert near['log_size'][1] == pytest.approx(-0.4 / np.log(10), abs=0.1)
 
 
 def test_lumps_on_both_sides_are_told_from_a_neighbour(make):
@@ -82,7 +98,7 @@ def test_lumps_on_both_sides_are_told_from_a_neighbour(make):
         evidence = measure_evidence(
             fitter, solved(np.vstack([center[:, :2], places[:1]])))
         columns.append([_column(evidence, name)[1]
-                        for name in ('log_around', 'mirrored')])
+                        for name in ('around', 'mirrored')])
     assert columns[0][0] < 0.5 * columns[1][0]
     assert columns[0][1] < 0.3
     assert columns[1][1] > 0.7

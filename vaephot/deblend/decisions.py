@@ -29,21 +29,21 @@ __all__ = ['COEFFICIENTS', 'decide', 'drop_doubtful', 'kinds_of', 'search',
 
 # of the logistic models of `source_probability`: the brightest source of a
 # parent; others, with their shapes fitted; others, without. Fitted with a
-# ridge to 1323 candidates with fitted shapes (508 of them beside a brighter
-# one, 309 of these false) and 504 without, of simulated Euclid-like blends
-# and isolated galaxies: smooth ones, ones with knots, arms and bars, and real
-# ones, weighted to as many isolated galaxies as faint and as bright blends.
-# benchmarks/source_probability.py fits anew. The constant of the last model
-# was raised from -3.79, for without fits smooth neighbours would be lost that
-# photutils finds (benchmarks/hundred_gaussians.py, convolved.py).
+# ridge to 748 candidates with fitted shapes beside a brighter one (348 of them
+# false) and 701 without (350), and to 948 that are the brightest of a parent,
+# of simulated blends and isolated galaxies as seen by Euclid (wide and deep)
+# and HSC: smooth ones, ones with knots, arms and bars, and real ones, weighted
+# to as many isolated galaxies as faint and 0.7 times as many bright blends.
+# benchmarks/source_probability.py fits anew.
 COEFFICIENTS = {
-    'first': {'constant': -3.94, 'log_drop': 2.35, 'log_central': 10.24},
-    'beside': {'constant': -4.5, 'log_drop': 2.82, 'log_central': 4.53,
-               'log_axis_ratio': 3.74, 'log_around': -9.99,
-               'mirrored': -3.05, 'colour': 0.38},
-    'beside_unrefined': {'constant': -1.8, 'log_snr': 5.41,
-                         'log_central': 2.64, 'log_around': -5.48,
-                         'mirrored': -3.11}}
+    'first': {'constant': -4.65, 'log_drop': 2.86, 'log_central': 6.9},
+    'beside': {'constant': 0.61, 'log_snr': 3.99, 'on_host': -2.42,
+               'log_size': 3.78, 'log_axis_ratio': 2.68, 'around': -5.83,
+               'mirrored': -2.43, 'colour': 0.65},
+    'beside_unrefined': {'constant': -1.81, 'log_snr': 2.67,
+                         'log_here': 1.23, 'log_size': 2.98,
+                         'log_axis_ratio': 0.63, 'around': -7.1,
+                         'mirrored': -4.92, 'colour': 0.34}}
 # prior 1-sigma of the positions of what is left over, in pixels
 LEFT_OVER_SIGMA = 1.0
 # least gain in chi-square of a source that is added

@@ -14,13 +14,19 @@ from vaephot.stamps import cut_window, overlap
 __all__ = ['FEATURES', 'chi2_gain', 'measure_evidence']
 
 # names of the columns of `measure_evidence`, all of order one
-FEATURES = ('log_drop', 'log_snr', 'log_central', 'log_axis_ratio',
-            'log_around', 'mirrored', 'colour', 'first', 'refined')
+FEATURES = ('log_drop', 'log_snr', 'log_here', 'log_central', 'on_host',
+            'log_size', 'log_axis_ratio', 'around', 'mirrored', 'colour',
+            'first', 'refined')
 # values beyond these powers of ten tell nothing more
 LOG_LIMITS = (-4.0, 6.0)
 # beyond this power of ten, what is left over says that the noise is far below
 # the errors of models, and nothing of the source
-MAX_LOG_AROUND = 0.8
+MAX_LOG_AROUND = 1.0
+# range of radii in units of those of the host, as powers of ten
+LOG_SIZES = (-1.5, 0.0)
+# share of others in the light at the brightest pixel of a source that it is on
+# its own with, as a power of ten
+LOG_ALONE = -3.0
 # scatter of the flux ratios between parts of one galaxy and between
 # galaxies, and where their logarithmic odds are cut
 SAME_SCATTER, OTHER_SCATTER = 0.1, 0.4
@@ -250,9 +256,12 @@ def _surroundings(fitter, solution, weight, host):
 
     Returns
     -------
+    here : `numpy.ndarray`, (n,)
+        Signal to noise of what the host alone leaves over here, for a filter
+        of the width of the PSF; at least 1.
     around : `numpy.ndarray`, (n,)
-        Root mean square of the residual in a ring around the host, in units
-        of the noise, for a filter of the width of the PSF.
+        Root mean square of the residual of all in a ring around the host, in
+        units of the noise, for the same filter.
     mirrored : `numpy.ndarray`, (n,)
         What the host alone leaves over here and at the place opposite, the
         lesser one in units of the larger one, from 0 to 1.
@@ -261,10 +270,11 @@ def _surroundings(fitter, solution, weight, host):
     line = gaussian_line(fwhm)
     parent, parameters = solution.sources.parent, solution.fit.parameters
     number = np.arange(len(host))
-    around, mirrored = np.ones(len(host)), np.zeros(len(host))
+    peak, around, mirrored = (np.full(len(host), value)
+                              for value in (1.0, 1.0, 0.0))
     rows = np.flatnonzero(host >= 0)
     if not len(rows):
-        return around, mirrored
+        return peak, around, mirrored
     residual = weight * (fitter.observation.data - solution.model_image)
     signal = np.array([convolve_line(image, line) for image in residual])
     power = np.array([convolve_line(image, line ** 2) for image in weight])
@@ -276,6 +286,7 @@ def _surroundings(fitter, solution, weight, host):
             _peak(fitter, weight, solution, h, place, spectrum, line)
             for place in (xy, 2 * center - xy))
         low, high = sorted((here, opposite))
+        peak[k] = max(here, 1.0)
         mirrored[k] = np.clip(low / max(high, 1.0), 0, 1)
         distance = _elliptical_distance(*(xy - center), parameters[h])
         others = parameters[(parent == parent[k]) & (number != h), :2]
@@ -285,7 +296,25 @@ def _surroundings(fitter, solution, weight, host):
             left = _signal_to_noise(spectrum, signal[:, yy, xx],
                                     power[:, yy, xx])
             around[k] = np.sqrt(np.mean(left ** 2))
-    return around, mirrored
+    return peak, around, mirrored
+
+
+def _beside(fitter, solution, weight, host):
+    """Features that compare sources with their hosts, 0 without one."""
+    fit = solution.fit
+    out = {name: np.zeros(len(host))
+           for name in ('log_size', 'colour')}
+    error = np.maximum(fit.flux_err, 1e-300)
+    rows = np.flatnonzero(host >= 0)
+    hosts = host[rows]
+    log_radius = fit.parameters[:, 2] / np.log(10)
+    out['log_size'][rows] = np.clip(log_radius[rows] - log_radius[hosts],
+                                    *LOG_SIZES)
+    for k, h in zip(rows, hosts, strict=True):
+        out['colour'][k] = _colour_odds(fit.flux[k], error[k], fit.flux[h])
+    here, around, mirrored = _surroundings(fitter, solution, weight, host)
+    return {**out, 'log_here': _log(here), 'mirrored': mirrored,
+            'around': np.minimum(_log(around), MAX_LOG_AROUND)}
 
 
 def measure_evidence(fitter, solution):
@@ -294,14 +323,23 @@ def measure_evidence(fitter, solution):
 
     ``log_drop`` and ``log_snr``
         Chi-square that the source saves, and its signal to noise.
+    ``log_here``
+        Signal to noise of its peak on the model of its host, the galaxy that
+        it may be a part of.
     ``log_central``
-        Its share of the light at its brightest pixel: knots lie on the
-        light of their galaxy.
+        Its share of the light at its brightest pixel.
+    ``on_host``
+        How much of the light there is that of others, from 1, all of it, to
+        0, a thousandth, as a logarithm: knots lie on the light of their
+        galaxy.
+    ``log_size``
+        Radius in units of that of the host, at most 1: knots are small.
     ``log_axis_ratio``
         Of its intrinsic ellipse: pieces of arms and edges are long.
-    ``log_around``
-        Residuals in a ring around its host, the galaxy that it may be a
-        part of: arms and knots come in numbers, a neighbour stands alone.
+    ``around``
+        Logarithm of the residuals in a ring around its host: arms and knots
+        come in numbers, a neighbour stands alone. Times ``on_host``, as are
+        the next two.
     ``mirrored``
         Likeness of what the host leaves over here and at the place
         opposite: bars, arms and wrong profiles have two equal sides.
@@ -335,19 +373,18 @@ def measure_evidence(fitter, solution):
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     host = _hosts(solution, noise, bright,
                   _nearest_brighter(xy, parent, bright))
-    around, mirrored = _surroundings(fitter, solution, weight, host)
-    colour = [0.0 if h < 0 else _colour_odds(fit.flux[k], error[k],
-                                             fit.flux[h])
-              for k, h in enumerate(host)]
+    share = _central_share(solution, weight)
+    others = np.maximum(1 - share, 10.0 ** LOG_ALONE)
     columns = {
+        **_beside(fitter, solution, weight, host),
         'log_drop': _log(_drop_costs(solution, weight)),
-        'log_snr': _log(snr),
-        'log_central': _log(_central_share(solution, weight)),
+        'log_snr': _log(snr), 'log_central': _log(share),
+        'on_host': 1 - np.log10(others) / LOG_ALONE,
         'log_axis_ratio': _log(_axis_ratio(fit.parameters)),
-        'log_around': np.minimum(_log(around), MAX_LOG_AROUND),
-        'mirrored': mirrored, 'colour': colour,
         'first': (host < 0) * 1.0,
         'refined': np.full(n, float(fitter.settings.max_steps > 0))}
+    for name in ('around', 'mirrored', 'colour'):
+        columns[name] = columns[name] * columns['on_host']
     return np.column_stack([columns[name] for name in FEATURES])
 
 
