@@ -5,9 +5,9 @@ Fit the probability that a fitted source is one of its own.
 Blends are simulated and searched, and nothing is dropped: each fitted source
 is true, the nearest to a true one, or false. Their galaxies are smooth, have
 knots, arms and bars, or are real ones where ``--real`` names a folder of
-them; Euclid (wide and deep) and HSC see them. Logistic models of the evidence are fitted to that, one for each kind of
-candidate, for the coefficients in `vaephot.deblend.decisions`, and tested on
-blends that they have not seen.
+them; Euclid (wide and deep) and HSC see them. Logistic models of the evidence
+are fitted to that, one for each kind of candidate, for the coefficients in
+`vaephot.deblend.decisions`, and tested on blends that they have not seen.
 """
 
 import argparse
