@@ -1,6 +1,4 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -231,21 +229,6 @@ def test_default_shapes_sit_at_the_sources(scene, make_fitter, bands):
     np.testing.assert_allclose(shapes.mean[:, :2], PARAMETERS[:, :2])
     np.testing.assert_allclose(shapes.mean[:, 2].exp(),
                                FIRST_RADIUS * bands[0].fwhm)
-
-
-def test_encoder_runs_do_not_depend_on_their_length(scene, make_fitter):
-    observation, sources = scene(1.0)
-    snr = np.full((5, 2), 30.0)
-    sources = replace(sources, radius=np.array([3.0, 3, 3, 3, 40]))
-    found = [make_fitter(observation, batch_size=n).encode(sources, snr)
-             for n in (None, 2)]
-    for a, b in zip(*found, strict=True):
-        np.testing.assert_allclose(a.mean, b.mean, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(a.precision, b.precision, rtol=1e-3)
-    posterior, prior = found[0]
-    np.testing.assert_allclose(prior.mean[:, :2], PARAMETERS[:, :2],
-                               atol=1e-4)
-    assert (posterior.precision > prior.precision).all()
 
 
 def test_points_are_forced_by_the_prior(scene, make_fitter):

@@ -11,6 +11,7 @@ from vaephot.deblend.start import (
     Targets,
     band_evidence,
     bin_factors,
+    encode,
     prior_of_band,
 )
 from vaephot.models.normalization import CANONICAL_FWHM
@@ -332,3 +333,26 @@ def test_sources_outside_the_image_see_nothing(make_view):
     assert not good.any()
     assert (stamp == 0).all()
     np.testing.assert_allclose(rms, 2)
+
+
+def test_bands_are_pooled_with_the_prior_of_the_best(
+        tiny_vae, make_view, make_sources):
+    views = [make_view(_image(seed=k), sigma=s)
+             for k, s in enumerate((1.2, 1.6))]
+    sources = make_sources([(40.3, 25.8), (10.0, 12.5)], [1, 2])
+    snr = np.array([[30.0, 20.0], [10.0, 90.0]])
+    posterior, prior = encode(tiny_vae, views, sources, snr, device='cpu')
+    assert (posterior.precision > prior.precision).all()
+    for row, band in enumerate((0, 1)):
+        best = prior_of_band(
+            tiny_vae, np.array([[sources.x[row], sources.y[row]]]),
+            sources.position_sigma[:1], np.array([views[band].fwhm]),
+            snr[row, band:band + 1], device='cpu')
+        torch.testing.assert_close(prior.mean[row], best.mean[0])
+        torch.testing.assert_close(prior.precision[row], best.precision[0])
+    found = [band_evidence(tiny_vae, view, _targets(sources.x, sources.y),
+                           snr[:, band], device='cpu')
+             for band, view in enumerate(views)]
+    torch.testing.assert_close(
+        posterior.precision,
+        prior.precision + sum(one.precision for one in found))

@@ -13,8 +13,9 @@ PLACES = [(20.3, 22.6), (28.1, 25.2)]
 @pytest.fixture
 def scene(gaussian_band, make_observation, make_fitter, make_sources):
     """Return a function that makes a fitter of an image and sources."""
-    def make(data, places):
-        fitter = make_fitter(make_observation(data, [gaussian_band(1.3)]))
+    def make(data, places, **options):
+        fitter = make_fitter(make_observation(data, [gaussian_band(1.3)]),
+                             **options)
         return fitter, make_sources(places, [1] * len(places))
     return make
 
@@ -42,6 +43,15 @@ def test_a_turned_image_gives_turned_sources(scene, image):
     np.testing.assert_allclose(_back(other.mean[:, :2].numpy()),
                                one.mean[:, :2], atol=1e-4)
     np.testing.assert_allclose(other.precision, one.precision, rtol=1e-4)
+
+
+def test_a_plane_of_the_sky_is_turned_with_the_rest(scene, image):
+    snr = np.array([[50.0], [30.0]])
+    plane = 0.2 * np.arange(SHAPE[1]) - 0.1 * np.arange(SHAPE[0])[:, None]
+    flat, tilted = (encode_both_ways(
+        *scene(data, PLACES, background='plane'), snr)[0]
+        for data in (image, image + plane))
+    np.testing.assert_allclose(tilted.mean, flat.mean, atol=1e-4)
 
 
 def test_own_light_is_turned_with_the_rest(scene, image):

@@ -125,27 +125,6 @@ class NativeFitter(SceneFitter):
             for fitter, grid_map in zip(self.fitters, self.native.maps,
                                         strict=True)])
 
-    def encode(self, sources, snr, **known):
-        """
-        Start values and prior of sources from the reference layer.
-
-        Parameters
-        ----------
-        sources : `~vaephot.deblend.groups.SourceList`
-            Sources.
-        snr : `numpy.ndarray`, (n, n_bands)
-            Point-source signal-to-noise ratios.
-        **known
-            As for `~vaephot.deblend.scene.SceneFitter.encode`.
-
-        Returns
-        -------
-        posterior, prior : `~vaephot.models.encoder.Gaussian`
-            Positions in the reference image.
-        """
-        return self.fitters[0].encode(sources, snr[:, self.image_bands],
-                                      **known)
-
     # ---------------------------------------------------------- windows
     def _windows(self, run, number):
         """Side and places of the stamps of a run in a layer."""

@@ -10,7 +10,7 @@ those to fitted parameters, and from these to model images.
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,14 +26,9 @@ from vaephot.deblend.groups import (
 from vaephot.deblend.images import add_up, clip_stamp, draw_scene
 from vaephot.deblend.noise import sky_image
 from vaephot.deblend.refine import fit_groups, linear_fluxes
-from vaephot.deblend.start import (
-    BandView,
-    Targets,
-    band_evidence,
-    prior_of_band,
-)
+from vaephot.deblend.start import BandView
 from vaephot.deblend.windows import Windows, grid_length
-from vaephot.models.encoder import Evidence, Gaussian, combine
+from vaephot.models.encoder import Gaussian
 from vaephot.models.render import (
     BandRenderer,
     Renderer,
@@ -694,50 +689,6 @@ class SceneFitter:
                   for c, n in zip(xy.T, (nx, ny), strict=True))
         return np.sqrt(self.variance[:, iy, ix].T)
 
-    def encode(self, sources, snr, *, shapes=None, alone=None):
-        """
-        Start values and prior of sources from the encoder.
-
-        Parameters
-        ----------
-        sources : `~vaephot.deblend.groups.SourceList`
-            Sources.
-        snr : `numpy.ndarray`, (n, n_bands)
-            Point-source signal-to-noise ratios.
-        shapes : `~vaephot.models.encoder.Gaussian`, optional
-            Shapes so far; by default nothing is known.
-        alone : optional
-            What is left without the light of all sources, ``(n_bands,
-            ny, nx)``, and what gives a source's own light back: see
-            `~vaephot.deblend.start.band_evidence`, called with the band
-            in front. By default the sources are looked at as they are.
-
-        Returns
-        -------
-        posterior, prior : `~vaephot.models.encoder.Gaussian`
-            Positions in the image.
-        """
-        if not len(sources):
-            return self.default_shapes(sources), self.default_shapes(sources)
-        radius = (np.zeros(len(sources)) if shapes is None
-                  else torch.exp(shapes.mean[:, 2]).numpy())
-        targets = Targets(x=sources.x, y=sources.y, radius=radius,
-                          alone=alone is not None)
-        found = [band_evidence(self.vae, self._view(band, alone), targets,
-                               snr[:, band], device=self.device,
-                               own_light=None if alone is None
-                               else partial(alone[1], band))
-                 for band in range(self.n_bands)]
-        reference = np.argmax(snr / self.fwhm, axis=1)
-        row = np.arange(len(sources))
-        prior = prior_of_band(
-            self.vae, np.column_stack([sources.x, sources.y]),
-            sources.position_sigma, self.fwhm[reference],
-            snr[row, reference], device=self.device)
-        evidence = Evidence(*[torch.stack(column, 1)
-                              for column in zip(*found, strict=True)])
-        return combine(prior, evidence, axis=1), prior
-
     @cached_property
     def _sky(self):
         """Level or plane of the sky of each band, where it is free."""
@@ -747,12 +698,25 @@ class SceneFitter:
         return [sky_image(image, mask, kind) for image, mask in zip(
             self.observation.data, self.observation.mask, strict=True)]
 
-    def _view(self, band, alone):
-        """One band as the encoder is shown it."""
-        data = self.observation.data if alone is None else alone[0]
-        return BandView(data[band] - self._sky[band],
-                        self.observation.mask[band], self.variance[band],
-                        self._psf_samples[band], float(self.fwhm[band]))
+    def views(self, image=None):
+        """
+        Bands as the encoder is shown them.
+
+        Parameters
+        ----------
+        image : `numpy.ndarray`, (n_bands, ny, nx), optional
+            What is left without the light of all sources; by default the
+            data.
+
+        Returns
+        -------
+        list of `~vaephot.deblend.start.BandView`
+        """
+        image = self.observation.data if image is None else image
+        return [BandView(image[band] - self._sky[band],
+                         self.observation.mask[band], self.variance[band],
+                         self._psf_samples[band], float(self.fwhm[band]))
+                for band in range(self.n_bands)]
 
     @staticmethod
     def force_points(gaussian, is_point):

@@ -9,17 +9,18 @@ position, size, shear and latent.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.spatial import KDTree
 
-from vaephot.models.encoder import Evidence, Gaussian
+from vaephot.models.encoder import Evidence, Gaussian, combine
 from vaephot.models.normalization import bin_factor, bin_psf, psf_numbers
 from vaephot.models.vae import StampBatch
 
-__all__ = ['BandView', 'Targets', 'band_evidence', 'bin_factors',
+__all__ = ['BandView', 'Targets', 'band_evidence', 'bin_factors', 'encode',
            'prior_of_band']
 
 # neighbours that are marked on a stamp
@@ -271,3 +272,48 @@ def prior_of_band(vae, places, position_sigma, fwhm, snr, *, device):
     mean[:, 2] += torch.log(scale[:, 0])
     precision[:, :2] /= scale ** 2
     return Gaussian(mean, precision)
+
+
+def encode(vae, views, sources, snr, *, device, radius=None, own_light=None):
+    """
+    Start values and prior of sources from their looks in all bands.
+
+    Parameters
+    ----------
+    vae : `~vaephot.models.vae.VAE`
+        The second autoencoder.
+    views : sequence of BandView
+        The bands.
+    sources : `~vaephot.deblend.groups.SourceList`
+        Sources.
+    snr : `numpy.ndarray`, (n, n_bands)
+        Point-source signal-to-noise ratios.
+    device : str
+        Where the network runs.
+    radius : `numpy.ndarray`, (n,), optional
+        Half-light radii so far, in pixels; by default nothing is known.
+    own_light : callable, optional
+        What gives a source's own light back where the light of all has
+        been taken away: see `band_evidence`, called with the band in front.
+        By default the sources are looked at as they are.
+
+    Returns
+    -------
+    posterior, prior : `~vaephot.models.encoder.Gaussian`
+        Positions in the image.
+    """
+    n = len(sources)
+    targets = Targets(x=sources.x, y=sources.y, alone=own_light is not None,
+                      radius=np.zeros(n) if radius is None else radius)
+    found = [band_evidence(vae, view, targets, snr[:, band], device=device,
+                           own_light=None if own_light is None
+                           else partial(own_light, band))
+             for band, view in enumerate(views)]
+    fwhm = np.array([view.fwhm for view in views])
+    reference = np.argmax(snr / fwhm, axis=1)
+    prior = prior_of_band(
+        vae, np.column_stack([sources.x, sources.y]), sources.position_sigma,
+        fwhm[reference], snr[np.arange(n), reference], device=device)
+    evidence = Evidence(*[torch.stack(column, 1)
+                          for column in zip(*found, strict=True)])
+    return combine(prior, evidence, axis=1), prior

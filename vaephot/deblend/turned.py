@@ -7,10 +7,11 @@ by 180 degrees for a little different. The mean of the image as it is and of
 the turned one has no such preference: mirrored sources get mirrored shapes.
 """
 
-import copy
 from dataclasses import replace
-from types import SimpleNamespace
 
+import torch
+
+from vaephot.deblend.start import encode
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['encode_both_ways']
@@ -21,26 +22,20 @@ def _turn(image):
     return image[..., ::-1, ::-1]
 
 
-def _turned_fitter(fitter):
-    """Fitter whose encoder sees the image turned."""
-    observation = fitter.observation
-    turned = copy.copy(fitter)
-    turned.observation = SimpleNamespace(
-        data=_turn(observation.data), mask=_turn(observation.mask))
-    turned.variance = _turn(fitter.variance)
-    turned._psf_samples = [(_turn(image), factor)
-                           for image, factor in fitter._psf_samples]
-    return turned
+def _turned_view(view):
+    """A band as the encoder is shown it, turned."""
+    image, factor = view.psf
+    return view._replace(
+        data=_turn(view.data), mask=_turn(view.mask),
+        variance=_turn(view.variance), psf=(_turn(image), factor))
 
 
-def _turned_alone(alone, shape):
-    """Rest and own light of sources, turned."""
-    rest, own_light = alone
-
-    def turned_light(band, rows, ix, iy, side):
+def _turned_light(own_light, shape):
+    """Own light of sources, turned."""
+    def turned(band, rows, ix, iy, side):
         return _turn(own_light(band, rows, shape[1] - ix - side,
                                shape[0] - iy - side, side))
-    return _turn(rest), turned_light
+    return turned
 
 
 def _mean(first, second):
@@ -59,24 +54,38 @@ def encode_both_ways(fitter, sources, snr, *, shapes=None, alone=None):
     ----------
     fitter : `~vaephot.deblend.scene.SceneFitter`
         Fitter of the grid that the sources were found on.
-    sources, snr, shapes, alone
-        As for `~vaephot.deblend.scene.SceneFitter.encode`.
+    sources : `~vaephot.deblend.groups.SourceList`
+        Sources.
+    snr : `numpy.ndarray`, (n, n_bands)
+        Point-source signal-to-noise ratios.
+    shapes : `~vaephot.models.encoder.Gaussian`, optional
+        Shapes so far; by default nothing is known.
+    alone : optional
+        What is left without the light of all sources, ``(n_bands, ny,
+        nx)``, and what gives a source's own light back: see
+        `~vaephot.deblend.start.encode`. By default the sources are looked
+        at as they are.
 
     Returns
     -------
     posterior, prior : `~vaephot.models.encoder.Gaussian`
         Positions in the image.
     """
-    first, prior = fitter.encode(sources, snr, shapes=shapes, alone=alone)
     if not len(sources):
-        return first, prior
+        return fitter.default_shapes(sources), fitter.default_shapes(sources)
     ny, nx = fitter.observation.data.shape[1:]
-    known = {'shapes': shapes}
-    if alone is not None:
-        known['alone'] = _turned_alone(alone, (ny, nx))
-    second, _ = _turned_fitter(fitter).encode(
+    rest, own_light = (None, None) if alone is None else alone
+    views = fitter.views(rest)
+    known = {'device': fitter.device,
+             'radius': (None if shapes is None
+                        else torch.exp(shapes.mean[:, 2]).numpy())}
+    first, prior = encode(fitter.vae, views, sources, snr,
+                          own_light=own_light, **known)
+    second, _ = encode(
+        fitter.vae, [_turned_view(view) for view in views],
         replace(sources, x=nx - 1 - sources.x, y=ny - 1 - sources.y), snr,
-        **known)
+        own_light=(None if own_light is None
+                   else _turned_light(own_light, (ny, nx))), **known)
     mean = second.mean.clone()
     mean[:, 0] = nx - 1 - mean[:, 0]
     mean[:, 1] = ny - 1 - mean[:, 1]
