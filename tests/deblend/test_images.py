@@ -24,12 +24,13 @@ def fitter(tiny_decoder, gaussian_band):
         return Renderer(size, [
             make_transfer([b.sample(*centres[0])[0]], 1, padded_size(size))
             for b in bands])
-    own = SimpleNamespace(
-        decoder=tiny_decoder, renderer=renderer, dtype=torch.float64,
-        device='cpu', psf_reach=6, fine_enough=lambda *known: own,
-        wing_reach=lambda bright, limit: np.zeros(len(bright), int),
+    optics = SimpleNamespace(
+        renderer=renderer, dtype=torch.float64, core_reach=6,
+        fine_enough=lambda *known: optics,
+        wing_reach=lambda bright, limit: np.zeros(len(bright), int))
+    return SimpleNamespace(
+        decoder=tiny_decoder, device='cpu', optics=optics,
         sky_rms=lambda xy: np.full((len(xy), 2), 1e3))
-    return own
 
 
 def _parameters(*rows):
@@ -78,7 +79,7 @@ def test_models_agree_with_a_large_stamp(fitter, tiny_decoder):
     parameters = _parameters([60.3, 43.6, 1.0, 0.5, 0.2, 0.3, -0.4])
     (bbox,), (model,), _ = _draw(fitter, parameters, [[7.0, 3.0]])
     values = torch.as_tensor(parameters)
-    whole = fitter.renderer(120, [(0, 0)]).templates(
+    whole = fitter.optics.renderer(120, [(0, 0)]).templates(
         tiny_decoder.from_parameters(values), values[:, :2])[0].numpy()
     whole = whole * np.array([7.0, 3.0])[:, None, None]
     np.testing.assert_allclose(

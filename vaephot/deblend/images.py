@@ -55,9 +55,9 @@ def _half_width(images, limit):
     return int(widths[0]) if len(widths) else None
 
 
-def _first_size(scale, psf_reach, wing_reach):
+def _first_size(scale, core_reach, wing_reach):
     """Stamp to try first for a half-light radius and a PSF."""
-    need = 2 * max(psf_reach + 2 * math.ceil(scale), wing_reach)
+    need = 2 * max(core_reach + 2 * math.ceil(scale), wing_reach)
     fits = [size for size in DRAW_SIZES if size >= need]
     return fits[0] if fits else DRAW_SIZES[-1]
 
@@ -145,9 +145,9 @@ class _Pen:
     def draw(self, rows, size, corner=None):
         """Corners and stamps of sources, centred on their pixels."""
         fitter, place = self.fitter, self.place[rows]
+        optics = fitter.optics
         if self.bright is not None:
-            fitter = fitter.fine_enough(self.bright[rows],
-                                        self.scales(rows))
+            optics = optics.fine_enough(self.bright[rows], self.scales(rows))
         if corner is None:
             corner = np.rint(place).astype(int) - size // 2
         local = self.parameters[rows]
@@ -156,7 +156,7 @@ class _Pen:
         local[:, :, :2] -= start[:, None]
         values = torch.as_tensor(local, device=fitter.device,
                                  dtype=fitter.decoder.sigma.dtype)
-        renderer = fitter.renderer(size, [tuple(p) for p in place])
+        renderer = optics.renderer(size, [tuple(p) for p in place])
         images = []
         for i, band in enumerate(renderer.bands):
             if self.matrix is not None:
@@ -165,7 +165,7 @@ class _Pen:
                     for v in (self.matrix[rows], place - corner)))
             mixture = fitter.decoder.from_parameters(values[:, i])
             images.append(band.templates(
-                type(mixture)(*[m.to(fitter.dtype) for m in mixture]),
+                type(mixture)(*[m.to(optics.dtype) for m in mixture]),
                 values[:, i, :2]))
         return corner, torch.stack(images, 1).cpu().double().numpy()
 
@@ -282,9 +282,9 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
     limit = np.full(flux.shape, np.inf)
     pen.bright = bright = np.abs(flux) / fitter.sky_rms(pen.place)
     np.divide(MAX_OUTSIDE, bright, out=limit, where=bright > 0)
-    wings = fitter.wing_reach(bright, MAX_OUTSIDE)
+    wings = fitter.optics.wing_reach(bright, MAX_OUTSIDE)
     for i, scale in enumerate(pen.scales().tolist()):
-        size = _first_size(scale, fitter.psf_reach, int(wings[i]))
+        size = _first_size(scale, fitter.optics.core_reach, int(wings[i]))
         waiting.setdefault(size, []).append(i)
     for size in DRAW_SIZES:
         members = waiting.pop(size, [])

@@ -90,8 +90,8 @@ class NativeFitter(SceneFitter):
                        for grid_map in native.maps]
         self.fwhm = self._merge([fitter.fwhm / scale for fitter, scale in zip(
             self.fitters, self.scales, strict=True)])
-        self._point_error = self._merge([fitter._point_error
-                                         for fitter in self.fitters])
+        self.point_error = self._merge([fitter.point_error
+                                        for fitter in self.fitters])
         gains = [layer.gain for layer in native.layers]
         self.gain = None if gains[0] is None else self._merge(gains)
 
@@ -182,26 +182,9 @@ class NativeFitter(SceneFitter):
             stamps.append(stamp)
         return np.stack(stamps)
 
-    @property
-    def _quick(self):
-        """No other: each grid draws for itself."""
-        return self
-
-    def wing_reach(self, bright):
-        """
-        How far the light of sources matters.
-
-        Parameters
-        ----------
-        bright : `numpy.ndarray`, (n, n_bands)
-            Fluxes in units of the noise of a pixel of each grid.
-
-        Returns
-        -------
-        `numpy.ndarray` of int, (n,)
-            Pixels of the reference grid.
-        """
-        far = [fitter.wing_reach(bright[:, rows]) / scale
+    def _wing_reach(self, bright):
+        """How far the light of sources matters, in pixels of the reference."""
+        far = [fitter.optics.wing_reach(bright[:, rows]) / scale
                for fitter, rows, scale in zip(
                    self.fitters, self.native.rows, self.scales, strict=True)]
         return np.ceil(np.max(far, axis=0)).astype(int)
@@ -251,7 +234,8 @@ class NativeFitter(SceneFitter):
                 strict=True)]
         return {**first, 'layers': tuple(others)}
 
-    def batch(self, run, places, reach, data, prior, snr=None):
+    def batch(self, run, places, reach, data, prior, snr=None, *,
+              optics=None):
         """
         Pixels and prior of pieces, ready for the fit.
 
@@ -261,6 +245,8 @@ class NativeFitter(SceneFitter):
             As for `~vaephot.deblend.scene.SceneFitter.batch`.
         data : list of `numpy.ndarray`, (n_pieces, n_bands, side, side)
             Pixels of each piece in each layer.
+        optics : optional
+            Not used: each grid draws for itself.
 
         Returns
         -------
@@ -277,9 +263,9 @@ class NativeFitter(SceneFitter):
                 [flux[band] for band in rows])
             for i, band in enumerate(rows):
                 bands[band] = BandBatch(
-                    self._tensor(data[number][:, i]),
-                    self._tensor(variance[number][:, i]),
-                    self._tensor(~mask[number][:, i]),
+                    self.optics.tensor(data[number][:, i]),
+                    self.optics.tensor(variance[number][:, i]),
+                    self.optics.tensor(~mask[number][:, i]),
                     None if self.gain is None else self.gain[band],
                     *drawn[i])
         active = np.zeros((len(run), places))
@@ -294,7 +280,7 @@ class NativeFitter(SceneFitter):
         side, windows = self._windows(run, number)
         centres = [(w.ix + side / 2, w.iy + side / 2) for w in windows]
         fitter = self.fitters[number]
-        bands = fitter.renderer(side, centres, reach).bands
+        bands = fitter.optics.renderer(side, centres, reach).bands
         place = None
         if number:
             matrix, offset = (self._small(np.stack([getattr(w, name)
@@ -302,7 +288,7 @@ class NativeFitter(SceneFitter):
                               for name in ('matrix', 'offset'))
             place = partial(on_grid, matrix=matrix, offset=offset)
             bands = [place(band) for band in bands]
-        return [(band, fitter.windows(i, centres, side, flux[i],
+        return [(band, fitter.optics.windows(i, centres, side, flux[i],
                                       self.scales[number], place))
                 for i, band in enumerate(bands)]
 

@@ -7,14 +7,11 @@ networks and settings. Its methods go from positions to start values, from
 those to fitted parameters, and from these to model images.
 """
 
-import copy
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
-from astropy.stats import gaussian_sigma_to_fwhm
 
 from vaephot.deblend.band_fit import BandBatch, GroupBatch
 from vaephot.deblend.groups import (
@@ -25,35 +22,23 @@ from vaephot.deblend.groups import (
 )
 from vaephot.deblend.images import add_up, clip_stamp, draw_scene
 from vaephot.deblend.noise import sky_image
+from vaephot.deblend.optics import EDGE_SIGMA, Optics
 from vaephot.deblend.refine import fit_groups, linear_fluxes
 from vaephot.deblend.start import BandView
-from vaephot.deblend.windows import Windows, grid_length
 from vaephot.models.encoder import Gaussian
-from vaephot.models.render import (
-    BandRenderer,
-    Renderer,
-    make_transfer,
-    padded_size,
-)
+from vaephot.models.render import padded_size
 from vaephot.stamps import cut_window
 
 __all__ = ['SceneFit', 'SceneFitter']
 
+# pixels by which the reach of light grows
+REACH_STEP = 32
 # places for sources in a batch: pieces with fewer have empty ones
 PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
 # pixel-sources of a batch on a processor; on a GPU 64 times as many
 BATCH_PIXELS = 300_000
 # half-light radius that brightness is first measured with, in FWHM
 FIRST_RADIUS = 1.2
-# light at the edge of a stamp, in units of the noise, that goes on beyond it
-EDGE_SIGMA = 0.1
-# pixels by which the reach of light grows
-REACH_STEP = 32
-# frequencies of all renderers that are kept; on a 64-bit machine about
-# 50 bytes each
-KEPT_POINTS = 4_000_000
-# brightest pixel, in units of the noise, for which single precision will do
-SINGLE_MAX = 3000.0
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
@@ -128,30 +113,6 @@ def _empty_fit(n, n_bands, n_parameters, snr):
         group_covariance=np.full(n, None, object))
 
 
-def _sharpness(image, factor):
-    """Flux error of a point source for a pixel noise of one."""
-    offset = len(image) // 2 % factor
-    pixels = image[offset::factor, offset::factor]
-    return pixels.sum() / np.sqrt((pixels ** 2).sum())
-
-
-def _reach(image, factor):
-    """Half-width [px] of the square that holds 99 % of a PSF."""
-    distance = np.abs(np.arange(len(image)) - len(image) // 2)
-    ring = np.maximum(distance[:, None], distance[None, :]).ravel()
-    enclosed = np.cumsum(np.bincount(ring, image.ravel()))
-    return int(np.ceil(np.argmax(enclosed >= 0.99) / factor))
-
-
-def _wing(image, factor):
-    """Largest pixel of a PSF beyond each distance in pixels."""
-    offset = np.arange(len(image)) - len(image) // 2
-    ring = (np.hypot(offset[:, None], offset) / factor).astype(int).ravel()
-    top = np.zeros(ring.max() + 2)
-    np.maximum.at(top, ring, np.abs(image).ravel() * factor ** 2)
-    return np.maximum.accumulate(top[::-1])[::-1]
-
-
 def _runs(items, key, limit):
     """Items with equal keys in runs of limited length, in order."""
     table = {}
@@ -161,21 +122,6 @@ def _runs(items, key, limit):
         step = limit(value)
         for start in range(0, len(members), step):
             yield value, members[start:start + step]
-
-
-class _Kept(OrderedDict):
-    """Renderers of latest use, as many as memory is meant for."""
-
-    def __getitem__(self, key):
-        self.move_to_end(key)
-        return super().__getitem__(key)
-
-    def __setitem__(self, key, renderer):
-        super().__setitem__(key, renderer)
-        points = [kept.n_points for kept in self.values()]
-        while sum(points) > KEPT_POINTS and len(points) > 1:
-            self.popitem(last=False)
-            points.pop(0)
 
 
 class SceneFitter:
@@ -210,121 +156,14 @@ class SceneFitter:
         self.settings = settings
         self.device = device
         self.batch_size = batch_size
-        self.dtype = decoder.sigma.dtype
         self.n_bands = len(observation.bands)
-        self.fwhm = np.array([psf.fwhm for psf in observation.psfs])
         correlation = np.asarray(observation.noise_correlation, float)
         self.variance = (observation.variance
                          * correlation[:, None, None] ** 2)
-        self._renderers = _Kept()
-        samples = [self._central_psf(psf) for psf in observation.psfs]
-        self._point_error = np.array([_sharpness(*s) for s in samples])
-        self.psf_reach = max(_reach(*s) for s in samples)
-        self._wings = [_wing(*s) for s in samples]
-        self._psf_samples = samples
-
-    def _central_psf(self, psf):
-        ny, nx = self.observation.data.shape[1:]
-        return psf.sample((nx - 1) / 2, (ny - 1) / 2)
-
-    def wing_reach(self, bright, limit=EDGE_SIGMA):
-        """
-        How far the light of sources matters.
-
-        Parameters
-        ----------
-        bright : `numpy.ndarray`, (n, n_bands)
-            Fluxes in units of the noise of a pixel.
-        limit : float, optional
-            Light per pixel, in the same units, that does not.
-
-        Returns
-        -------
-        `numpy.ndarray` of int, (n,)
-            Pixels.
-        """
-        far = [np.argmax(wing * flux[:, None] <= limit, axis=1)
-               for wing, flux in zip(self._wings, bright.T, strict=True)]
-        return np.max(far, axis=0)
-
-    def _transfer(self, band, centres, n_grid):
-        """Transfer functions of a band at positions in the image."""
-        psf = self.observation.psfs[band]
-        samples = [psf.sample(x, y)
-                   for x, y in (centres if psf.varies else centres[:1])]
-        return make_transfer([image for image, _ in samples],
-                             samples[0][1], n_grid, device=self.device,
-                             dtype=self.dtype)
-
-    def _band_renderer(self, band, centres, side, n_grid):
-        """Renderer of one band at positions in the image."""
-        key = band, side, n_grid
-        if key in self._renderers:
-            return self._renderers[key]
-        renderer = BandRenderer(side, self._transfer(band, centres, n_grid),
-                                n_grid)
-        if not self.observation.psfs[band].varies:
-            self._renderers[key] = renderer
-        return renderer
-
-    def windows(self, band, centres, size, flux, scale=1.0, place=None):
-        """
-        Windows of the sources of a batch in one band.
-
-        Parameters
-        ----------
-        band : int
-            Band.
-        centres : sequence of (x, y)
-            Where the stamps lie; one each.
-        size : int
-            Side of the stamps.
-        flux : `torch.Tensor`, (n_groups, n_sources), or None
-            What is known about the fluxes of the sources.
-        scale : float, optional
-            Pixels of the band on the side of one of the parameters.
-        place : callable, optional
-            Called with a renderer, returns it on the grid of the stamps.
-
-        Returns
-        -------
-        `~vaephot.deblend.windows.Windows` or None
-            `None` where whole stamps are drawn: nothing is known about
-            the fluxes, or the device draws many pixels at once.
-        """
-        if flux is None or self.device != 'cpu':
-            return None
-
-        def make(side):
-            drawn = self._band_renderer(band, centres, side,
-                                        grid_length(side))
-            return drawn if place is None else place(drawn)
-        sigma = self.fwhm[band] / gaussian_sigma_to_fwhm
-        return Windows(size, make, self._tensor(self._wings[band]),
-                       float(sigma), flux, scale=scale)
-
-    def renderer(self, size, centres, reach=0):
-        """
-        Renderer of stamps.
-
-        Parameters
-        ----------
-        size : int
-            Side of the stamps.
-        centres : sequence of (x, y)
-            Where the stamps lie; one each.
-        reach : int, optional
-            Distance at which light still matters, in pixels: it is not
-            folded back into the stamp.
-
-        Returns
-        -------
-        `~vaephot.models.render.Renderer`
-        """
-        n_grid = max(padded_size(size), 8 * -(-(size + reach) // 8))
-        return Renderer.from_bands([
-            self._band_renderer(band, centres, size, n_grid)
-            for band in range(len(self.observation.bands))])
+        self.optics = Optics(observation.psfs, observation.data.shape[1:],
+                             dtype=decoder.sigma.dtype, device=device)
+        self.fwhm = self.optics.fwhm
+        self.point_error = self.optics.point_error
 
     def draw(self, parameters, flux):
         """
@@ -341,10 +180,6 @@ class SceneFitter:
             As `~vaephot.deblend.images.draw_scene` returns it.
         """
         return draw_scene(self, parameters, flux)
-
-    def _tensor(self, values):
-        return torch.as_tensor(np.ascontiguousarray(values),
-                               dtype=self.dtype, device=self.device)
 
     # ------------------------------------------------------------ batches
     def _limit(self, key):
@@ -375,7 +210,7 @@ class SceneFitter:
         run : list of `~vaephot.deblend.groups.Piece`
             Pieces of one size.
         """
-        far = self.wing_reach(snr * self._point_error)
+        far = self._wing_reach(snr * self.point_error)
 
         def key(piece):
             count = len(piece.members)
@@ -387,7 +222,12 @@ class SceneFitter:
         for (_, places, reach), run in _runs(pieces, key, self._limit):
             yield places, reach, run
 
-    def batch(self, run, places, reach, data, prior, snr=None):
+    def _wing_reach(self, bright):
+        """How far the light of sources matters, in pixels."""
+        return self.optics.wing_reach(bright)
+
+    def batch(self, run, places, reach, data, prior, snr=None, *,
+              optics=None):
         """
         Pixels and prior of pieces, ready for the fit.
 
@@ -405,11 +245,14 @@ class SceneFitter:
             Prior of all sources, positions in the image.
         snr : `numpy.ndarray`, (n, n_bands), optional
             Point-source signal-to-noise ratios of all sources, if known.
+        optics : `~vaephot.deblend.optics.Optics`, optional
+            What draws; by default the fitter's own.
 
         Returns
         -------
         `~vaephot.deblend.band_fit.GroupBatch`
         """
+        optics = self.optics if optics is None else optics
         size = run[0].size
         mask = np.stack([cut_window(self.observation.mask, p.iy, p.ix, size,
                                  True) for p in run])
@@ -423,13 +266,13 @@ class SceneFitter:
         for i, piece in enumerate(run):
             active[i, :len(piece.members)] = 1
         centres = [(p.ix + size / 2, p.iy + size / 2) for p in run]
-        renderer = self.renderer(size, centres, reach)
+        renderer = optics.renderer(size, centres, reach)
         gain = self.observation.gain
         flux = self._expected_flux(run, places, prior, snr)
         bands = [BandBatch(
-            self._tensor(data[:, i]), self._tensor(variance[:, i]),
-            self._tensor(~mask[:, i]), None if gain is None else gain[i],
-            renderer.bands[i], self.windows(i, centres, size, flux[i]))
+            optics.tensor(data[:, i]), optics.tensor(variance[:, i]),
+            optics.tensor(~mask[:, i]), None if gain is None else gain[i],
+            renderer.bands[i], optics.windows(i, centres, size, flux[i]))
             for i in range(self.n_bands)]
         return GroupBatch(tuple(bands), self._small(active),
                           self._gather(run, places, prior),
@@ -439,7 +282,7 @@ class SceneFitter:
         """Fluxes of sources of known brightness, or None for each band."""
         if snr is None:
             return [None] * self.n_bands
-        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self._point_error
+        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self.point_error
         flux = np.zeros((self.n_bands, len(run), places))
         for i, piece in enumerate(run):
             members = list(piece.members)
@@ -498,43 +341,13 @@ class SceneFitter:
         mean[:, 2] = float(np.log(FIRST_RADIUS * self.fwhm.min()))
         return Gaussian(mean, torch.ones_like(mean))
 
-    @cached_property
-    def _quick(self):
-        """The same in single precision, for looks between fits."""
-        other = copy.copy(self)
-        other.dtype = torch.float32
-        other._renderers = _Kept()
-        return other
-
-    def fine_enough(self, bright, radius):
-        """
-        Fitter in the precision that sources need.
-
-        Parameters
-        ----------
-        bright : `numpy.ndarray`, (n, n_bands)
-            Their fluxes in units of the noise of a pixel.
-        radius : `numpy.ndarray`, (n,)
-            Their half-light radii in pixels.
-
-        Returns
-        -------
-        SceneFitter
-            Single precision will do unless a pixel is very bright.
-        """
-        sharp = [wing[0] for wing in self._wings]
-        spread = 2 / (np.pi * np.maximum(radius, 0.1) ** 2)
-        peak = bright * np.minimum(sharp, spread[:, None])
-        return self if peak.max(initial=0) > SINGLE_MAX else self._quick
-
     def _linear(self, pieces, shapes, snr):
         """Pieces with the best fluxes and the templates of their cores."""
-        quick = self._quick
         known = (np.zeros((len(shapes.mean), self.n_bands)) if snr is None
                  else snr)
         for places, reach, run in self.runs(pieces, known):
-            batch = quick.batch(run, places, reach, self._pixels(run), shapes,
-                                snr)
+            batch = self.batch(run, places, reach, self._pixels(run), shapes,
+                               snr, optics=self.optics.single)
             with torch.no_grad():
                 found = linear_fluxes(batch, self.decoder,
                                       self.settings.background)
@@ -629,7 +442,7 @@ class SceneFitter:
         `numpy.ndarray`, (n, n_bands)
             Fluxes over the flux error of an isolated point source.
         """
-        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self._point_error
+        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self.point_error
         return flux / noise
 
     def linear_snr(self, pieces, shapes):
@@ -715,7 +528,7 @@ class SceneFitter:
         image = self.observation.data if image is None else image
         return [BandView(image[band] - self._sky[band],
                          self.observation.mask[band], self.variance[band],
-                         self._psf_samples[band], float(self.fwhm[band]))
+                         self.optics.samples[band], float(self.fwhm[band]))
                 for band in range(self.n_bands)]
 
     @staticmethod
