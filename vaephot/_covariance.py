@@ -56,7 +56,7 @@ def build_groups(fit, labels):
 
     Parameters
     ----------
-    fit : `~vaephot.deblend.scene.SceneFit`
+    fit : `~vaephot.deblend.scene_fit.SceneFit`
         Its ``covariance`` and ``group_covariance``.
     labels : sequence of int
         Label of each source.

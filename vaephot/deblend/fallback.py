@@ -204,26 +204,21 @@ def _rows_behind(fit, light, image_bands):
     (places, sigma, flux, error) = (np.array(column) for column
                                     in list(zip(*light, strict=True))[:4])
     n, n_bands = len(places), fit.flux.shape[1]
-    new = {name: np.zeros((n, *getattr(fit, name).shape[1:]),
-                          getattr(fit, name).dtype)
-           for name in fit.__dataclass_fields__}
-    new['group_covariance'][:] = None
-    new['converged'][:] = True
-    for name, value in (('flux', flux), ('flux_err', error)):
-        new[name][:] = np.nan  # nothing is known on other pixel grids
-        new[name][:, image_bands] = value
-    for name in ('parameters', 'band_parameters'):
-        values = new[name].T
+    new = fit.blank(n)
+    new.converged[:] = True
+    for column, value in ((new.flux, flux), (new.flux_err, error)):
+        column[:] = np.nan  # nothing is known on other pixel grids
+        column[:, image_bands] = value
+    for column in (new.parameters, new.band_parameters):
+        values = column.T
         values[:2] = places.T if values.ndim == 2 else places.T[:, None]
         values[2] = np.log(HALF_LIGHT * sigma)
     signal = np.nansum(np.maximum(flux / error, 0) ** 2, 1)
     band, axis = np.arange(n_bands), n_bands + np.arange(2)
-    new['covariance'][:, band, band] = new['flux_err'] ** 2
-    new['covariance'][:, axis, axis] = (
+    new.covariance[:, band, band] = new.flux_err ** 2
+    new.covariance[:, axis, axis] = (
         sigma ** 2 / np.maximum(signal, 1))[:, None]
-    return replace(fit, **{
-        name: np.concatenate([getattr(fit, name), value])
-        for name, value in new.items()})
+    return fit.join(new)
 
 
 def _drawn(solution, windows, light):
@@ -250,11 +245,8 @@ def _drawn(solution, windows, light):
 def _source_list(sources, labels, places, sigma):
     """Sources with those without a model behind them."""
     x, y = places.T
-    new = {'x': x, 'y': y, 'parent': labels, 'radius': sigma,
-           'position_sigma': np.zeros(len(x))}
-    return SourceList(**{name: np.concatenate([getattr(sources, name),
-                                               new[name]])
-                         for name in SourceList.__dataclass_fields__})
+    return sources.join(SourceList(x=x, y=y, parent=labels, radius=sigma,
+                                   position_sigma=np.zeros(len(x))))
 
 
 def _warn(labels):

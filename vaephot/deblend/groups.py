@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from vaephot.deblend.rows import Rows
+
 __all__ = ['MAX_SOURCES', 'STAMP_SIZES', 'Piece', 'SourceList',
            'group_sources', 'make_pieces', 'segment_boxes']
 
@@ -31,7 +33,7 @@ MIN_MARGIN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceList:
+class SourceList(Rows):
     """
     Sources to be fitted.
 
@@ -56,22 +58,6 @@ class SourceList:
 
     def __len__(self):
         return len(self.x)
-
-    def take(self, rows):
-        """
-        Some of the sources.
-
-        Parameters
-        ----------
-        rows : `numpy.ndarray` of int or bool
-            Which of them.
-
-        Returns
-        -------
-        SourceList
-        """
-        return SourceList(**{name: getattr(self, name)[rows]
-                             for name in self.__dataclass_fields__})
 
 
 @dataclass(frozen=True, kw_only=True)

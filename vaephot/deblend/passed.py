@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from vaephot.deblend.labels import brightest_of_parent, sum_by_label
-from vaephot.deblend.pipeline import merge_rows, solve_again
+from vaephot.deblend.pipeline import solve_again
 
 __all__ = ['pass_through']
 
@@ -46,7 +46,7 @@ def pass_through(fitter, segm, solution, labels):
               / fitter.sky_rms(solution.fit.parameters[:, :2])).sum(1)
     keep = ~crowded | brightest_of_parent(bright, parent)
     single = solve_again(fitter, segm, solution, keep)
-    fit = merge_rows(single.fit, solution.fit.take(keep), ~crowded[keep])
+    fit = single.fit.merge(solution.fit.take(keep), ~crowded[keep])
     return replace(
         single, fit=fit, rejected=solution.rejected,
         p_source=(None if solution.p_source is None

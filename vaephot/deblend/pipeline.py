@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from photutils.aperture import BoundingBox
 
-from vaephot.deblend.groups import Piece, SourceList
+from vaephot.deblend.groups import Piece
 from vaephot.deblend.labels import (
     brightest_of_parent,
     segment_radii,
@@ -20,11 +20,11 @@ from vaephot.deblend.looks import (
     look_again,
     reference_fitter,
 )
-from vaephot.deblend.scene import SceneFit
+from vaephot.deblend.scene_fit import SceneFit
 from vaephot.models.encoder import Gaussian
 
-__all__ = ['Solution', 'accepted', 'merge_rows', 'reference_view',
-           'settle', 'solve', 'solve_again', 'take_back']
+__all__ = ['Solution', 'accepted', 'reference_view', 'settle', 'solve',
+           'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
@@ -46,7 +46,7 @@ class Solution:
         Where they were found.
     is_point : `numpy.ndarray` of bool, (n,)
         Which were fitted as point sources.
-    fit : `~vaephot.deblend.scene.SceneFit`
+    fit : `~vaephot.deblend.scene_fit.SceneFit`
         What was found.
     prior : `~vaephot.models.encoder.Gaussian`
         Prior of all sources, positions in the image.
@@ -118,29 +118,6 @@ class _ForeignLight:
                      > FOREIGN_SIGMA * noise).any())
 
 
-def merge_rows(old, new, rows):
-    """
-    Take some rows of a fit from another.
-
-    Parameters
-    ----------
-    old, new : `~vaephot.deblend.scene.SceneFit`
-        Fits of as many sources.
-    rows : array_like of int or bool
-        Rows that are those of ``new``.
-
-    Returns
-    -------
-    `~vaephot.deblend.scene.SceneFit`
-    """
-    values = {}
-    for name in SceneFit.__dataclass_fields__:
-        before = getattr(old, name).copy()
-        before[rows] = getattr(new, name)[rows]
-        values[name] = before
-    return SceneFit(**values)
-
-
 def _foreign_light(fitter, pieces, parameters, flux):
     """Light between pieces, where a fit is to take it into account."""
     if not fitter.settings.max_steps or len(pieces) < 2:
@@ -170,8 +147,7 @@ def _better_half(fitter, old, new, pieces):
            _chi2(fitter, weight, redrawn['model_image'], piece)
            <= _chi2(fitter, weight, drawn['model_image'], piece)]
     if len(won) < len(pieces):
-        other = merge_rows(fit, other,
-                           [i for piece in won for i in piece.core])
+        other = fit.merge(other, [i for piece in won for i in piece.core])
         redrawn = _drawn(fitter, other.band_parameters, other.flux)
     ny, nx = drawn['model_image'].shape[1:]
     everywhere = Piece(core=(), halo=(), ix=0, iy=0, size=max(ny, nx),
@@ -200,7 +176,7 @@ def _rounds(fitter, solution):
         new = fitter.fit(sources, again, start, prior, fit.snr,
                          foreign=foreign)
         rows = sorted(i for piece in again for i in piece.core)
-        new = merge_rows(fit, new, rows)
+        new = fit.merge(new, rows)
         moved = np.abs(new.flux - fit.flux)[rows]
         fit, drawn = _better_half(
             fitter, (fit, drawn),
@@ -354,23 +330,15 @@ def _join(sources, added, segm):
     """Sources and new ones, with the shares of their segments renewed."""
     if added is None or not len(added):
         return sources
-    columns = {name: np.concatenate([getattr(sources, name),
-                                     getattr(added, name)])
-               for name in SourceList.__dataclass_fields__}
-    touched = np.isin(columns['parent'], added.parent)
-    radius = segment_radii(columns['parent'], segm)
-    columns['radius'] = np.where(touched, radius, columns['radius'])
-    return SourceList(**columns)
+    joined = sources.join(added)
+    touched = np.isin(joined.parent, added.parent)
+    radius = segment_radii(joined.parent, segm)
+    return replace(joined, radius=np.where(touched, radius, joined.radius))
 
 
 def _extended(fit, n_new):
     """Arrays of a fit with empty rows for new sources."""
-    def longer(value):
-        fill = None if value.dtype == object else 0
-        return np.concatenate([value, np.full((n_new, *value.shape[1:]),
-                                              fill, value.dtype)])
-    return SceneFit(**{name: longer(getattr(fit, name))
-                       for name in SceneFit.__dataclass_fields__})
+    return fit.join(fit.blank(n_new))
 
 
 def _without(solution, rows):
@@ -462,7 +430,7 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
                              lambda: fit.flux)
     new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
                      progress=progress)
-    fit = merge_rows(fit, new, [i for p in changed for i in p.core])
+    fit = fit.merge(new, [i for p in changed for i in p.core])
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
     again = Solution(
         sources=sources, is_point=is_point, fit=fit, prior=prior,
@@ -496,7 +464,7 @@ def take_back(new, old, keep):
             if max(piece.members) >= n and not keep[
                 [k for k in piece.members if k >= n]].any()]
     rows = np.unique([i for i in rows if i < n]).astype(int)
-    fit = merge_rows(new.fit, _extended(old.fit, len(keep) - n), rows)
+    fit = new.fit.merge(_extended(old.fit, len(keep) - n), rows)
     prior = Gaussian(*[column.clone() for column in new.prior])
     for column, former in zip(prior, old.prior, strict=True):
         column[rows] = former[rows]

@@ -7,7 +7,7 @@ networks and settings. Its methods go from positions to start values, from
 those to fitted parameters, and from these to model images.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -24,12 +24,13 @@ from vaephot.deblend.images import add_up, clip_stamp, draw_scene
 from vaephot.deblend.noise import sky_image
 from vaephot.deblend.optics import EDGE_SIGMA, Optics
 from vaephot.deblend.refine import fit_groups, linear_fluxes
+from vaephot.deblend.scene_fit import empty_fit, fill_cores
 from vaephot.deblend.start import BandView
 from vaephot.models.encoder import Gaussian
 from vaephot.models.render import padded_size
 from vaephot.stamps import cut_window
 
-__all__ = ['SceneFit', 'SceneFitter']
+__all__ = ['SceneFitter']
 
 # pixels by which the reach of light grows
 REACH_STEP = 32
@@ -42,75 +43,6 @@ FIRST_RADIUS = 1.2
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
-
-
-@dataclass(frozen=True, kw_only=True)
-class SceneFit:
-    """
-    Fitted sources, arrays over all of them in their order.
-
-    Parameters
-    ----------
-    parameters : `numpy.ndarray`, (n, n_parameters)
-        Positions in the image.
-    band_parameters : `numpy.ndarray`, (n, n_bands, n_parameters)
-        The same as each band has them.
-    flux, flux_err : `numpy.ndarray`, (n, n_bands)
-        Fluxes and 1-sigma errors in units of the data.
-    covariance : `numpy.ndarray`, (n, m, m)
-        Of the fluxes, then the parameters of each source, its neighbours
-        marginalised.
-    converged, cropped : `numpy.ndarray` of bool, (n,)
-        Whether the fit of its piece converged, and whether the piece is
-        larger than the largest stamp.
-    snr : `numpy.ndarray`, (n, n_bands)
-        Point-source signal-to-noise ratio that the prior went by.
-    prior_distance : `numpy.ndarray`, (n,)
-        Squared distance of the latent from its prior mean.
-    group_covariance : `numpy.ndarray` of object, (n,)
-        Where several sources were measured at once: a source's place
-        among them, and the matrix ``(k * m, k * m)`` that they share,
-        whose diagonal blocks are their ``covariance``; else `None`.
-    """
-
-    parameters: np.ndarray
-    band_parameters: np.ndarray
-    flux: np.ndarray
-    flux_err: np.ndarray
-    covariance: np.ndarray
-    converged: np.ndarray
-    cropped: np.ndarray
-    snr: np.ndarray
-    prior_distance: np.ndarray
-    group_covariance: np.ndarray
-
-    def take(self, rows):
-        """
-        Some of the sources.
-
-        Parameters
-        ----------
-        rows : `numpy.ndarray` of int or bool
-            Which of them.
-
-        Returns
-        -------
-        SceneFit
-        """
-        return SceneFit(**{name: getattr(self, name)[rows]
-                           for name in self.__dataclass_fields__})
-
-
-def _empty_fit(n, n_bands, n_parameters, snr):
-    """Arrays of a fit, all zero."""
-    n_all = n_bands + n_parameters
-    return SceneFit(
-        parameters=np.zeros((n, n_parameters)),
-        band_parameters=np.zeros((n, n_bands, n_parameters)),
-        flux=np.zeros((n, n_bands)), flux_err=np.zeros((n, n_bands)),
-        covariance=np.zeros((n, n_all, n_all)), converged=np.zeros(n, bool),
-        cropped=np.zeros(n, bool), snr=snr, prior_distance=np.zeros(n),
-        group_covariance=np.full(n, None, object))
 
 
 def _runs(items, key, limit):
@@ -580,8 +512,7 @@ class SceneFitter:
         SceneFit
             Rows of sources in no core of these pieces are zero.
         """
-        n, n_par = start.mean.shape
-        fit = _empty_fit(n, self.n_bands, n_par, snr)
+        fit = empty_fit(*start.mean.shape, snr)
         for places, reach, run in self.runs(pieces, snr):
             batch = self.batch(run, places, reach,
                                self._pixels(run, foreign), prior, snr)
@@ -589,43 +520,11 @@ class SceneFitter:
             with torch.no_grad():
                 done = fit_groups(batch, first, self.decoder, self.settings,
                                   start_precision=precision)
-            self._store(fit, run, done)
+            fill_cores(fit, run, done)
             if progress is not None:
                 progress(sum(len(piece.core) for piece in run))
         latent = fit.parameters[:, 5:] - prior.mean[:, 5:].numpy()
         return replace(fit, prior_distance=(latent ** 2).sum(1))
-
-    def _store(self, fit, run, done):
-        """Copy what belongs to the cores into the arrays."""
-        parameters = done.parameters.cpu().double().numpy()
-        local = done.band_parameters.cpu().double().numpy()
-        flux = done.flux.cpu().double().numpy()
-        covariance = done.covariance.cpu().double().numpy()
-        places, n_par = parameters.shape[1:]
-        n_linear = places + done.background.shape[-1]
-        # fluxes and parameters of each source in the matrix of its piece
-        place = np.arange(places)[:, None]
-        rows = np.concatenate([
-            np.arange(self.n_bands) * n_linear + place,
-            self.n_bands * n_linear + place * n_par + np.arange(n_par)], 1)
-        for i, piece in enumerate(run):
-            if len(piece.core) > 1:
-                own = rows[:len(piece.core)].ravel()
-                shared = covariance[i][np.ix_(own, own)]
-                for k, source in enumerate(piece.core):
-                    fit.group_covariance[source] = (k, shared)
-            for k, source in enumerate(piece.core):
-                block = covariance[i][np.ix_(rows[k], rows[k])]
-                fit.parameters[source] = parameters[i, k]
-                fit.parameters[source, :2] += piece.ix, piece.iy
-                fit.band_parameters[source] = local[i, :, k]
-                fit.band_parameters[source, :, :2] += piece.ix, piece.iy
-                fit.flux[source] = flux[i, k]
-                fit.covariance[source] = block
-                fit.flux_err[source] = np.sqrt(np.maximum(
-                    np.diag(block)[:self.n_bands], 0))
-                fit.converged[source] = bool(done.converged[i])
-                fit.cropped[source] = piece.cropped
 
     def divide(self, sources, segm):
         """
