@@ -2,7 +2,6 @@
 """Bands on pixel grids of their own, from images to results."""
 
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +12,15 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
 
+from vaephot.deblend.batches import Run
 from vaephot.deblend.groups import Piece
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.native import NativeFitter, make_fitter
+from vaephot.deblend.pipeline import _ForeignLight
 from vaephot.deblend.refine import FitSettings
 from vaephot.deblend.scene import SceneFitter
 from vaephot.exceptions import DeblendWarning
+from vaephot.models.encoder import Gaussian
 from vaephot.results import DeblendResult
 
 SCALES = {'g': 0.1, 'H': 0.25, 'r': 0.1}
@@ -232,11 +234,16 @@ def test_light_of_other_pieces_is_taken_off_on_every_grid(tiny_vae,
     drawn = fitter.draw(parameters, flux)
     piece = Piece(core=(0,), halo=(), ix=14, iy=14, size=32, cropped=False)
     alone = fitter.draw(parameters, flux * [[0], [1]])
-    free = fitter._pixels([piece])
-    less = fitter._pixels([piece], SimpleNamespace(drawn=drawn))
-    other = fitter._cut([piece], [alone['model_image'],
-                                  *(d['model_image'] for d in
-                                    alone['layers'])], 0.0)
-    for before, after, light in zip(free, less, other, strict=True):
+    run = Run(pieces=[piece], places=1, reach=0)
+    prior = Gaussian(torch.as_tensor(parameters), torch.ones(2, 7))
+
+    def pixels(foreign=None):
+        batch = fitter.batches.make(run, prior, foreign=foreign)
+        return [band.data[0].numpy() for band in batch.bands]
+    free, less = pixels(), pixels(_ForeignLight(fitter, drawn))
+    for layer, image in zip(fitter.native.layers, [alone, *alone['layers']],
+                            strict=True):
+        layer.data[:] = image['model_image']
+    for before, after, light in zip(free, less, pixels(), strict=True):
         assert light.max() > 5
         assert_allclose(before - after, light, atol=1e-3)

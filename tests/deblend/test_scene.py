@@ -4,8 +4,7 @@ import pytest
 import torch
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.groups import Piece
-from vaephot.deblend.scene import FIRST_RADIUS, PLACES, POINT_LOG_SIZE
+from vaephot.deblend.scene import FIRST_RADIUS, POINT_LOG_SIZE
 from vaephot.models.encoder import Gaussian
 
 SHAPE = (70, 110)
@@ -157,8 +156,8 @@ def test_foreign_light_is_subtracted(scene, make_fitter):
     clean = _fit(make_fitter(observation), sources)
     observation.data += 7.0
 
-    def foreign(piece):
-        return np.full((2, piece.size, piece.size), 7.0)
+    def foreign(members, ix, iy, side):
+        return np.full((2, side, side), 7.0)
     fit = _fit(make_fitter(observation), sources, foreign=foreign)
     np.testing.assert_allclose(fit.flux, clean.flux, rtol=1e-6)
 
@@ -180,22 +179,6 @@ def test_inputs_are_left_unchanged(scene, make_fitter):
     _fit(make_fitter(observation), sources, start=start)
     np.testing.assert_array_equal(observation.data, data)
     np.testing.assert_array_equal(start, before)
-
-
-def test_runs_hold_every_piece_once_with_enough_places(scene, make_fitter):
-    observation, _ = scene()
-    fitter = make_fitter(observation, batch_size=2)
-    pieces = [Piece(core=tuple(range(n)), halo=(), ix=0, iy=0, size=s,
-                    cropped=False)
-              for n in (1, 3, 7, 1, 1) for s in (32, 48)]
-    seen = []
-    for places, _, run in fitter.runs(pieces, np.zeros((7, 1))):
-        assert places in PLACES
-        assert len(run) <= 2
-        assert len({piece.size for piece in run}) == 1
-        assert all(len(piece.members) <= places for piece in run)
-        seen += run
-    assert sorted(map(id, seen)) == sorted(map(id, pieces))
 
 
 def test_brightness_is_the_flux_over_the_point_source_error(
@@ -304,14 +287,3 @@ def test_linear_scene_is_what_is_drawn(scene, make_fitter):
     some = fitter.linear_scene(pieces, shapes, rows=np.array([4, 1]))
     np.testing.assert_allclose(some[0], flux[[4, 1]])
     np.testing.assert_array_equal(some[1][1][1], models[1])
-
-
-def test_runs_keep_pieces_of_bright_sources_apart(scene, make_fitter):
-    observation, _ = scene()
-    fitter = make_fitter(observation)
-    pieces = [Piece(core=(k,), halo=(), ix=0, iy=0, size=32, cropped=False)
-              for k in range(2)]
-    fitter.optics.wings = [np.array([1.0] * 30 + [0.0])] * 2
-    runs = list(fitter.runs(pieces, np.array([[0.0, 0], [0, 1e3]])))
-    assert [(reach, run[0].core) for _, reach, run in runs] == [
-        (0, (0,)), (32, (1,))]

@@ -9,9 +9,10 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
+from vaephot.stamps import cut_window
 
 __all__ = ['add_up', 'clip_stamp', 'draw_scene', 'draw_sources',
-           'draw_stamps', 'on_grid']
+           'draw_stamps', 'light_of_others', 'on_grid']
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -240,6 +241,33 @@ def add_up(boxes, models, shape, n_bands):
     for bbox, model in zip(boxes, models, strict=True):
         image[:, bbox.iymin:bbox.iymax, bbox.ixmin:bbox.ixmax] += model
     return image
+
+
+def light_of_others(drawn, members, ix, iy, side):
+    """
+    Light that all but some sources throw on a stamp.
+
+    Parameters
+    ----------
+    drawn : dict
+        What `draw_scene` returned.
+    members : sequence of int
+        Sources whose light does not count.
+    ix, iy : int
+        First column and row of the stamp.
+    side : int
+        Its side.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n_bands, side, side)
+    """
+    light = cut_window(drawn['model_image'], iy, ix, side, 0.0)
+    for k in members:
+        box = drawn['boxes'][k]
+        light -= cut_window(drawn['models'][k], iy - box.iymin,
+                            ix - box.ixmin, side, 0.0)
+    return light
 
 
 def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):

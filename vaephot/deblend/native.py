@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.band_fit import BandBatch, GroupBatch
+from vaephot.deblend.batches import Stamps
 from vaephot.deblend.images import draw_scene, on_grid
 from vaephot.deblend.inputs import NativeObservation
 from vaephot.deblend.measure import (
@@ -28,7 +28,6 @@ from vaephot.deblend.measure import (
 )
 from vaephot.deblend.oddity import Misfit, misfit
 from vaephot.deblend.scene import SceneFitter
-from vaephot.stamps import cut_window
 from vaephot.utils._grids import linear_scale, map_labels
 
 __all__ = ['LayerView', 'NativeFitter', 'blendedness_of', 'goodness_of',
@@ -57,14 +56,68 @@ def make_fitter(observation, vae, decoder, settings, **options):
     return kind(observation, vae, decoder, settings, **options)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Where the stamp of a piece lies in a layer."""
+class _NativeLayers:
+    """
+    Bands on several pixel grids, as the fit sees them.
 
-    ix: int
-    iy: int
-    matrix: np.ndarray
-    offset: np.ndarray
+    Parameters
+    ----------
+    native : `~vaephot.deblend.inputs.NativeObservation`
+        Images.
+    layers : list of `~vaephot.deblend.batches.Layer`
+        Bands of each grid.
+    scales : list of float
+        Pixels of each grid on the side of one of the reference.
+    """
+
+    def __init__(self, native, layers, scales):
+        self.native = native
+        self.layers = layers
+        self.scales = scales
+        self.n_bands = len(native.bands)
+
+    @property
+    def single(self):
+        """No other: all grids are drawn in full precision."""
+        return self
+
+    def wing_reach(self, bright):
+        """How far light matters, in pixels of the reference."""
+        far = [layer.wing_reach(bright[:, rows]) / scale
+               for layer, rows, scale in zip(
+                   self.layers, self.native.rows, self.scales, strict=True)]
+        return np.ceil(np.max(far, axis=0)).astype(int)
+
+    def _stamps(self, run, number):
+        """Stamps of a run in a layer."""
+        size, corner = run.size, run.corners.astype(float)
+        scale = self.scales[number]
+        reach = int(np.ceil(run.reach * scale))
+        if number == 0:
+            return Stamps(corners=run.corners, side=size, reach=reach,
+                          scale=scale)
+        middle = corner + (size - 1) / 2
+        matrix, offset = self.native.maps[number].affine(*middle.T)
+        side = int(np.ceil(size * np.abs(matrix).sum(2).max())) + 1
+        centre = np.einsum('nij,nj->ni', matrix, middle) + offset
+        corners = np.rint(centre - (side - 1) / 2).astype(int)
+        # from positions in the reference stamp to those in this one
+        shift = np.einsum('nij,nj->ni', matrix, corner) + offset - corners
+        optics = self.layers[number].optics
+        return Stamps(corners=corners, side=side, reach=reach, scale=scale,
+                      place=partial(on_grid, matrix=optics.tensor(matrix),
+                                    offset=optics.tensor(shift)))
+
+    def bands(self, run, flux, foreign=None):
+        """Pixels of a run in each band, in the order of all bands."""
+        bands = [None] * self.n_bands
+        for number, rows in enumerate(self.native.rows):
+            found = self.layers[number].on_stamps(
+                run, self._stamps(run, number), [flux[band] for band in rows],
+                None if foreign is None else partial(foreign, layer=number))
+            for band, pixels in zip(rows, found, strict=True):
+                bands[band] = pixels
+        return bands
 
 
 class NativeFitter(SceneFitter):
@@ -92,8 +145,8 @@ class NativeFitter(SceneFitter):
             self.fitters, self.scales, strict=True)])
         self.point_error = self._merge([fitter.point_error
                                         for fitter in self.fitters])
-        gains = [layer.gain for layer in native.layers]
-        self.gain = None if gains[0] is None else self._merge(gains)
+        self.batches = self._batches_of(_NativeLayers(
+            native, [fitter.layer for fitter in self.fitters], self.scales))
 
     @property
     def image_bands(self):
@@ -124,70 +177,6 @@ class NativeFitter(SceneFitter):
             fitter.sky_rms(np.stack(grid_map(*np.asarray(xy).T), -1))
             for fitter, grid_map in zip(self.fitters, self.native.maps,
                                         strict=True)])
-
-    # ---------------------------------------------------------- windows
-    def _windows(self, run, number):
-        """Side and places of the stamps of a run in a layer."""
-        size, grid_map = run[0].size, self.native.maps[number]
-        corner = np.array([(piece.ix, piece.iy) for piece in run], float)
-        middle = corner + (size - 1) / 2
-        matrix, offset = grid_map.affine(*middle.T)
-        if number == 0:
-            places = corner.astype(int)
-            side = size
-        else:
-            extent = np.abs(matrix).sum(2).max()
-            side = int(np.ceil(size * extent)) + 1
-            centre = np.einsum('nij,nj->ni', matrix, middle) + offset
-            places = np.rint(centre - (side - 1) / 2).astype(int)
-        # from positions in the reference stamp to those in this one
-        shift = (np.einsum('nij,nj->ni', matrix, corner) + offset - places)
-        return side, [_Window(int(x), int(y), m, t) for (x, y), m, t in zip(
-            places, matrix, shift, strict=True)]
-
-    def _cut(self, run, arrays, fill):
-        """Stamps of arrays of all layers, (n, n_bands, side, side) each."""
-        stacks = []
-        for number, array in enumerate(arrays):
-            side, windows = self._windows(run, number)
-            if array.shape[-1] == 1:
-                stacks.append(np.broadcast_to(
-                    array[None], (len(run), len(array), side, side)))
-                continue
-            stacks.append(np.stack([cut_window(array, w.iy, w.ix, side, fill)
-                                    for w in windows]))
-        return stacks
-
-    def _pixels(self, run, foreign=None):
-        """Data of pieces, less the light of sources of other pieces."""
-        data = self._cut(run, [layer.data for layer in self.native.layers],
-                         0.0)
-        if foreign is not None:
-            drawn = [foreign.drawn, *foreign.drawn['layers']]
-            data = [stack - self._foreign(run, number, layer)
-                    for number, (stack, layer) in enumerate(
-                        zip(data, drawn, strict=True))]
-        return data
-
-    def _foreign(self, run, number, drawn):
-        """Light of sources of other pieces on the stamps of a layer."""
-        side, windows = self._windows(run, number)
-        stamps = []
-        for piece, w in zip(run, windows, strict=True):
-            stamp = cut_window(drawn['model_image'], w.iy, w.ix, side, 0.0)
-            for k in piece.members:
-                box, model = drawn['boxes'][k], drawn['models'][k]
-                stamp -= cut_window(model, w.iy - box.iymin,
-                                    w.ix - box.ixmin, side, 0.0)
-            stamps.append(stamp)
-        return np.stack(stamps)
-
-    def _wing_reach(self, bright):
-        """How far the light of sources matters, in pixels of the reference."""
-        far = [fitter.optics.wing_reach(bright[:, rows]) / scale
-               for fitter, rows, scale in zip(
-                   self.fitters, self.native.rows, self.scales, strict=True)]
-        return np.ceil(np.max(far, axis=0)).astype(int)
 
     def linear_scene(self, pieces, shapes, snr=None, rows=None):
         """
@@ -233,64 +222,6 @@ class NativeFitter(SceneFitter):
                 self.fitters, self.native.rows, self.native.maps,
                 strict=True)]
         return {**first, 'layers': tuple(others)}
-
-    def batch(self, run, places, reach, data, prior, snr=None, *,
-              optics=None):
-        """
-        Pixels and prior of pieces, ready for the fit.
-
-        Parameters
-        ----------
-        run, places, reach, prior, snr
-            As for `~vaephot.deblend.scene.SceneFitter.batch`.
-        data : list of `numpy.ndarray`, (n_pieces, n_bands, side, side)
-            Pixels of each piece in each layer.
-        optics : optional
-            Not used: each grid draws for itself.
-
-        Returns
-        -------
-        `~vaephot.deblend.band_fit.GroupBatch`
-        """
-        mask = self._cut(run, [layer.mask for layer in self.native.layers],
-                         True)
-        variance = self._cut(run, [f.variance for f in self.fitters], 1.0)
-        flux = self._expected_flux(run, places, prior, snr)
-        bands = [None] * self.n_bands
-        for number, rows in enumerate(self.native.rows):
-            drawn = self._drawn_on(
-                run, number, int(np.ceil(reach * self.scales[number])),
-                [flux[band] for band in rows])
-            for i, band in enumerate(rows):
-                bands[band] = BandBatch(
-                    self.optics.tensor(data[number][:, i]),
-                    self.optics.tensor(variance[number][:, i]),
-                    self.optics.tensor(~mask[number][:, i]),
-                    None if self.gain is None else self.gain[band],
-                    *drawn[i])
-        active = np.zeros((len(run), places))
-        for i, piece in enumerate(run):
-            active[i, :len(piece.members)] = 1
-        return GroupBatch(tuple(bands), self._small(active),
-                          self._gather(run, places, prior),
-                          self.vae.prior.band_precision().double())
-
-    def _drawn_on(self, run, number, reach, flux):
-        """Renderer and windows of each band of a layer, for pieces."""
-        side, windows = self._windows(run, number)
-        centres = [(w.ix + side / 2, w.iy + side / 2) for w in windows]
-        fitter = self.fitters[number]
-        bands = fitter.optics.renderer(side, centres, reach).bands
-        place = None
-        if number:
-            matrix, offset = (self._small(np.stack([getattr(w, name)
-                                                    for w in windows]))
-                              for name in ('matrix', 'offset'))
-            place = partial(on_grid, matrix=matrix, offset=offset)
-            bands = [place(band) for band in bands]
-        return [(band, fitter.optics.windows(i, centres, side, flux[i],
-                                      self.scales[number], place))
-                for i, band in enumerate(bands)]
 
 
 @dataclass(frozen=True, kw_only=True)

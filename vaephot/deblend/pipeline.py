@@ -8,6 +8,7 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece
+from vaephot.deblend.images import light_of_others
 from vaephot.deblend.labels import (
     brightest_of_parent,
     segment_radii,
@@ -92,28 +93,21 @@ class _ForeignLight:
 
     def __init__(self, fitter, drawn):
         self.fitter = fitter
-        self.drawn = drawn
+        self.layers = (drawn, *drawn.get('layers', ()))
 
-    def __call__(self, piece):
-        """Foreign light on the stamp, (n_bands, size, size)."""
-        drawn = self.drawn
-        n_bands, ny, nx = drawn['model_image'].shape
-        out = np.zeros((n_bands, piece.size, piece.size))
-        stamp, frame = common_window(piece, BoundingBox(0, nx, 0, ny))
-        out[stamp] = drawn['model_image'][frame]
-        for member in piece.members:
-            stamp, own = common_window(piece, drawn['boxes'][member])
-            out[stamp] -= drawn['models'][member][own]
-        return out
+    def __call__(self, members, ix, iy, side, layer=0):
+        """Light of all but some sources, (n_bands, side, side)."""
+        return light_of_others(self.layers[layer], members, ix, iy, side)
 
     def differs(self, piece, former):
         """Whether it differs from what the fit saw, `None` for none."""
         xy = np.array([[piece.ix + piece.size / 2,
                         piece.iy + piece.size / 2]])
         noise = self.fitter.sky_rms(xy)[0, self.fitter.image_bands]
-        light = self(piece)
+        stamp = piece.members, piece.ix, piece.iy, piece.size
+        light = self(*stamp)
         if former is not None:
-            light = light - former(piece)
+            light = light - former(*stamp)
         return bool((np.abs(light).max((1, 2))
                      > FOREIGN_SIGMA * noise).any())
 

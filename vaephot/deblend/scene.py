@@ -13,13 +13,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from vaephot.deblend.band_fit import BandBatch, GroupBatch
-from vaephot.deblend.groups import (
-    MIN_MARGIN,
-    group_sources,
-    make_pieces,
-    segment_boxes,
-)
+from vaephot.deblend.batches import Batches, Layer
+from vaephot.deblend.groups import group_sources, make_pieces, segment_boxes
 from vaephot.deblend.images import add_up, clip_stamp, draw_scene
 from vaephot.deblend.noise import sky_image
 from vaephot.deblend.optics import EDGE_SIGMA, Optics
@@ -27,33 +22,14 @@ from vaephot.deblend.refine import fit_groups, linear_fluxes
 from vaephot.deblend.scene_fit import empty_fit, fill_cores
 from vaephot.deblend.start import BandView
 from vaephot.models.encoder import Gaussian
-from vaephot.models.render import padded_size
-from vaephot.stamps import cut_window
 
 __all__ = ['SceneFitter']
 
-# pixels by which the reach of light grows
-REACH_STEP = 32
-# places for sources in a batch: pieces with fewer have empty ones
-PLACES = (1, 2, 3, 4, 5, 6, 8, 10)
-# pixel-sources of a batch on a processor; on a GPU 64 times as many
-BATCH_PIXELS = 300_000
 # half-light radius that brightness is first measured with, in FWHM
 FIRST_RADIUS = 1.2
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
 POINT_PRECISION = 1e8
-
-
-def _runs(items, key, limit):
-    """Items with equal keys in runs of limited length, in order."""
-    table = {}
-    for item in items:
-        table.setdefault(key(item), []).append(item)
-    for value, members in table.items():
-        step = limit(value)
-        for start in range(0, len(members), step):
-            yield value, members[start:start + step]
 
 
 class SceneFitter:
@@ -73,8 +49,7 @@ class SceneFitter:
     device : str
         Torch device.
     batch_size : int or None
-        Pieces fitted at once, and stamps encoded at once; `None`: what
-        fits the memory.
+        Pieces fitted at once; `None`: what fits the memory.
     """
 
     # bands whose grid is that of the parameters, labels and images
@@ -96,6 +71,14 @@ class SceneFitter:
                              dtype=decoder.sigma.dtype, device=device)
         self.fwhm = self.optics.fwhm
         self.point_error = self.optics.point_error
+        self.layer = Layer(observation, self.variance, self.optics)
+        self.batches = self._batches_of(self.layer)
+
+    def _batches_of(self, layer):
+        """What makes batches from the pixels of a layer."""
+        return Batches(layer, self.vae.prior.band_precision().double(),
+                       dtype=self.decoder.sigma.dtype, device=self.device,
+                       batch_size=self.batch_size)
 
     def draw(self, parameters, flux):
         """
@@ -112,143 +95,6 @@ class SceneFitter:
             As `~vaephot.deblend.images.draw_scene` returns it.
         """
         return draw_scene(self, parameters, flux)
-
-    # ------------------------------------------------------------ batches
-    def _limit(self, key):
-        """Pieces of a batch."""
-        if self.batch_size is not None:
-            return self.batch_size
-        size, places, _ = key
-        room = BATCH_PIXELS * (1 if self.device == 'cpu' else 64)
-        return max(1, room // (size * size * places))
-
-    def runs(self, pieces, snr):
-        """
-        Pieces of equal shape, in batches.
-
-        Parameters
-        ----------
-        pieces : list of `~vaephot.deblend.groups.Piece`
-            Pieces.
-        snr : `numpy.ndarray`, (n, n_bands)
-            Point-source signal-to-noise ratios of all sources.
-
-        Yields
-        ------
-        places : int
-            Places for sources in each piece.
-        reach : int
-            Distance at which the light of the brightest matters.
-        run : list of `~vaephot.deblend.groups.Piece`
-            Pieces of one size.
-        """
-        far = self._wing_reach(snr * self.point_error)
-
-        def key(piece):
-            count = len(piece.members)
-            # sources keep off the edges, and grids are larger than stamps
-            reach = int(far[list(piece.members)].max()) - MIN_MARGIN
-            folded = piece.size + reach > padded_size(piece.size)
-            return (piece.size, next(p for p in PLACES if p >= count),
-                    REACH_STEP * -(-reach // REACH_STEP) if folded else 0)
-        for (_, places, reach), run in _runs(pieces, key, self._limit):
-            yield places, reach, run
-
-    def _wing_reach(self, bright):
-        """How far the light of sources matters, in pixels."""
-        return self.optics.wing_reach(bright)
-
-    def batch(self, run, places, reach, data, prior, snr=None, *,
-              optics=None):
-        """
-        Pixels and prior of pieces, ready for the fit.
-
-        Parameters
-        ----------
-        run : list of `~vaephot.deblend.groups.Piece`
-            Pieces of one size.
-        places : int
-            Places for sources in each.
-        reach : int
-            Distance at which their light matters.
-        data : `numpy.ndarray`, (n_pieces, n_bands, size, size)
-            Pixels of each piece.
-        prior : `~vaephot.models.encoder.Gaussian`
-            Prior of all sources, positions in the image.
-        snr : `numpy.ndarray`, (n, n_bands), optional
-            Point-source signal-to-noise ratios of all sources, if known.
-        optics : `~vaephot.deblend.optics.Optics`, optional
-            What draws; by default the fitter's own.
-
-        Returns
-        -------
-        `~vaephot.deblend.band_fit.GroupBatch`
-        """
-        optics = self.optics if optics is None else optics
-        size = run[0].size
-        mask = np.stack([cut_window(self.observation.mask, p.iy, p.ix, size,
-                                 True) for p in run])
-        variance = self.variance
-        if variance.shape[-1] > 1:
-            variance = np.stack([cut_window(variance, p.iy, p.ix, size, 1.0)
-                                 for p in run])
-        else:
-            variance = np.broadcast_to(variance[None], mask.shape)
-        active = np.zeros((len(run), places))
-        for i, piece in enumerate(run):
-            active[i, :len(piece.members)] = 1
-        centres = [(p.ix + size / 2, p.iy + size / 2) for p in run]
-        renderer = optics.renderer(size, centres, reach)
-        gain = self.observation.gain
-        flux = self._expected_flux(run, places, prior, snr)
-        bands = [BandBatch(
-            optics.tensor(data[:, i]), optics.tensor(variance[:, i]),
-            optics.tensor(~mask[:, i]), None if gain is None else gain[i],
-            renderer.bands[i], optics.windows(i, centres, size, flux[i]))
-            for i in range(self.n_bands)]
-        return GroupBatch(tuple(bands), self._small(active),
-                          self._gather(run, places, prior),
-                          self.vae.prior.band_precision().double())
-
-    def _expected_flux(self, run, places, shapes, snr):
-        """Fluxes of sources of known brightness, or None for each band."""
-        if snr is None:
-            return [None] * self.n_bands
-        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self.point_error
-        flux = np.zeros((self.n_bands, len(run), places))
-        for i, piece in enumerate(run):
-            members = list(piece.members)
-            flux[:, i, :len(members)] = (snr * noise)[members].T
-        return [self._small(values) for values in flux]
-
-    def _small(self, values):
-        """Numbers of sources, in double precision where there is one."""
-        return torch.as_tensor(values, dtype=self.decoder.sigma.dtype,
-                               device=self.device)
-
-    def _gather(self, run, places, gaussian):
-        """Prior or start of pieces, positions in their stamps."""
-        mean = torch.zeros(len(run), places, gaussian.mean.shape[1],
-                           dtype=torch.float64)
-        precision = torch.ones_like(mean)
-        for i, piece in enumerate(run):
-            members = list(piece.members)
-            mean[i, :len(members)] = gaussian.mean[members]
-            mean[i, :len(members), 0] -= piece.ix
-            mean[i, :len(members), 1] -= piece.iy
-            precision[i, :len(members)] = gaussian.precision[members]
-        return Gaussian(self._small(mean), self._small(precision))
-
-    def _pixels(self, run, foreign=None):
-        """Data of pieces, less the light of sources of other pieces."""
-        stamps = []
-        for piece in run:
-            stamp = cut_window(self.observation.data, piece.iy, piece.ix,
-                            piece.size, 0.0)
-            if foreign is not None:
-                stamp = stamp - foreign(piece)
-            stamps.append(stamp)
-        return np.stack(stamps)
 
     # -------------------------------------------------------------- start
     def default_shapes(self, sources):
@@ -275,19 +121,21 @@ class SceneFitter:
 
     def _linear(self, pieces, shapes, snr):
         """Pieces with the best fluxes and the templates of their cores."""
-        known = (np.zeros((len(shapes.mean), self.n_bands)) if snr is None
-                 else snr)
-        for places, reach, run in self.runs(pieces, known):
-            batch = self.batch(run, places, reach, self._pixels(run), shapes,
-                               snr, optics=self.optics.single)
+        if snr is None:
+            flux, bright = None, np.zeros((len(shapes.mean), self.n_bands))
+        else:
+            flux = snr * self._point_noise(shapes)
+            bright = snr * self.point_error
+        for run in self.batches.runs(pieces, bright):
+            batch = self.batches.make(run, shapes, flux, single=True)
             with torch.no_grad():
                 found = linear_fluxes(batch, self.decoder,
                                       self.settings.background)
-            flux = found[0].cpu().numpy()
+            best = found[0].cpu().numpy()
             images = [image.cpu().numpy() for image in found[1]]
-            for i, piece in enumerate(run):
+            for i, piece in enumerate(run.pieces):
                 n = len(piece.core)
-                yield piece, flux[i, :n], [image[i, :n] for image in images]
+                yield piece, best[i, :n], [image[i, :n] for image in images]
 
     def linear_flux(self, pieces, shapes, snr=None):
         """
@@ -358,6 +206,10 @@ class SceneFitter:
         return flux[rows], (boxes, models, add_up(boxes, models, shape,
                                                   self.n_bands))
 
+    def _point_noise(self, shapes):
+        """Flux error of point sources where sources are, (n, n_bands)."""
+        return self.sky_rms(shapes.mean[:, :2].numpy()) * self.point_error
+
     def point_snr(self, shapes, flux):
         """
         Brightness of sources as the encoder and the prior are told it.
@@ -374,8 +226,7 @@ class SceneFitter:
         `numpy.ndarray`, (n, n_bands)
             Fluxes over the flux error of an isolated point source.
         """
-        noise = self.sky_rms(shapes.mean[:, :2].numpy()) * self.point_error
-        return flux / noise
+        return flux / self._point_noise(shapes)
 
     def linear_snr(self, pieces, shapes):
         """
@@ -503,7 +354,8 @@ class SceneFitter:
         snr : `numpy.ndarray`, (n, n_bands)
             Brightness that the prior goes by; kept in the result.
         foreign : callable, optional
-            Light of sources of other pieces on the stamp of a piece.
+            Light of sources of other pieces, as for
+            `~vaephot.deblend.batches.Batches.make`.
         progress : callable, optional
             Called with the number of sources measured.
 
@@ -513,16 +365,16 @@ class SceneFitter:
             Rows of sources in no core of these pieces are zero.
         """
         fit = empty_fit(*start.mean.shape, snr)
-        for places, reach, run in self.runs(pieces, snr):
-            batch = self.batch(run, places, reach,
-                               self._pixels(run, foreign), prior, snr)
-            first, precision = self._gather(run, places, start)
+        flux = snr * self._point_noise(prior)
+        for run in self.batches.runs(pieces, snr * self.point_error):
+            batch = self.batches.make(run, prior, flux, foreign)
+            first, precision = self.batches.gather(run, start)
             with torch.no_grad():
                 done = fit_groups(batch, first, self.decoder, self.settings,
                                   start_precision=precision)
-            fill_cores(fit, run, done)
+            fill_cores(fit, run.pieces, done)
             if progress is not None:
-                progress(sum(len(piece.core) for piece in run))
+                progress(sum(len(piece.core) for piece in run.pieces))
         latent = fit.parameters[:, 5:] - prior.mean[:, 5:].numpy()
         return replace(fit, prior_distance=(latent ** 2).sum(1))
 
