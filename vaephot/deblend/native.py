@@ -310,6 +310,12 @@ def _columns(views, parts):
     return out
 
 
+def _by_grid(measure, views):
+    """What is measured on each grid, sorted by what it is."""
+    parts = [measure(view.solution, view.observation) for view in views]
+    return list(zip(*parts, strict=True))
+
+
 def blendedness_of(views):
     """
     Share of a source's light that falls where others shine.
@@ -340,9 +346,8 @@ def share_of(views):
     -------
     `~vaephot.deblend.measure.Share`
     """
-    parts = [residual_share(v.solution, v.observation) for v in views]
-    return Share(*[_columns(views, list(column))
-                   for column in zip(*parts, strict=True)])
+    return Share(*[_columns(views, parts)
+                   for parts in _by_grid(residual_share, views)])
 
 
 def unseen_in(views, radius):
@@ -379,8 +384,7 @@ def misfit_of(views):
     -------
     `~vaephot.deblend.oddity.Misfit`
     """
-    parts = [misfit(view.solution, view.observation) for view in views]
-    return Misfit(*[sum(column) for column in zip(*parts, strict=True)])
+    return Misfit(*map(sum, _by_grid(misfit, views)))
 
 
 def goodness_of(views):
@@ -396,12 +400,12 @@ def goodness_of(views):
     -------
     `~vaephot.deblend.measure.Goodness`
     """
-    parts = [goodness(view.solution, view.observation) for view in views]
-    if len(parts) == 1:
-        return parts[0]
-    count = sum(part.n_pixels for part in parts)
-    total = sum(np.where(part.n_pixels > 0, part.reduced_chi2, 0)
-                * part.n_pixels for part in parts)
-    reduced = np.full(len(count), np.nan)
-    np.divide(total, count, out=reduced, where=count > 0)
-    return Goodness(reduced, count)
+    reduced, counts = _by_grid(goodness, views)
+    if len(views) == 1:
+        return Goodness(reduced[0], counts[0])
+    total = sum(np.where(count > 0, chi2, 0) * count
+                for chi2, count in zip(reduced, counts, strict=True))
+    count = sum(counts)
+    whole = np.full(len(count), np.nan)
+    np.divide(total, count, out=whole, where=count > 0)
+    return Goodness(whole, count)
