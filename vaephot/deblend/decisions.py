@@ -37,13 +37,13 @@ __all__ = ['COEFFICIENTS', 'decide', 'drop_doubtful', 'kinds_of', 'search',
 # benchmarks/source_probability.py fits anew.
 COEFFICIENTS = {
     'first': {'constant': -4.65, 'log_drop': 2.86, 'log_central': 6.9},
-    'beside': {'constant': 0.61, 'log_snr': 3.99, 'on_host': -2.42,
-               'log_size': 3.78, 'log_axis_ratio': 2.68, 'around': -5.83,
-               'mirrored': -2.43, 'colour': 0.65},
-    'beside_unrefined': {'constant': -1.81, 'log_snr': 2.67,
-                         'log_here': 1.23, 'log_size': 2.98,
-                         'log_axis_ratio': 0.63, 'around': -7.1,
-                         'mirrored': -4.92, 'colour': 0.34}}
+    'beside': {'constant': 0.42, 'log_snr': 4.31, 'on_host': -1.71,
+               'log_size': 3.86, 'log_axis_ratio': 2.47, 'around': -5.35,
+               'mirrored': -2.35, 'colour': 0.63},
+    'beside_unrefined': {'constant': -1.03, 'log_snr': 2.95,
+                         'log_here': 0.98, 'log_size': 2.9,
+                         'log_axis_ratio': 0.43, 'around': -6.21,
+                         'mirrored': -4.87, 'colour': 0.33}}
 # prior 1-sigma of the positions of what is left over, in pixels
 LEFT_OVER_SIGMA = 1.0
 # least gain in chi-square of a source that is added

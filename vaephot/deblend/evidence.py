@@ -314,7 +314,7 @@ def _beside(fitter, solution, weight, host):
         out['colour'][k] = _colour_odds(fit.flux[k], error[k], fit.flux[h])
     here, around, mirrored = _surroundings(fitter, solution, weight, host)
     return {**out, 'log_here': _log(here), 'mirrored': mirrored,
-            'around': np.minimum(_log(around), MAX_LOG_AROUND)}
+            'around': np.clip(_log(around), 0, MAX_LOG_AROUND)}
 
 
 def measure_evidence(fitter, solution):
@@ -337,9 +337,9 @@ def measure_evidence(fitter, solution):
     ``log_axis_ratio``
         Of its intrinsic ellipse: pieces of arms and edges are long.
     ``around``
-        Logarithm of the residuals in a ring around its host: arms and knots
-        come in numbers, a neighbour stands alone. Times ``on_host``, as are
-        the next two.
+        Residuals in a ring around its host, the root of their logarithm:
+        arms and knots come in numbers, a neighbour stands alone. The
+        logarithm and the next two are multiplied by ``on_host``.
     ``mirrored``
         Likeness of what the host leaves over here and at the place
         opposite: bars, arms and wrong profiles have two equal sides.
@@ -385,6 +385,7 @@ def measure_evidence(fitter, solution):
         'refined': np.full(n, float(fitter.settings.max_steps > 0))}
     for name in ('around', 'mirrored', 'colour'):
         columns[name] = columns[name] * columns['on_host']
+    columns['around'] = np.sqrt(columns['around'])
     return np.column_stack([columns[name] for name in FEATURES])
 
 
