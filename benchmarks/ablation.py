@@ -20,7 +20,7 @@ from photutils.segmentation import detect_sources
 
 import vaephot
 from vaephot import VAEDeblender
-from vaephot.deblend import pipeline, scene
+from vaephot.deblend import looks, scene
 from vaephot.evaluate.bins import nmad
 from vaephot.models.encoder import Gaussian
 from vaephot.models.prior import Prior
@@ -35,7 +35,7 @@ FIXED = 1e8
 FIXED_LOG_SIZE, FIXED_SIZE_SIGMA, FIXED_SHEAR_SIGMA = np.log(3.0), 0.6, 0.4
 NOISE_FREE = 1e-3
 
-_LOOK = pipeline._look
+_LOOK = looks._look
 _BETWEEN = Prior.band_precision
 _FIT = scene.fit_groups
 
@@ -146,7 +146,7 @@ def ablate(args):
           'closer than 0.6 arcsec; mean steps, share not converged')
     for name, (look, between) in VARIANTS.items():
         counter = Counter()
-        pipeline._look, Prior.band_precision = look, between
+        looks._look, Prior.band_precision = look, between
         scene.fit_groups = counter
         result, rows, _ = measure(blends, VAEDeblender(weights=args.weights))
         line = f'{name:20s}'
@@ -158,7 +158,7 @@ def ablate(args):
         close = nmad(close) if len(close) > 5 else np.nan
         print(line, f'{close:.3f} | {np.mean(counter.steps):.1f} '
               f'{np.mean(counter.failed):.3f}')
-    pipeline._look, Prior.band_precision = _LOOK, _BETWEEN
+    looks._look, Prior.band_precision = _LOOK, _BETWEEN
     scene.fit_groups = _FIT
 
 
