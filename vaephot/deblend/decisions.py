@@ -37,13 +37,13 @@ __all__ = ['COEFFICIENTS', 'decide', 'drop_doubtful', 'kinds_of', 'search',
 # benchmarks/source_probability.py fits anew.
 COEFFICIENTS = {
     'first': {'constant': -4.65, 'log_drop': 2.86, 'log_central': 6.9},
-    'beside': {'constant': 0.42, 'log_snr': 4.31, 'on_host': -1.71,
-               'log_size': 3.86, 'log_axis_ratio': 2.47, 'around': -5.35,
-               'mirrored': -2.35, 'colour': 0.63},
-    'beside_unrefined': {'constant': -1.03, 'log_snr': 2.95,
-                         'log_here': 0.98, 'log_size': 2.9,
-                         'log_axis_ratio': 0.43, 'around': -6.21,
-                         'mirrored': -4.87, 'colour': 0.33}}
+    'beside': {'constant': -0.47, 'log_snr': 4.14, 'on_host': -0.59,
+               'log_size': 4.63, 'log_axis_ratio': 2.27, 'around': -5.21,
+               'mirrored': -2.35, 'colour': 0.61},
+    'beside_unrefined': {'constant': -0.95, 'log_snr': 2.85,
+                         'log_here': 0.83, 'log_size': 4.04,
+                         'log_axis_ratio': 0.36, 'around': -5.96,
+                         'mirrored': -4.68, 'colour': 0.29}}
 # prior 1-sigma of the positions of what is left over, in pixels
 LEFT_OVER_SIGMA = 1.0
 # least gain in chi-square of a source that is added

@@ -334,12 +334,12 @@ def measure_evidence(fitter, solution):
         galaxy.
     ``log_size``
         Radius in units of that of the host, at most 1: knots are small.
+        Times ``on_host``, as are ``around``, ``mirrored`` and ``colour``.
     ``log_axis_ratio``
         Of its intrinsic ellipse: pieces of arms and edges are long.
     ``around``
         Residuals in a ring around its host, the root of their logarithm:
-        arms and knots come in numbers, a neighbour stands alone. The
-        logarithm and the next two are multiplied by ``on_host``.
+        arms and knots come in numbers, a neighbour stands alone.
     ``mirrored``
         Likeness of what the host leaves over here and at the place
         opposite: bars, arms and wrong profiles have two equal sides.
@@ -383,7 +383,7 @@ def measure_evidence(fitter, solution):
         'log_axis_ratio': _log(_axis_ratio(fit.parameters)),
         'first': (host < 0) * 1.0,
         'refined': np.full(n, float(fitter.settings.max_steps > 0))}
-    for name in ('around', 'mirrored', 'colour'):
+    for name in ('log_size', 'around', 'mirrored', 'colour'):
         columns[name] = columns[name] * columns['on_host']
     columns['around'] = np.sqrt(columns['around'])
     return np.column_stack([columns[name] for name in FEATURES])
