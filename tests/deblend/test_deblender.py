@@ -515,11 +515,13 @@ def test_fluxes_of_gaussian_galaxies_are_unbiased(deblend):
     assert np.median(abs(off)) < 1.5
 
 
-@pytest.mark.parametrize('refine', [False, True])
-def test_empty_places_beside_bright_galaxies_stay_empty(data, refine):
-    # what is at the place of a galaxy shares its light with it
-    places = [(x, y) for x in range(5, 70, 10) for y in range(5, 51, 10)
-              if np.hypot(*(XY - (x, y)).T).min() > 3]
+@pytest.mark.parametrize(('refine', 'step'), [
+    (False, 7), (False, 10), (True, 10),
+    pytest.param(True, 7, marks=pytest.mark.xfail(
+        reason='pieces of a crowded group trade light: 411 of 600'))])
+def test_empty_places_beside_bright_galaxies_stay_empty(data, refine, step):
+    places = [(x, y) for x in range(5, 70, step)
+              for y in range(5, 51, step)]
     made = VAEDeblender(device='cpu', refine=refine)
     result = made(data, np.zeros(SHAPE, int), error=1.0, psf=FWHM,
                   positions=[*XY, *places])
