@@ -7,8 +7,12 @@ from vaephot.exceptions import WeightsError
 from vaephot.models.config import ModelConfig
 from vaephot.models.vae import VAE
 
-__all__ = ['build_vaes', 'fit_decoder', 'pack_vaes']
+__all__ = ['SHARED_SIZES', 'build_vaes', 'fit_decoder', 'load_shared',
+           'pack_vaes']
 
+# sizes of decoder and prior
+SHARED_SIZES = ('n_latent', 'n_components', 'sigma_min', 'sigma_max',
+                'decoder_width', 'prior_width', 'position_sigma')
 _SHARED = ('decoder', 'prior')
 _STAGES = ('isolated', 'blended')
 
@@ -34,6 +38,23 @@ def pack_vaes(vaes):
             key = name if part in _SHARED else f'{stage}.{part}.{rest}'
             tensors[key] = tensor.detach().cpu().contiguous()
     return tensors
+
+
+def load_shared(vae, weights):
+    """
+    Give an autoencoder the decoder and the prior of weights.
+
+    Parameters
+    ----------
+    vae : `~vaephot.models.vae.VAE`
+        Changed in place; of the same `SHARED_SIZES`.
+    weights : `~vaephot.weights.io.Weights`
+        Tensors and their record.
+    """
+    for part in _SHARED:
+        getattr(vae, part).load_state_dict({
+            name.partition('.')[2]: tensor for name, tensor
+            in weights.tensors.items() if name.startswith(f'{part}.')})
 
 
 def build_vaes(weights):

@@ -6,6 +6,11 @@ It returns not a posterior but the evidence of that band alone: for each
 parameter a value and a precision. Evidence of several bands adds up, and
 the prior is one more term, so one network serves any number of bands and
 another band can only sharpen the answer.
+
+The network is shown a guess and what its model leaves, and says how to
+correct it. So it can look again at what it said: errors of a bright source
+that no network would see in the image stand out in what is left of it
+(iterative amortized inference; Marino et al. 2018, sec. 3).
 """
 
 from typing import NamedTuple
@@ -20,6 +25,8 @@ __all__ = ['Encoder', 'Evidence', 'Gaussian', 'combine']
 
 # least logarithm of a precision: evidence this weak is as good as none
 MIN_LOG_PRECISION = -5.0
+# range of the guess's logarithmic size over the FWHM, as the head sees it
+GUESS_SIZE_RANGE = (-3.0, 3.0)
 
 
 class Gaussian(NamedTuple):
@@ -97,13 +104,19 @@ class Encoder(nn.Module):
             _Stage(n_in, n_out, kernel) for n_in, n_out, kernel
             in zip(channels[:-1], channels[1:], kernels, strict=False)])
         side = config.stamp_size // 2 ** len(config.encoder_channels)
+        n_in = channels[-1] * side ** 2 + N_CONDITIONS + config.n_parameters
         self.head = nn.Sequential(
-            nn.Linear(channels[-1] * side ** 2 + N_CONDITIONS,
-                      config.head_width),
+            nn.Linear(n_in, config.head_width),
             nn.SiLU(), nn.Linear(config.head_width, config.head_width),
             nn.SiLU(), nn.Linear(config.head_width, 2 * config.n_parameters))
 
-    def forward(self, inputs, log_fwhm, log_snr, psf_shape):
+    @staticmethod
+    def _relative(guess, target, log_fwhm):
+        """A guess as the head sees it: from the place told, in FWHM."""
+        size = (guess[:, 2:3] - log_fwhm[:, None]).clamp(*GUESS_SIZE_RANGE)
+        return torch.cat([guess[:, :2] - target, size, guess[:, 3:]], 1)
+
+    def forward(self, inputs, stamps, misfit):
         """
         Evidence of stamps.
 
@@ -111,11 +124,10 @@ class Encoder(nn.Module):
         ----------
         inputs : `torch.Tensor`, (n, N_CHANNELS, size, size)
             What `~vaephot.models.normalization.encoder_inputs` returned.
-        log_fwhm, log_snr : `torch.Tensor`, (n,)
-            Natural logarithm of the PSF's FWHM in pixels and of the
-            point-source signal-to-noise ratio.
-        psf_shape : `torch.Tensor`, (n, 3)
-            What `~vaephot.models.normalization.psf_numbers` returned.
+        stamps : `~vaephot.models.vae.StampBatch`
+            Conditions and guess.
+        misfit : `torch.Tensor`, (n,)
+            What `~vaephot.models.normalization.model_misfit` returned.
 
         Returns
         -------
@@ -136,15 +148,17 @@ class Encoder(nn.Module):
             raise ValueError(msg)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         features = self.stages(inputs).flatten(1)
-        numbers = torch.stack([log_fwhm - 0.7, 0.3 * log_snr - 1], 1)
-        conditions = torch.cat([numbers, 5 * psf_shape], 1).to(features)
-        out = self.head(torch.cat([features, conditions], 1))
-        mean, raw = out.chunk(2, dim=1)
-        # sizes are learned in units of the PSF
-        shift = torch.zeros_like(mean)
-        shift[:, 2] = log_fwhm
+        log_snr = stamps.log_snr
+        numbers = torch.stack([stamps.log_fwhm - 0.7, 0.3 * log_snr - 1,
+                               0.5 * torch.log(misfit) + 1], 1)
+        guess = self._relative(stamps.guess, stamps.target, stamps.log_fwhm)
+        conditions = torch.cat([numbers, 5 * stamps.psf_shape, guess], 1)
+        out = self.head(torch.cat([features, conditions.to(features)], 1))
+        step, raw = out.chunk(2, dim=1)
         # precisions are learned relative to the signal-to-noise ratio; the
         # soft limit leaves a gradient below it
         low = MIN_LOG_PRECISION
         raw = low + functional.softplus(raw + log_snr[:, None] - low)
-        return Evidence(mean + shift, torch.exp(raw))
+        # corrections are learned in units of the misfit
+        return Evidence(stamps.guess + misfit[:, None] * step,
+                        torch.exp(raw))

@@ -10,11 +10,15 @@ Channels of a stamp of one band:
 3. the same at its neighbours, at most 1;
 4. the data in units of the peak that a point source of the target's flux
    would have, cut at both ends: linear, so that shapes of bright sources
-   are not squeezed into the end of a logarithm.
+   are not squeezed into the end of a logarithm;
+5. the model of the target so far, its peak at 1;
+6. what that model leaves, in units of its misfit, cut at both ends: errors
+   of a bright source are seen as well as those of a faint one.
 
 Numbers go with it, the conditions: the logarithms of the PSF's FWHM in
 pixels and of the target's signal-to-noise ratio as a point source, the
-PSF's two ellipticities and how much wider its wings make it than its core.
+PSF's two ellipticities, how much wider its wings make it than its core, and
+the logarithm of the misfit.
 """
 
 import math
@@ -23,15 +27,20 @@ import numpy as np
 import torch
 
 __all__ = ['CANONICAL_FWHM', 'N_CHANNELS', 'N_CONDITIONS', 'bin_factor',
-           'bin_psf', 'encoder_inputs', 'from_asinh', 'point_peak',
-           'position_map', 'psf_numbers', 'to_asinh']
+           'bin_psf', 'encoder_inputs', 'from_asinh', 'model_misfit',
+           'point_peak', 'position_map', 'psf_numbers', 'to_asinh']
 
-N_CHANNELS = 5
-N_CONDITIONS = 5
+N_CHANNELS = 7
+N_CONDITIONS = 6
 # stamps are binned until the FWHM of the PSF is at most this many pixels
 CANONICAL_FWHM = 3.2
 # range of the linear channel
 LINEAR_RANGE = (-0.5, 3.0)
+# range of the misfit, and of what the model leaves in units of it
+MISFIT_RANGE = (1e-4, 1.0)
+LEFT_RANGE = (-4.0, 4.0)
+# models with less light than this, in units of the noise, are no measure
+LEAST_LIGHT = 0.3
 # peak of a Gaussian of unit flux and unit FWHM
 GAUSSIAN_PEAK = 4 * math.log(2) / math.pi
 # 1-sigma in pixels of the blobs that mark positions
@@ -185,7 +194,45 @@ def psf_numbers(image, oversampling, fwhm):
                      0.5 * math.log(noise_pixels / gaussian)])
 
 
-def encoder_inputs(data, sky_rms, good, target, neighbours, present, peak):
+def model_misfit(data, sky_rms, good, model):
+    """
+    How far a model is from the data, as a share of the model.
+
+    Parameters
+    ----------
+    data : `torch.Tensor`, (n, size, size)
+        Stamps.
+    sky_rms : `torch.Tensor`, (n, 1, 1) or (n, size, size)
+        Noise of the sky.
+    good : `torch.Tensor`, (n, size, size)
+        1 for good pixels, 0 for bad ones.
+    model : `torch.Tensor`, (n, size, size)
+        Models of the targets in the unit of the data.
+
+    Returns
+    -------
+    misfit : `torch.Tensor`, (n,)
+        Root of the mean square of what the model leaves, over that of the
+        model, both weighted with the model; cut to `MISFIT_RANGE`. The
+        relative errors of its parameters are of this size or smaller.
+    left : `torch.Tensor`, (n, size, size)
+        What the model leaves, in units of the misfit and of the weighted
+        mean of the model; 0 for bad pixels.
+    """
+    shape = (model / sky_rms).clamp(min=0) * good
+    rest = (data - model) / sky_rms * good
+    total = shape.sum((-2, -1))
+    weight = shape / total.clamp(min=1e-6)[:, None, None]
+    scale = torch.sqrt((weight * shape ** 2).sum((-2, -1)))
+    scale = scale.clamp(min=LEAST_LIGHT)
+    misfit = torch.sqrt((weight * rest ** 2).sum((-2, -1))) / scale
+    misfit = torch.where(total > LEAST_LIGHT, misfit, 1.0)
+    misfit = misfit.clamp(*MISFIT_RANGE)
+    return misfit, rest / (misfit * scale)[:, None, None]
+
+
+def encoder_inputs(data, sky_rms, good, target, neighbours, present, peak,
+                   model, left):
     """
     Channels of the encoder for stamps of one band.
 
@@ -205,6 +252,10 @@ def encoder_inputs(data, sky_rms, good, target, neighbours, present, peak):
         1 where there is a neighbour.
     peak : `torch.Tensor`, (n,)
         Peak of a point source of the target's flux, over ``sky_rms``.
+    model : `torch.Tensor`, (n, size, size)
+        Models of the targets in the unit of the data.
+    left : `torch.Tensor`, (n, size, size)
+        What `model_misfit` returned.
 
     Returns
     -------
@@ -215,8 +266,9 @@ def encoder_inputs(data, sky_rms, good, target, neighbours, present, peak):
     other = position_map(neighbours, present, size)
     noise_units = data / sky_rms
     linear = (noise_units / peak[:, None, None]).clamp(*LINEAR_RANGE)
+    highest = model.abs().amax((-2, -1), keepdim=True).clamp(min=1e-30)
     channels = [to_asinh(data, sky_rms) * good, good, own, other,
-                linear * good]
+                linear * good, model / highest, left.clamp(*LEFT_RANGE)]
     return torch.stack([c.to(torch.float32) for c in channels], dim=1)
 
 

@@ -16,7 +16,11 @@ from torch import nn
 from vaephot.models.decoder import Decoder
 from vaephot.models.encoder import Encoder, combine
 from vaephot.models.losses import kl_divergence, reconstruction_loss
-from vaephot.models.normalization import encoder_inputs, point_peak
+from vaephot.models.normalization import (
+    encoder_inputs,
+    model_misfit,
+    point_peak,
+)
 from vaephot.models.prior import Prior
 from vaephot.models.render import run_numbers
 
@@ -30,7 +34,9 @@ class StampBatch(NamedTuple):
     ``data``, ``sky_rms``, ``good`` are ``(n, size, size)`` (``sky_rms``
     may be ``(n, 1, 1)``); ``target`` ``(n, 2)``, ``neighbours``
     ``(n, m, 2)``, ``present`` ``(n, m)``; ``log_fwhm``, ``log_snr``
-    ``(n,)``; ``psf_shape`` ``(n, 3)``.
+    ``(n,)``; ``psf_shape`` ``(n, 3)``; ``guess`` ``(n, n_parameters)``,
+    with positions relative to the central pixel, and its ``model``
+    ``(n, size, size)`` in the unit of the data.
     """
 
     data: torch.Tensor
@@ -42,6 +48,8 @@ class StampBatch(NamedTuple):
     log_fwhm: torch.Tensor
     log_snr: torch.Tensor
     psf_shape: torch.Tensor
+    guess: torch.Tensor
+    model: torch.Tensor
 
 
 def sample_posterior(posterior, generator=None):
@@ -97,11 +105,12 @@ class VAE(nn.Module):
         """
         peak = point_peak(stamps.log_fwhm, stamps.log_snr,
                           stamps.psf_shape[:, 2])
+        misfit, left = model_misfit(stamps.data, stamps.sky_rms, stamps.good,
+                                    stamps.model)
         inputs = encoder_inputs(stamps.data, stamps.sky_rms, stamps.good,
                                 stamps.target, stamps.neighbours,
-                                stamps.present, peak)
-        return self.encoder(inputs, stamps.log_fwhm, stamps.log_snr,
-                            stamps.psf_shape)
+                                stamps.present, peak, stamps.model, left)
+        return self.encoder(inputs, stamps, misfit)
 
     def posterior(self, stamps):
         """

@@ -32,6 +32,14 @@ class TrainingConfig:
     template_error : float
         Share of the model that the likelihood forgives, so that the
         brightest galaxies do not drown the others.
+    n_looks : int
+        Most looks at a stamp: each is one more correction of the guess of
+        the one before, and a step trains the last of a random number.
+    decoder_frozen : bool
+        Whether decoder and prior stay as they are in the first stage too.
+    encoders_new : bool
+        Whether only decoder and prior are taken from the weights that a
+        run starts from.
     family_steps : int
         Steps of the decoder's training on noise-free shapes.
     elbo_start : dict
@@ -65,6 +73,9 @@ class TrainingConfig:
     n_psfs: int = 8
     learning_rate: float = 1.5e-3
     template_error: float = 0.03
+    n_looks: int = 3
+    decoder_frozen: bool = False
+    encoders_new: bool = False
     family_steps: int = 3000
     elbo_start: dict = field(default_factory=lambda: {'isolated': 0.7,
                                                       'blended': 0.7})

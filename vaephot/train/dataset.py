@@ -19,6 +19,7 @@ from vaephot.models.render import (
     Transfer,
     make_transfer,
     padded_size,
+    run_numbers,
 )
 from vaephot.models.vae import StampBatch
 
@@ -30,6 +31,8 @@ MAX_REACH = 2
 STAR_SIZE = 0.1
 # error of the told brightness at a signal-to-noise ratio of one
 SNR_ERROR = 4.0
+# 1-sigma errors of flux and position [px] of a rough subtraction
+LEFT_FLUX, LEFT_SHIFT = 0.04, 0.08
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,9 @@ class BlendSettings:
         Share of targets and of neighbours that are point sources.
     subtracted_share : float
         Share of neighbours already subtracted, imperfectly.
+    leftover : tuple of float
+        Range of how imperfectly, over the errors of a rough subtraction:
+        `LEFT_FLUX` of the flux and `LEFT_SHIFT` pixels.
     missed_share : float
         Share of neighbours that the network is not told about.
     correlated_share : float
@@ -75,6 +81,7 @@ class BlendSettings:
     log_snr_error: tuple[float, float] = (0.12, 0.5)
     star_share: float = 0.1
     subtracted_share: float = 0.45
+    leftover: tuple[float, float] = (0.1, 1.0)
     missed_share: float = 0.1
     correlated_share: float = 0.2
     masked_share: float = 0.2
@@ -88,8 +95,10 @@ class TrainingBatch(NamedTuple):
 
     ``target`` and ``weight`` ``(n, size, size)``; ``floor`` ``(n,)``, the
     reconstruction loss of the true template; ``truth`` ``(n, 5 +
-    n_latent)``; ``flux`` and ``is_galaxy`` ``(n,)``; ``renderer`` draws
-    with the PSFs of the batch.
+    n_latent)``; ``flux`` and ``is_galaxy`` ``(n,)``; ``point_error``
+    ``(n,)``, the 1-sigma flux error of a point source; ``log_snr_error``
+    ``(n,)``, the 1-sigma error of the told brightness; ``renderer`` draws
+    with the PSFs of the batch. The stamps have no guess yet.
     """
 
     stamps: StampBatch
@@ -99,19 +108,20 @@ class TrainingBatch(NamedTuple):
     flux: torch.Tensor
     truth: torch.Tensor
     is_galaxy: torch.Tensor
+    point_error: torch.Tensor
+    log_snr_error: torch.Tensor
     renderer: Renderer
     n_psfs: int
 
 
 class _Scene(NamedTuple):
-    """Noise-free parts of a run of stamps, before noise."""
+    """Noise-free parts of stamps, before noise."""
 
     target: torch.Tensor
     neighbours: torch.Tensor
     residual: torch.Tensor
     truth: torch.Tensor
     offsets: torch.Tensor
-    told: torch.Tensor
     present: torch.Tensor
     snr: torch.Tensor
     is_galaxy: torch.Tensor
@@ -128,17 +138,72 @@ def _transfer(shard, n_grid):
     return transfer
 
 
-def _windows(images, start_x, start_y, size):
-    """Cut ``size`` windows out of images, zero beyond their edges."""
-    side = images.shape[-1]
-    step = torch.arange(size)
-    rows, columns = start_y[:, None] + step, start_x[:, None] + step
-    inside = (((rows >= 0) & (rows < side))[:, :, None]
-              & ((columns >= 0) & (columns < side))[:, None, :])
-    index = torch.arange(len(images))[:, None, None]
-    cut = images[index, rows.clamp(0, side - 1)[:, :, None],
-                 columns.clamp(0, side - 1)[:, None, :]]
-    return cut * inside
+class _Galaxies:
+    """The galaxies of all shards in one table, on one device."""
+
+    def __init__(self, shards, truth, device):
+        side = max(shard.image.shape[-1] for shard in shards)
+        number = [len(shard.image) for shard in shards]
+        self.image = torch.zeros(sum(number), side, side, device=device)
+        first = np.concatenate([[0], np.cumsum(number)])
+        for shard, start in zip(shards, first, strict=False):
+            own = shard.image.shape[-1]
+            self.image[start:start + len(shard.image), :own, :own] = (
+                shard.image.to(device))
+        self.truth = torch.cat(truth).to(device)
+        self.snr = torch.cat([shard.snr for shard in shards]).to(device)
+        # padded with what no wanted brightness comes after
+        self.order = torch.full((len(shards), max(number)), torch.inf)
+        for row, shard in zip(self.order, shards, strict=True):
+            row[:len(shard.snr)] = -shard.snr
+        self.order = self.order.to(device)
+        self.first, self.number = (torch.as_tensor(v, device=device)
+                                   for v in (first[:-1], number))
+        self.middle, self.psf_fwhm, self.point_error = (
+            torch.as_tensor(v, dtype=torch.float32, device=device)
+            for v in ([(shard.image.shape[-1] - 1) / 2 for shard in shards],
+                      [shard.psf_fwhm for shard in shards],
+                      [shard.point_error for shard in shards]))
+        self.psf_shape = torch.as_tensor(
+            np.array([shard.psf_shape for shard in shards]),
+            dtype=torch.float32, device=device)
+
+    def windows(self, rows, start, size):
+        """Cut ``size`` windows out of images, zero beyond their edges."""
+        side = self.image.shape[-1]
+        step = torch.arange(size, device=rows.device)
+        y, x = start[:, 1:] + step, start[:, :1] + step
+        inside = (((y >= 0) & (y < side))[:, :, None]
+                  & ((x >= 0) & (x < side))[:, None, :])
+        cut = self.image[rows[:, None, None],
+                         y.clamp(0, side - 1)[:, :, None],
+                         x.clamp(0, side - 1)[:, None, :]]
+        return cut * inside
+
+
+class _Draw:
+    """Random numbers of a batch, on its device."""
+
+    def __init__(self, seed, device):
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self._where = {'generator': self.generator, 'device': device}
+
+    def uniform(self, limits, *shape):
+        """Uniform numbers."""
+        low, high = limits
+        return low + (high - low) * torch.rand(*shape, **self._where)
+
+    def normal(self, *shape):
+        """Normal numbers."""
+        return torch.randn(*shape, **self._where)
+
+    def integers(self, low, high, *shape):
+        """Whole numbers below ``high``."""
+        return torch.randint(low, high, shape, **self._where)
+
+    def happens(self, share, *shape):
+        """Bools that are True with a probability."""
+        return torch.rand(*shape, **self._where) < share
 
 
 class BlendSampler:
@@ -162,16 +227,17 @@ class BlendSampler:
     template_error : float
         Share of the target's model added to its noise in the weights.
     device : str or `torch.device`
-        Where the batches are put; they are drawn on the CPU.
+        Where the galaxies lie and the batches are drawn. Each device has
+        random numbers of its own.
     """
 
     def __init__(self, shards, size, seed, *, settings=None, blended=True,
                  latents=None, template_error=0.02, device='cpu'):
-        self.shards = list(shards)
-        self._truth = [shard.truth for shard in self.shards]
+        truth = [shard.truth for shard in shards]
         if latents is not None:
-            self._truth = [torch.cat(pair, 1) for pair
-                           in zip(self._truth, latents, strict=True)]
+            truth = [torch.cat(pair, 1) for pair
+                     in zip(truth, latents, strict=True)]
+        self._galaxies = _Galaxies(shards, truth, device)
         self.size = size
         self.settings = BlendSettings() if settings is None else settings
         self.blended = blended
@@ -179,7 +245,9 @@ class BlendSampler:
         self.device = device
         self.rng = np.random.default_rng(seed)
         n_grid = padded_size(size)
-        self._transfers = [_transfer(shard, n_grid) for shard in self.shards]
+        transfers = [_transfer(shard, n_grid) for shard in shards]
+        self._reach = np.array([t.oversampling for t in transfers])
+        self._transfers = [t.values.to(device) for t in transfers]
 
     def draw(self, n_stamps, n_psfs):
         """
@@ -197,189 +265,184 @@ class BlendSampler:
         TrainingBatch
         """
         chosen = self._choose(n_psfs)
-        parts = [self._draw_run(i, n_stamps // n_psfs) for i in chosen]
-        stamps, *arrays = zip(*parts, strict=True)
-        transfer = Transfer(
-            values=self._join([self._transfers[i].values for i in chosen]),
-            oversampling=self._transfers[chosen[0]].oversampling)
-        return TrainingBatch(
-            StampBatch(*map(self._join, zip(*stamps, strict=True))),
-            *map(self._join, arrays),
-            renderer=Renderer(self.size, [transfer]), n_psfs=n_psfs)
-
-    def _join(self, tensors):
-        """One tensor of all runs, where the batch is wanted."""
-        return torch.cat(tensors).to(self.device)
+        renderer = Renderer(self.size, [Transfer(
+            values=torch.cat([self._transfers[i] for i in chosen]),
+            oversampling=int(self._reach[chosen[0]]))])
+        random = _Draw(int(self.rng.integers(2 ** 63)), self.device)
+        run = run_numbers(n_stamps, n_psfs, self.device)
+        shard = torch.as_tensor(chosen, device=self.device)[run]
+        scene = self._scene(random, shard, run, renderer)
+        return self._observed(random, shard, scene)._replace(
+            renderer=renderer, n_psfs=n_psfs)
 
     def _choose(self, n_psfs):
         """Shards whose PSFs reach equally far in frequency."""
-        first = self.rng.integers(len(self.shards))
-        reach = self._transfers[first].oversampling
-        alike = [i for i, transfer in enumerate(self._transfers)
-                 if transfer.oversampling == reach]
+        first = self.rng.integers(len(self._reach))
+        alike = np.flatnonzero(self._reach == self._reach[first])
         return self.rng.choice(alike, n_psfs, replace=n_psfs > len(alike))
 
-    def _uniform(self, limits, shape):
-        """Uniform numbers as a float32 tensor."""
-        return torch.as_tensor(self.rng.uniform(*limits, shape),
-                               dtype=torch.float32)
-
-    def _normal(self, sigma, shape):
-        """Normal numbers as a float32 tensor."""
-        return torch.as_tensor(sigma * self.rng.standard_normal(shape),
-                               dtype=torch.float32)
-
-    def _happens(self, share, shape):
-        """Tensor of bools that are True with a probability."""
-        return torch.as_tensor(self.rng.random(shape) < share)
-
-    def _stars(self, transfer, xy):
+    def _stars(self, renderer, xy, run):
         """Point sources at positions in the stamp."""
-        size = torch.full((len(xy), 1), 1e-4)
+        size = torch.full((len(xy), 1), 1e-4, device=xy.device)
         point = Mixture(torch.ones_like(size), size, 0 * size, 0 * size)
-        return Renderer(self.size, [transfer]).templates(point, xy)[:, 0]
+        return renderer.templates(point, xy, run)[:, 0]
 
-    def _place(self, shard, transfer, index, wanted, is_star):
+    def _place(self, shard, run, renderer, rows, wanted, is_star):
         """Draw sources near wanted places (in pixels of the stamp)."""
-        middle = (shard.image.shape[-1] - 1) / 2
-        own = middle + shard.truth[index, :2]
+        galaxies = self._galaxies
+        own = galaxies.middle[shard][:, None] + galaxies.truth[rows, :2]
         start = torch.round(own - wanted).long()
         xy = own - start
-        image = _windows(shard.image[index], start[:, 0], start[:, 1],
-                         self.size)
-        if is_star.any():
-            image[is_star] = self._stars(transfer, xy[is_star])
+        image = galaxies.windows(rows, start, self.size)
+        stars = torch.nonzero(is_star)[:, 0]
+        if len(stars):
+            image[stars] = self._stars(renderer, xy[stars], run[stars])
         return image, xy
 
-    def _neighbour_index(self, shard, index, shape):
+    def _neighbour_rows(self, random, shard, rows, exists):
         """Galaxies of the wanted magnitude difference to the targets."""
-        step = self._uniform(self.settings.magnitude_difference, shape)
-        wanted = shard.snr[index][:, None] * 10 ** (-0.4 * step)
-        rank = torch.searchsorted(-shard.snr, -wanted)
-        rank = rank + torch.as_tensor(self.rng.integers(-5, 6, shape))
-        return rank.clamp(0, len(shard.snr) - 1), wanted
+        galaxies = self._galaxies
+        step = random.uniform(self.settings.magnitude_difference,
+                              *exists.shape)
+        wanted = galaxies.snr[rows][:, None] * 10 ** (-0.4 * step)
+        rank = torch.searchsorted(galaxies.order[shard], -wanted)
+        rank = rank + random.integers(-5, 6, *exists.shape)
+        last = galaxies.number[shard][:, None] - 1
+        rank = torch.minimum(rank.clamp(min=0), last)
+        return galaxies.first[shard][:, None] + rank, wanted
 
-    def _scene(self, number, n_stamps):
+    def _scene(self, random, shard, run, renderer):
         """Targets and neighbours without noise."""
-        shard, transfer = self.shards[number], self._transfers[number]
-        settings = self.settings
-        index = torch.as_tensor(self.rng.integers(len(shard.image),
-                                                  size=n_stamps))
-        is_star = self._happens(settings.star_share, n_stamps)
-        centre = self.size // 2 + self._uniform((-0.5, 0.5), (n_stamps, 2))
-        target, xy = self._place(shard, transfer, index, centre, is_star)
-        snr = shard.snr[index] * 10 ** self._normal(0.15, n_stamps)
-        target = target * (snr * shard.point_error)[:, None, None]
-        truth = self._truth[number][index].clone()
+        galaxies, settings, n = self._galaxies, self.settings, len(shard)
+        share = random.uniform((0, 1), n)
+        rows = galaxies.first[shard] + torch.minimum(
+            (share * galaxies.number[shard]).long(),
+            galaxies.number[shard] - 1)
+        is_star = random.happens(settings.star_share, n)
+        centre = self.size // 2 + random.uniform((-0.5, 0.5), n, 2)
+        target, xy = self._place(shard, run, renderer, rows, centre, is_star)
+        snr = galaxies.snr[rows] * 10 ** (0.15 * random.normal(n))
+        flux = snr * galaxies.point_error[shard]
+        target = target * flux[:, None, None]
+        star = torch.zeros_like(galaxies.truth[rows])
+        star[:, 2] = torch.log(STAR_SIZE * galaxies.psf_fwhm[shard])
+        truth = torch.where(is_star[:, None], star, galaxies.truth[rows])
         truth[:, :2] = xy - self.size // 2
-        truth[is_star, 2:] = 0
-        truth[is_star, 2] = float(np.log(STAR_SIZE * shard.psf_fwhm))
         empty = torch.zeros_like(target)
         count = settings.max_neighbours
         scene = _Scene(target, empty, empty, truth,
-                       torch.zeros(n_stamps, count, 2), truth[:, :2],
-                       torch.zeros(n_stamps, count), snr, ~is_star)
+                       truth.new_zeros(n, count, 2),
+                       truth.new_zeros(n, count), snr, ~is_star)
         if not self.blended:
             return scene
-        return self._add_neighbours(shard, transfer, index, xy, scene)
+        return self._add_neighbours(random, shard, run, renderer, rows, scene)
 
-    def _add_neighbours(self, shard, transfer, index, xy, scene):
+    def _add_neighbours(self, random, shard, run, renderer, rows, scene):
         """Add neighbours, some of them half gone, some of them untold."""
-        settings = self.settings
-        n_stamps, count = scene.present.shape
-        number = torch.as_tensor(self.rng.integers(0, count + 1, n_stamps))
-        exists = torch.arange(count) < number[:, None]
-        unit = 0.6 * shard.psf_fwhm + torch.exp(shard.truth[index, 2])
-        radius = self._uniform(settings.separation, exists.shape)
+        settings, galaxies = self.settings, self._galaxies
+        n, count = scene.present.shape
+        number = random.integers(0, count + 1, n, 1)
+        exists = torch.arange(count, device=number.device) < number
+        unit = (0.6 * galaxies.psf_fwhm[shard]
+                + torch.exp(galaxies.truth[rows, 2]))
+        radius = random.uniform(settings.separation, n, count)
         radius = (radius * unit[:, None]).clamp(max=0.6 * self.size)
-        angle = self._uniform((0, 2 * np.pi), exists.shape)
-        wanted = xy[:, None] + torch.stack(
-            [radius * torch.cos(angle), radius * torch.sin(angle)], -1)
-        which, snr = self._neighbour_index(shard, index, exists.shape)
-        is_star = self._happens(settings.star_share, exists.shape)
-        image, places = self._place(shard, transfer, which.flatten(),
-                                    wanted.flatten(0, 1), is_star.flatten())
-        flux = (snr * shard.point_error * exists).flatten()
-        image = (image * flux[:, None, None]).unflatten(0, exists.shape)
-        gone = self._happens(settings.subtracted_share, exists.shape)
-        told = exists & ~gone & ~self._happens(settings.missed_share,
-                                               exists.shape)
-        left = torch.where(gone[..., None, None], self._leftover(image),
-                           image)
+        angle = random.uniform((0, 2 * np.pi), n, count)
+        own = scene.truth[:, None, :2] + self.size // 2
+        wanted = own + torch.stack([radius * torch.cos(angle),
+                                    radius * torch.sin(angle)], -1)
+        which, snr = self._neighbour_rows(random, shard, rows, exists)
+        is_star = random.happens(settings.star_share, n, count)
+        image, places = self._place(
+            shard.repeat_interleave(count), run.repeat_interleave(count),
+            renderer, which.flatten(), wanted.flatten(0, 1),
+            is_star.flatten())
+        flux = snr * galaxies.point_error[shard][:, None] * exists
+        image = image.unflatten(0, (n, count)) * flux[..., None, None]
+        gone = random.happens(settings.subtracted_share, n, count)
+        told = exists & ~gone & ~random.happens(settings.missed_share, n,
+                                                count)
+        left = torch.where(gone[..., None, None],
+                           self._leftover(random, image), image)
         return scene._replace(
             neighbours=image.sum(1), residual=left.sum(1),
-            offsets=places.unflatten(0, exists.shape) - self.size // 2,
+            offsets=places.unflatten(0, (n, count)) - self.size // 2,
             present=told.float())
 
-    def _leftover(self, image):
+    def _leftover(self, random, image):
         """What an imperfect subtraction of sources leaves behind."""
         shape = (*image.shape[:2], 1, 1)
-        scale, moved = self._normal(0.04, shape), self._normal(0.08, shape)
+        low, high = self.settings.leftover
+        rough = torch.exp(random.uniform((np.log(low), np.log(high)),
+                                         *shape))
+        scale = LEFT_FLUX * rough * random.normal(*shape)
+        moved = LEFT_SHIFT * rough * random.normal(*shape)
         return scale * image + moved * (image - image.roll(1, -1))
 
-    def _noise(self, variance):
+    def _noise(self, random, variance):
         """Noise of a variance map, and its factor for large sums."""
-        n_stamps = len(variance)
-        noise = self._normal(1.0, variance.shape)
-        factor = torch.ones(n_stamps)
-        bad = self._happens(self.settings.correlated_share, n_stamps)
-        if bad.any():
-            width = self._uniform((0.3, 1.2), int(bad.sum()))
-            wave = 2 * np.pi * torch.fft.fftfreq(self.size)
+        noise = random.normal(*variance.shape)
+        factor = torch.ones_like(variance[:, 0, 0])
+        bad = random.happens(self.settings.correlated_share, len(variance))
+        rows = torch.nonzero(bad)[:, 0]
+        if len(rows):
+            width = random.uniform((0.3, 1.2), len(rows), 1, 1)
+            wave = 2 * np.pi * torch.fft.fftfreq(self.size,
+                                                 device=width.device)
             square = wave[:, None] ** 2 + wave[None, :self.size // 2 + 1] ** 2
             full = wave[:, None] ** 2 + wave[None, :] ** 2
-            taper = torch.exp(-0.5 * square * width[:, None, None] ** 2)
-            power = torch.exp(-full * width[:, None, None] ** 2)
-            factor[bad] = power.mean((-2, -1)) ** -0.5
-            smooth = torch.fft.irfft2(torch.fft.rfft2(noise[bad]) * taper,
+            taper = torch.exp(-0.5 * square * width ** 2)
+            power = torch.exp(-full * width ** 2)
+            factor[rows] = power.mean((-2, -1)) ** -0.5
+            smooth = torch.fft.irfft2(torch.fft.rfft2(noise[rows]) * taper,
                                       s=noise.shape[-2:])
-            noise[bad] = smooth * factor[bad][:, None, None]
+            noise[rows] = smooth * factor[rows][:, None, None]
         return noise * torch.sqrt(variance), factor
 
-    def _good(self, image):
+    def _good(self, random, image):
         """1 for good pixels: bad columns, bad pixels, saturated cores."""
-        n_stamps = len(image)
-        good = torch.ones_like(image)
-        for i in np.flatnonzero(self.rng.random(n_stamps)
-                                < self.settings.masked_share):
-            kind = self.rng.integers(3)
-            if kind == 0:
-                good[i, :, self.rng.integers(self.size)] = 0
-            elif kind == 1:
-                good[i][self._happens(0.03, image[i].shape)] = 0
-            else:
-                good[i][image[i] > 0.3 * image[i].max()] = 0
-        return good
+        n, size = len(image), self.size
+        masked = random.happens(self.settings.masked_share, n)
+        kind = torch.where(masked, random.integers(0, 3, n), 3)
+        column = torch.arange(size, device=kind.device) == random.integers(
+            0, size, n, 1)
+        pixels = random.happens(0.03, n, size, size)
+        core = image > 0.3 * image.amax((-2, -1), keepdim=True)
+        kind = kind[:, None, None]
+        bad = (((kind == 0) & column[:, None, :]) | ((kind == 1) & pixels)
+               | ((kind == 2) & core))
+        return (~bad).to(image.dtype)
 
-    def _draw_run(self, number, n_stamps):
-        """Stamps of one PSF."""
-        shard = self.shards[number]
-        scene = self._scene(number, n_stamps)
-        poisson = 10 ** self._uniform(self.settings.log10_poisson,
-                                      (n_stamps, 1, 1))
+    def _observed(self, random, shard, scene):
+        """Stamps of scenes with noise and bad pixels."""
+        settings, n = self.settings, len(shard)
+        galaxies = self._galaxies
+        poisson = 10 ** random.uniform(settings.log10_poisson, n, 1, 1)
         light = scene.target + scene.neighbours
         variance = 1 + poisson * light.clamp(min=0)
-        noise, factor = self._noise(variance)
-        noise = noise + self._normal(self.settings.background,
-                                     (n_stamps, 1, 1))
+        noise, factor = self._noise(random, variance)
+        noise = noise + settings.background * random.normal(n, 1, 1)
         # saturated cores are those of neighbours, never the target's own
-        good = self._good(scene.residual + noise)
-        told = scene.truth[:, :2] + self._normal(
-            self.settings.position_error, (n_stamps, 2))
-        offsets = scene.offsets + self._normal(
-            self.settings.position_error, scene.offsets.shape)
+        good = self._good(random, scene.residual + noise)
+        told = (scene.truth[:, :2]
+                + settings.position_error * random.normal(n, 2))
+        offsets = scene.offsets + settings.position_error * random.normal(
+            *scene.offsets.shape)
         log_snr = torch.log(scene.snr.clamp(min=1.0))
         width = (SNR_ERROR * torch.exp(-log_snr / 2)).clamp(
-            *self.settings.log_snr_error)
-        log_snr = log_snr + width * self._normal(1.0, n_stamps)
-        log_fwhm = torch.full((n_stamps,), float(np.log(shard.psf_fwhm)))
-        psf_shape = torch.as_tensor(shard.psf_shape, dtype=torch.float32
-                                    ).expand(n_stamps, -1)
-        stamps = StampBatch(scene.target + scene.residual + noise,
-                            torch.ones(n_stamps, 1, 1), good, told, offsets,
-                            scene.present, log_fwhm, log_snr, psf_shape)
+            *settings.log_snr_error)
+        log_snr = log_snr + width * random.normal(n)
+        point_error = galaxies.point_error[shard]
+        data = scene.target + scene.residual + noise
+        stamps = StampBatch(
+            data, torch.ones_like(data[:, :1, :1]), good, told, offsets,
+            scene.present, torch.log(galaxies.psf_fwhm[shard]), log_snr,
+            galaxies.psf_shape[shard], torch.zeros_like(scene.truth),
+            torch.zeros_like(data))
         forgiven = (self.template_error * scene.target) ** 2
         weight = good / (variance * factor[:, None, None] ** 2 + forgiven)
         floor = 0.5 * (weight * noise ** 2).sum((-2, -1))
-        return (stamps, scene.target + noise, weight, floor,
-                scene.snr * shard.point_error, scene.truth, scene.is_galaxy)
+        return TrainingBatch(
+            stamps, scene.target + noise, weight, floor,
+            scene.snr * point_error, scene.truth, scene.is_galaxy,
+            point_error, width, renderer=None, n_psfs=1)

@@ -20,13 +20,14 @@ from pathlib import Path
 import torch
 
 from vaephot.exceptions import TrainingError
-from vaephot.models.bundle import build_vaes
+from vaephot.models.bundle import SHARED_SIZES, build_vaes, load_shared
 from vaephot.models.losses import supervised_loss
 from vaephot.models.vae import VAE
 from vaephot.train.checkpoints import read_checkpoint, write_checkpoint
 from vaephot.train.config import STAGES, TrainingConfig
 from vaephot.train.dataset import BlendSampler
 from vaephot.train.family import Shapes, latents_of, teach_family
+from vaephot.train.looks import look_repeatedly
 from vaephot.train.metrics import validation_metrics
 from vaephot.train.precision import convolutions_in
 from vaephot.train.stopping import has_stopped, kept_row
@@ -99,7 +100,7 @@ class Trainer:
         # on the CPU, so that all devices get the same numbers
         self.generator = torch.Generator().manual_seed(
             config.seed + STAGES.index(stage))
-        frozen = stage == 'blended'
+        frozen = stage == 'blended' or config.decoder_frozen
         for part in (vae.decoder, vae.prior):
             part.requires_grad_(not frozen)
         self.optimizer = torch.optim.Adam(
@@ -114,20 +115,20 @@ class Trainer:
         return (self.step >= self.n_steps
                 or has_stopped(self.curves, self.config))
 
-    def _known(self, batch, posterior, prior):
+    def _known(self, batch, looked):
         """Loss of the known parameters, of posterior and prior."""
         counts = batch.is_galaxy[:, None].expand(batch.truth.shape).float()
         counts[:, :3] = 1
         # latents of real galaxies are not known
         counts = counts * torch.isfinite(batch.truth)
         truth = torch.nan_to_num(batch.truth)
-        loss = supervised_loss(posterior, truth, counts)
-        if self.stage == 'isolated':
-            loss = loss + supervised_loss(prior, truth, counts
+        loss = supervised_loss(looked.posterior, truth, counts)
+        if self.stage == 'isolated' and not self.config.decoder_frozen:
+            loss = loss + supervised_loss(looked.prior, truth, counts
                                           * batch.is_galaxy[:, None])
         return loss
 
-    def _elbo(self, batch, posterior, prior):
+    def _elbo(self, batch, looked):
         """
         Minus the evidence lower bound, less that of the truth.
 
@@ -137,8 +138,8 @@ class Trainer:
             Of the reconstruction, and of the posterior over the prior.
         """
         reconstruction, kl = self.vae.elbo_terms(
-            posterior, prior, batch.target, batch.weight, batch.renderer,
-            batch.n_psfs, self.generator)
+            looked.posterior, looked.known, batch.target, batch.weight,
+            batch.renderer, batch.n_psfs, self.generator)
         excess = reconstruction - batch.floor
         failed = FAILED_NATS * torch.log1p(excess.clamp(min=0) / FAILED_NATS)
         excess = torch.where(excess > 0, failed, excess)
@@ -156,18 +157,21 @@ class Trainer:
 
     def _loss(self, batch):
         """Mean loss of a batch, and its parts for the curves."""
+        n_looks = 1 + int(torch.randint(self.config.n_looks, (),
+                                        generator=self.generator))
         with convolutions_in(self.config.precision, self.vae.encoder):
-            posterior, prior, _ = self.vae.posterior(batch.stamps)
-        known = self._known(batch, posterior, prior)
+            looked = look_repeatedly(self.vae, batch, n_looks,
+                                     self.generator, others=True)
+        known = self._known(batch, looked)
         share = self._elbo_share(batch.stamps)
         loss = known
-        parts = {'known': float(known.detach().mean())}
+        parts = {'known': known.detach().mean()}
         if share is not None:
-            excess, kl = self._elbo(batch, posterior, prior)
+            excess, kl = self._elbo(batch, looked)
             loss = (known * (1 - share * (1 - SUPERVISED_REST))
                     + share * (excess + kl))
-            parts['reconstruction'] = float(excess.detach().mean())
-            parts['kl'] = float(kl.detach().mean())
+            parts['reconstruction'] = excess.detach().mean()
+            parts['kl'] = kl.detach().mean()
         loss = loss.mean()
         return loss, parts
 
@@ -200,6 +204,7 @@ class Trainer:
                                        self.config.max_gradient)
         self.optimizer.step()
         self.step += 1
+        parts = {name: float(value) for name, value in parts.items()}
         figures = {'loss': float(loss.detach()), **parts}
         for name, value in figures.items():
             total, count = self._sums.get(name, (0.0, 0))
@@ -215,7 +220,8 @@ class Trainer:
         dict
             See `~vaephot.train.metrics.validation_metrics`.
         """
-        return validation_metrics(self.vae, self.validation)
+        return validation_metrics(self.vae, self.validation,
+                                  self.config.n_looks)
 
     def look(self):
         """
@@ -302,15 +308,22 @@ def _first_networks(config, weights):
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             return {'isolated': VAE(config.model), 'blended': None}
-    vaes = build_vaes(weights)
-    theirs = vaes['isolated'].config.to_dict()
-    other = {name: value for name, value in theirs.items()
-             if value != config.model.to_dict()[name]}
+    theirs = weights.record.model_config
+    names = (SHARED_SIZES if config.encoders_new else theirs)
+    other = {name: theirs[name] for name in names
+             if theirs[name] != config.model.to_dict()[name]}
     if other:
         msg = (f'the networks of the weights {weights.record.name!r} have '
                f'{other}, those of the settings have not; set "model" in the '
                f'settings to these sizes')
         raise TrainingError(msg, start=weights.record.name)
+    if config.encoders_new:
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            vae = VAE(config.model)
+        load_shared(vae, weights)
+        return {'isolated': vae, 'blended': None}
+    vaes = build_vaes(weights)
     for vae in vaes.values():
         vae.requires_grad_(True)
     if config.n_steps['isolated']:

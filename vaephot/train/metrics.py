@@ -5,6 +5,7 @@ import torch
 
 from vaephot.models.losses import projected_flux, reconstruction_loss
 from vaephot.models.render import run_numbers
+from vaephot.train.looks import look_repeatedly
 
 __all__ = ['validation_metrics']
 
@@ -17,9 +18,10 @@ def _nmad(values):
     return float(1.4826 * (values - values.median()).abs().median())
 
 
-def _columns(vae, batch, generator):
+def _columns(vae, batch, n_looks, generator):
     """Figures of each stamp of a batch; those of shapes without stars."""
-    posterior, prior, _ = vae.posterior(batch.stamps)
+    looked = look_repeatedly(vae, batch, n_looks, generator)
+    posterior, prior = looked.posterior, looked.prior
     mixture = vae.decoder.from_parameters(posterior.mean)
     xy = posterior.mean[:, :2] + batch.renderer.size // 2
     numbers = run_numbers(len(xy), batch.n_psfs, xy.device)
@@ -41,7 +43,7 @@ def _columns(vae, batch, generator):
             'pull': (error * posterior.precision.sqrt())[galaxy, 2]}
 
 
-def validation_metrics(vae, batches):
+def validation_metrics(vae, batches, n_looks):
     """
     Score the posterior means of held-out stamps.
 
@@ -51,6 +53,8 @@ def validation_metrics(vae, batches):
         Networks.
     batches : list of `~vaephot.train.dataset.TrainingBatch`
         Held-out stamps.
+    n_looks : int
+        Looks at each.
 
     Returns
     -------
@@ -66,7 +70,8 @@ def validation_metrics(vae, batches):
     """
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
-        columns = [_columns(vae, batch, generator) for batch in batches]
+        columns = [_columns(vae, batch, n_looks, generator)
+                   for batch in batches]
     joined = {name: torch.cat([column[name] for column in columns])
               for name in columns[0]}
     return {'excess': float(joined['excess'].median()),
