@@ -2,8 +2,9 @@
 """
 Looks of the encoder at the sources of a frame.
 
-At first it sees the sources as they are. Then the light that they were
-found to have is taken away, and it sees each one alone with what is left.
+The first guess is the prior. The encoder sees the sources as they are and
+what that guess leaves, and corrects it. Then the light that they were found to
+have is taken away, and it sees each one alone with what is left.
 """
 
 from dataclasses import replace
@@ -11,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 
 from vaephot.deblend.groups import Piece
+from vaephot.deblend.start import prior_of_sources
 from vaephot.deblend.turned import encode_both_ways
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
 __all__ = ['common_window', 'first_looks', 'look_again', 'reference_fitter']
 
-# looks at every source
+# looks at every source, as many as in the training
 N_LOOKS = 3
 # and further ones at sources with neighbours, where no fit follows
 N_LOOKS_CROWDED = 3
@@ -84,19 +86,40 @@ class _OwnLight:
         return out
 
 
-def _look(fitter, sources, is_point, snr, **known):
+def _look(fitter, sources, is_point, snr, shapes, own_light, **known):
     """Shapes and prior of all sources from the encoder."""
     posterior, prior = encode_both_ways(
         reference_fitter(fitter), sources, snr[:, fitter.image_bands],
-        **known)
+        shapes, own_light, **known)
     return tuple(fitter.force_points(g, is_point)
                  for g in (posterior, prior))
 
 
-def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
-               rows=None):
+def first_guess(fitter, sources, is_point, snr):
     """
-    Look at each source without the light of the others.
+    Shapes before any look: the prior.
+
+    Parameters
+    ----------
+    fitter, sources, is_point, snr
+        As for `look_again`.
+
+    Returns
+    -------
+    `~vaephot.models.encoder.Gaussian`
+    """
+    if not len(sources):
+        return fitter.default_shapes(sources)
+    first = reference_fitter(fitter)
+    prior = prior_of_sources(first.vae, first.fwhm, sources,
+                             snr[:, fitter.image_bands], device=first.device)
+    return fitter.force_points(prior, is_point)
+
+
+def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
+               rows=None, alone=True):
+    """
+    Look at sources and at what their models leave.
 
     Parameters
     ----------
@@ -117,6 +140,8 @@ def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
     rows : `numpy.ndarray` of int, optional
         Rows of ``shapes`` and ``snr`` that ``sources`` are; by default
         all.
+    alone : bool, optional
+        Whether each source is seen without the light of the others.
 
     Returns
     -------
@@ -132,9 +157,9 @@ def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
         shapes = Gaussian(*[column[rows] for column in shapes])
     boxes, models, model_image = drawn
     snr = fitter.point_snr(shapes, flux)
-    shapes, prior = _look(fitter, sources, is_point, snr, shapes=shapes,
-                          alone=(image - model_image,
-                                 _OwnLight(boxes, models)))
+    shapes, prior = _look(fitter, sources, is_point, snr, shapes,
+                          _OwnLight(boxes, models),
+                          rest=image - model_image if alone else None)
     return shapes, prior, snr, drawn
 
 
@@ -175,11 +200,12 @@ def first_looks(fitter, sources, pieces, is_point):
         Brightness that the prior went by.
     """
     snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
-    shapes, prior = _look(fitter, sources, is_point, snr)
+    shapes = first_guess(fitter, sources, is_point, snr)
     data = fitter.observation.data
-    for _ in range(N_LOOKS - 1):
+    for look in range(N_LOOKS):
         shapes, prior, snr, drawn = look_again(
-            fitter, sources, pieces, is_point, shapes, snr, data)
+            fitter, sources, pieces, is_point, shapes, snr, data,
+            alone=look > 0)
     rows, some = _crowded(pieces)
     if fitter.settings.max_steps or not len(rows):
         return shapes, prior, snr

@@ -2,14 +2,14 @@
 """
 Amortised start: the second autoencoder looks at every source at once.
 
-Each source gets a stamp per band, cut around it. Stamps are binned until
-the PSF is as narrow, and a large galaxy as small, as those of the training.
-The evidence of the bands is pooled with the prior to a posterior of
-position, size, shear and latent.
+Each source gets a stamp per band, cut around it, with the model of the guess
+so far. Stamps are binned until the PSF is as narrow, and a large galaxy as
+small, as those of the training. The evidence of the bands is pooled with the
+prior to a posterior of position, size, shear and latent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +21,12 @@ from vaephot.models.normalization import bin_factor, bin_psf, psf_numbers
 from vaephot.models.vae import StampBatch
 
 __all__ = ['BandView', 'Targets', 'band_evidence', 'bin_factors', 'encode',
-           'prior_of_band']
+           'prior_of_band', 'prior_of_sources']
 
 # neighbours that are marked on a stamp
 MAX_MARKED = 8
 # largest half-light radius in binned pixels
-MAX_RADIUS = 6.0
+MAX_RADIUS = 4.0
 # stamps that the encoder sees at once, on a processor and elsewhere; always
 # as many, so that rounding does not depend on who else is there
 ENCODER_BATCH = {'cpu': 32, 'other': 1024}
@@ -57,16 +57,25 @@ class Targets:
     ----------
     x, y : `numpy.ndarray`, (n,)
         Where they were found, in pixels of the image.
-    radius : `numpy.ndarray`, (n,)
-        Half-light radii so far, in pixels; 0 if not known.
+    guess : `numpy.ndarray`, (n, n_parameters)
+        Parameters so far, positions and sizes in pixels of the image.
+    own_light : callable
+        Gives the models of the guesses, called as ``own_light(band, rows,
+        ix, iy, side)``.
     alone : bool
-        Whether the light of the neighbours has been taken away.
+        Whether the light of all sources has been taken away.
     """
 
     x: np.ndarray
     y: np.ndarray
-    radius: np.ndarray
+    guess: np.ndarray
+    own_light: Callable
     alone: bool = False
+
+    @property
+    def radius(self):
+        """Half-light radii so far, in pixels, (n,)."""
+        return np.exp(self.guess[:, 2])
 
 
 def bin_factors(radius, fwhm):
@@ -142,7 +151,15 @@ def _marks(targets, rows, corner, factor, size):
     return marks, present
 
 
-def _stamps(view, targets, rows, factor, size, own_light):
+def _in_stamp(guess, corner, factor):
+    """Parameters relative to the middle of stamps, in binned pixels."""
+    out = guess.copy()
+    out[:, :2] = (out[:, :2] - corner) / factor
+    out[:, 2] -= np.log(factor)
+    return out
+
+
+def _stamps(view, band, targets, rows, factor, size):
     """What `StampBatch` asks for, as arrays, and the stamps' corners."""
     side, half = size * factor, factor * (size // 2)
     x, y = targets.x[rows], targets.y[rows]
@@ -151,16 +168,20 @@ def _stamps(view, targets, rows, factor, size, own_light):
     corner = np.column_stack([ix, iy]) + half + (factor - 1) / 2
     data, inside = _windows(view.data, iy, ix, side)
     bad, _ = _windows(view.mask, iy, ix, side)
-    if own_light is not None:
-        data = data + own_light(rows, ix, iy, side)
+    light = targets.own_light(band, rows, ix, iy, side)
+    if targets.alone:
+        data = data + light
     stamp, good = _binned(data, inside & ~bad, factor)
+    model, _ = _binned(light, np.ones_like(good, shape=light.shape), factor)
     rms = _sky_rms(view.variance, iy, ix, side) * factor
     marks, present = _marks(targets, rows, corner, factor, size)
     own = (np.column_stack([x, y]) - corner) / factor
-    return (stamp, rms[:, None, None], good, own, marks, present), corner
+    guess = _in_stamp(targets.guess[rows], corner, factor)
+    return ((stamp, rms[:, None, None], good, own, marks, present),
+            (guess, model), corner)
 
 
-def band_evidence(vae, view, targets, snr, *, device, own_light=None):
+def band_evidence(vae, view, band, targets, snr, *, device):
     """
     Evidence of one band on all sources.
 
@@ -170,15 +191,14 @@ def band_evidence(vae, view, targets, snr, *, device, own_light=None):
         The second autoencoder.
     view : BandView
         The band.
+    band : int
+        Its number.
     targets : Targets
         The sources.
     snr : `numpy.ndarray`, (n,)
         Their point-source signal-to-noise ratios in this band.
     device : str
         Where the network runs.
-    own_light : callable, optional
-        Light that was taken away with that of the neighbours and is the
-        source's own; called as ``own_light(rows, ix, iy, side)``.
 
     Returns
     -------
@@ -199,24 +219,25 @@ def band_evidence(vae, view, targets, snr, *, device, own_light=None):
         for start in range(0, len(members), step):
             rows = members[start:start + step]
             filled = np.resize(rows, step)
-            arrays, corner = _stamps(view, targets, filled, int(factor),
-                                     vae.config.stamp_size, own_light)
-            found = _look(vae, arrays, fwhm, shape, snr[filled], device)
+            *arrays, corner = _stamps(view, band, targets, filled,
+                                      int(factor), vae.config.stamp_size)
+            found = _look(vae, *arrays, fwhm, shape, snr[filled], device)
             found = _to_image(found, corner, factor)
             mean[rows], precision[rows] = (v[:len(rows)] for v in found)
     return Evidence(mean, precision)
 
 
-def _look(vae, arrays, fwhm, shape, snr, device):
+def _look(vae, pixels, guess, fwhm, shape, snr, device):
     """Evidence of the stamps of one binning."""
     def tensor(values):
         return torch.as_tensor(np.ascontiguousarray(values),
                                dtype=torch.float32, device=device)
     n = len(snr)
-    batch = StampBatch(*[tensor(a) for a in arrays],
+    batch = StampBatch(*[tensor(a) for a in pixels],
                        tensor(np.full(n, np.log(fwhm))),
                        tensor(np.log(np.maximum(snr, 1.0))),
-                       tensor(shape).expand(n, -1))
+                       tensor(shape).expand(n, -1),
+                       *[tensor(a) for a in guess])
     with torch.no_grad():
         found = vae.evidence(batch)
     return Gaussian(*[value.double().cpu() for value in found])
@@ -274,9 +295,38 @@ def prior_of_band(vae, places, position_sigma, fwhm, snr, *, device):
     return Gaussian(mean, precision)
 
 
-def encode(vae, views, sources, snr, *, device, radius=None, own_light=None):
+def prior_of_sources(vae, fwhm, sources, snr, *, device):
     """
-    Start values and prior of sources from their looks in all bands.
+    Prior of sources by the band that shows them best.
+
+    Parameters
+    ----------
+    vae : `~vaephot.models.vae.VAE`
+        The autoencoder.
+    fwhm : `numpy.ndarray`, (n_bands,)
+        Width of the PSF in pixels.
+    sources : `~vaephot.deblend.groups.SourceList`
+        Sources.
+    snr : `numpy.ndarray`, (n, n_bands)
+        Point-source signal-to-noise ratios.
+    device : str
+        Where the network runs.
+
+    Returns
+    -------
+    `~vaephot.models.encoder.Gaussian`
+        As `prior_of_band` returns it.
+    """
+    reference = np.argmax(snr / fwhm, axis=1)
+    return prior_of_band(
+        vae, np.column_stack([sources.x, sources.y]), sources.position_sigma,
+        fwhm[reference], snr[np.arange(len(sources)), reference],
+        device=device)
+
+
+def encode(vae, views, targets, prior, snr, *, device):
+    """
+    What sources look like, from a look in all bands.
 
     Parameters
     ----------
@@ -284,36 +334,23 @@ def encode(vae, views, sources, snr, *, device, radius=None, own_light=None):
         The second autoencoder.
     views : sequence of BandView
         The bands.
-    sources : `~vaephot.deblend.groups.SourceList`
-        Sources.
+    targets : Targets
+        The sources.
+    prior : `~vaephot.models.encoder.Gaussian`
+        Their prior, positions in the image.
     snr : `numpy.ndarray`, (n, n_bands)
         Point-source signal-to-noise ratios.
     device : str
         Where the network runs.
-    radius : `numpy.ndarray`, (n,), optional
-        Half-light radii so far, in pixels; by default nothing is known.
-    own_light : callable, optional
-        What gives a source's own light back where the light of all has
-        been taken away: see `band_evidence`, called with the band in front.
-        By default the sources are looked at as they are.
 
     Returns
     -------
-    posterior, prior : `~vaephot.models.encoder.Gaussian`
-        Positions in the image.
+    `~vaephot.models.encoder.Gaussian`
+        The posterior, positions in the image.
     """
-    n = len(sources)
-    targets = Targets(x=sources.x, y=sources.y, alone=own_light is not None,
-                      radius=np.zeros(n) if radius is None else radius)
-    found = [band_evidence(vae, view, targets, snr[:, band], device=device,
-                           own_light=None if own_light is None
-                           else partial(own_light, band))
+    found = [band_evidence(vae, view, band, targets, snr[:, band],
+                           device=device)
              for band, view in enumerate(views)]
-    fwhm = np.array([view.fwhm for view in views])
-    reference = np.argmax(snr / fwhm, axis=1)
-    prior = prior_of_band(
-        vae, np.column_stack([sources.x, sources.y]), sources.position_sigma,
-        fwhm[reference], snr[np.arange(n), reference], device=device)
     evidence = Evidence(*[torch.stack(column, 1)
                           for column in zip(*found, strict=True)])
-    return combine(prior, evidence, axis=1), prior
+    return combine(prior, evidence, axis=1)

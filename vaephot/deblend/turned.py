@@ -7,11 +7,9 @@ by 180 degrees for a little different. The mean of the image as it is and of
 the turned one has no such preference: mirrored sources get mirrored shapes.
 """
 
-from dataclasses import replace
-
 import torch
 
-from vaephot.deblend.start import encode
+from vaephot.deblend.start import Targets, encode, prior_of_sources
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['encode_both_ways']
@@ -46,9 +44,28 @@ def _mean(first, second):
     return Gaussian(mean, total / 2)
 
 
-def encode_both_ways(fitter, sources, snr, *, shapes=None, alone=None):
+def _turned_gaussian(gaussian, shape):
+    """Shapes of sources in an image of some shape, turned with it."""
+    mean = gaussian.mean.clone()
+    mean[:, 0] = shape[1] - 1 - mean[:, 0]
+    mean[:, 1] = shape[0] - 1 - mean[:, 1]
+    return Gaussian(mean, gaussian.precision)
+
+
+def _turned_targets(targets, shape):
+    """Sources of an image of some shape as they are in the turned one."""
+    ny, nx = shape
+    guess = targets.guess.copy()
+    guess[:, 0] = nx - 1 - guess[:, 0]
+    guess[:, 1] = ny - 1 - guess[:, 1]
+    return Targets(x=nx - 1 - targets.x, y=ny - 1 - targets.y, guess=guess,
+                   own_light=_turned_light(targets.own_light, shape),
+                   alone=targets.alone)
+
+
+def encode_both_ways(fitter, sources, snr, shapes, own_light, *, rest=None):
     """
-    Start values and prior of sources from two looks of the encoder.
+    Shapes and prior of sources from two looks of the encoder.
 
     Parameters
     ----------
@@ -58,13 +75,13 @@ def encode_both_ways(fitter, sources, snr, *, shapes=None, alone=None):
         Sources.
     snr : `numpy.ndarray`, (n, n_bands)
         Point-source signal-to-noise ratios.
-    shapes : `~vaephot.models.encoder.Gaussian`, optional
-        Shapes so far; by default nothing is known.
-    alone : optional
-        What is left without the light of all sources, ``(n_bands, ny,
-        nx)``, and what gives a source's own light back: see
-        `~vaephot.deblend.start.encode`. By default the sources are looked
-        at as they are.
+    shapes : `~vaephot.models.encoder.Gaussian`
+        Shapes so far.
+    own_light : callable
+        Models of these, see `~vaephot.deblend.start.Targets`.
+    rest : `numpy.ndarray`, (n_bands, ny, nx), optional
+        What is left without the light of all sources. By default the
+        sources are looked at as they are.
 
     Returns
     -------
@@ -73,20 +90,15 @@ def encode_both_ways(fitter, sources, snr, *, shapes=None, alone=None):
     """
     if not len(sources):
         return fitter.default_shapes(sources), fitter.default_shapes(sources)
-    ny, nx = fitter.observation.data.shape[1:]
-    rest, own_light = (None, None) if alone is None else alone
-    views = fitter.views(rest)
-    known = {'device': fitter.device,
-             'radius': (None if shapes is None
-                        else torch.exp(shapes.mean[:, 2]).numpy())}
-    first, prior = encode(fitter.vae, views, sources, snr,
-                          own_light=own_light, **known)
-    second, _ = encode(
-        fitter.vae, [_turned_view(view) for view in views],
-        replace(sources, x=nx - 1 - sources.x, y=ny - 1 - sources.y), snr,
-        own_light=(None if own_light is None
-                   else _turned_light(own_light, (ny, nx))), **known)
-    mean = second.mean.clone()
-    mean[:, 0] = nx - 1 - mean[:, 0]
-    mean[:, 1] = ny - 1 - mean[:, 1]
-    return _mean(first, Gaussian(mean, second.precision)), prior
+    shape = fitter.observation.data.shape[1:]
+    views, device = fitter.views(rest), fitter.device
+    prior = prior_of_sources(fitter.vae, fitter.fwhm, sources, snr,
+                             device=device)
+    targets = Targets(x=sources.x, y=sources.y, guess=shapes.mean.numpy(),
+                      own_light=own_light, alone=rest is not None)
+    first = encode(fitter.vae, views, targets, prior, snr, device=device)
+    there = _turned_gaussian(prior, shape)
+    second = encode(fitter.vae, [_turned_view(view) for view in views],
+                    _turned_targets(targets, shape), there, snr,
+                    device=device)
+    return _mean(first, _turned_gaussian(second, shape)), prior

@@ -25,6 +25,12 @@ __all__ = ['Encoder', 'Evidence', 'Gaussian', 'combine']
 
 # least logarithm of a precision: evidence this weak is as good as none
 MIN_LOG_PRECISION = -5.0
+# largest logarithm of a precision over the signal-to-noise ratio
+RAW_LIMIT = 12.0
+# corrections that a moment asks for: parameter, place of the moment among
+# the conditions, and slope
+MOMENT_SLOPES = ((0, 7, 1.2), (1, 8, 1.2), (2, 9, 2.0), (3, 10, 5.0),
+                 (4, 11, 5.0))
 # range of the guess's logarithmic size over the FWHM, as the head sees it
 GUESS_SIZE_RANGE = (-3.0, 3.0)
 
@@ -109,6 +115,18 @@ class Encoder(nn.Module):
             nn.Linear(n_in, config.head_width),
             nn.SiLU(), nn.Linear(config.head_width, config.head_width),
             nn.SiLU(), nn.Linear(config.head_width, 2 * config.n_parameters))
+        self.direct = nn.Linear(N_CONDITIONS + config.n_parameters,
+                                2 * config.n_parameters)
+        self._start_at_moments()
+
+    def _start_at_moments(self):
+        """Let the first corrections be those of moments."""
+        with torch.no_grad():
+            self.head[-1].weight.mul_(0.1)
+            self.direct.weight.zero_()
+            self.direct.bias.zero_()
+            for row, column, slope in MOMENT_SLOPES:
+                self.direct.weight[row, column] = slope
 
     @staticmethod
     def _relative(guess, target, log_fwhm):
@@ -116,7 +134,7 @@ class Encoder(nn.Module):
         size = (guess[:, 2:3] - log_fwhm[:, None]).clamp(*GUESS_SIZE_RANGE)
         return torch.cat([guess[:, :2] - target, size, guess[:, 3:]], 1)
 
-    def forward(self, inputs, stamps, misfit):
+    def forward(self, inputs, stamps, misfit, width, moments):
         """
         Evidence of stamps.
 
@@ -128,6 +146,8 @@ class Encoder(nn.Module):
             Conditions and guess.
         misfit : `torch.Tensor`, (n,)
             What `~vaephot.models.normalization.model_misfit` returned.
+        width, moments : `torch.Tensor`, (n,) and (n, 6)
+            What `~vaephot.models.normalization.left_moments` returned.
 
         Returns
         -------
@@ -152,13 +172,19 @@ class Encoder(nn.Module):
         numbers = torch.stack([stamps.log_fwhm - 0.7, 0.3 * log_snr - 1,
                                0.5 * torch.log(misfit) + 1], 1)
         guess = self._relative(stamps.guess, stamps.target, stamps.log_fwhm)
-        conditions = torch.cat([numbers, 5 * stamps.psf_shape, guess], 1)
-        out = self.head(torch.cat([features, conditions.to(features)], 1))
+        conditions = torch.cat([numbers, 5 * stamps.psf_shape, 2 * moments,
+                                guess], 1)
+        conditions = conditions.to(features)
+        out = (self.head(torch.cat([features, conditions], 1))
+               + self.direct(conditions))
         step, raw = out.chunk(2, dim=1)
         # precisions are learned relative to the signal-to-noise ratio; the
-        # soft limit leaves a gradient below it
+        # soft limits leave a gradient beyond them
+        raw = RAW_LIMIT * torch.tanh(raw / RAW_LIMIT)
         low = MIN_LOG_PRECISION
         raw = low + functional.softplus(raw + log_snr[:, None] - low)
-        # corrections are learned in units of the misfit
-        return Evidence(stamps.guess + misfit[:, None] * step,
-                        torch.exp(raw))
+        # corrections are learned in units of the misfit, those of positions
+        # in units of the width too
+        unit = misfit[:, None].expand(step.shape).clone()
+        unit[:, :2] *= width[:, None]
+        return Evidence(stamps.guess + unit * step, torch.exp(raw))

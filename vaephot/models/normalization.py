@@ -17,8 +17,8 @@ Channels of a stamp of one band:
 
 Numbers go with it, the conditions: the logarithms of the PSF's FWHM in
 pixels and of the target's signal-to-noise ratio as a point source, the
-PSF's two ellipticities, how much wider its wings make it than its core, and
-the logarithm of the misfit.
+PSF's two ellipticities, how much wider its wings make it than its core, the
+logarithm of the misfit, and six moments of what the model leaves.
 """
 
 import math
@@ -27,11 +27,11 @@ import numpy as np
 import torch
 
 __all__ = ['CANONICAL_FWHM', 'N_CHANNELS', 'N_CONDITIONS', 'bin_factor',
-           'bin_psf', 'encoder_inputs', 'from_asinh', 'model_misfit',
-           'point_peak', 'position_map', 'psf_numbers', 'to_asinh']
+           'bin_psf', 'encoder_inputs', 'from_asinh', 'left_moments',
+           'model_misfit', 'point_peak', 'position_map', 'psf_numbers', 'to_asinh']
 
 N_CHANNELS = 7
-N_CONDITIONS = 6
+N_CONDITIONS = 12
 # stamps are binned until the FWHM of the PSF is at most this many pixels
 CANONICAL_FWHM = 3.2
 # range of the linear channel
@@ -39,6 +39,8 @@ LINEAR_RANGE = (-0.5, 3.0)
 # range of the misfit, and of what the model leaves in units of it
 MISFIT_RANGE = (1e-4, 1.0)
 LEFT_RANGE = (-4.0, 4.0)
+# range of the width of a model in pixels
+WIDTH_RANGE = (0.3, 8.0)
 # models with less light than this, in units of the noise, are no measure
 LEAST_LIGHT = 0.3
 # peak of a Gaussian of unit flux and unit FWHM
@@ -229,6 +231,48 @@ def model_misfit(data, sky_rms, good, model):
     misfit = torch.where(total > LEAST_LIGHT, misfit, 1.0)
     misfit = misfit.clamp(*MISFIT_RANGE)
     return misfit, rest / (misfit * scale)[:, None, None]
+
+
+def left_moments(left, good, model, place):
+    """
+    Moments of what a model leaves, weighted with the model.
+
+    Wrong positions, sizes and shears leave moments in proportion to their
+    errors.
+
+    Parameters
+    ----------
+    left : `torch.Tensor`, (n, size, size)
+        What `model_misfit` returned.
+    good : `torch.Tensor`, (n, size, size)
+        1 for good pixels, 0 for bad ones.
+    model : `torch.Tensor`, (n, size, size)
+        Models of the targets.
+    place : `torch.Tensor`, (n, 2)
+        Their positions, relative to the central pixel.
+
+    Returns
+    -------
+    width : `torch.Tensor`, (n,)
+        1-sigma width of the models in pixels, along one axis.
+    moments : `torch.Tensor`, (n, 6)
+        Means of 1, x, y, r^2 / 2 - 1, (x^2 - y^2) / 2 and x y, with
+        lengths in units of the width.
+    """
+    size = left.shape[-1]
+    grid = torch.arange(size, device=left.device, dtype=left.dtype)
+    x, y = ((grid - size // 2) - place[:, k:k + 1] for k in (0, 1))
+    x, y = x[:, None, :], y[:, :, None]
+    weight = model.clamp(min=0) * good
+    weight = weight / weight.sum((-2, -1), keepdim=True).clamp(min=1e-20)
+    square = (weight * (x ** 2 + y ** 2)).sum((-2, -1))
+    width = torch.sqrt(0.5 * square).clamp(*WIDTH_RANGE)
+    x, y = x / width[:, None, None], y / width[:, None, None]
+    seen = weight * left.clamp(*LEFT_RANGE)
+    moments = [seen, seen * x, seen * y,
+               seen * (0.5 * (x ** 2 + y ** 2) - 1),
+               seen * 0.5 * (x ** 2 - y ** 2), seen * x * y]
+    return width, torch.stack([m.sum((-2, -1)) for m in moments], 1)
 
 
 def encoder_inputs(data, sky_rms, good, target, neighbours, present, peak,

@@ -18,6 +18,7 @@ from vaephot.models.encoder import Encoder, combine
 from vaephot.models.losses import kl_divergence, reconstruction_loss
 from vaephot.models.normalization import (
     encoder_inputs,
+    left_moments,
     model_misfit,
     point_peak,
 )
@@ -107,10 +108,12 @@ class VAE(nn.Module):
                           stamps.psf_shape[:, 2])
         misfit, left = model_misfit(stamps.data, stamps.sky_rms, stamps.good,
                                     stamps.model)
+        width, moments = left_moments(left, stamps.good, stamps.model,
+                                      stamps.guess[:, :2])
         inputs = encoder_inputs(stamps.data, stamps.sky_rms, stamps.good,
                                 stamps.target, stamps.neighbours,
                                 stamps.present, peak, stamps.model, left)
-        return self.encoder(inputs, stamps, misfit)
+        return self.encoder(inputs, stamps, misfit, width, moments)
 
     def posterior(self, stamps):
         """

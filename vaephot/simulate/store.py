@@ -77,7 +77,7 @@ MIN_LIGHT_INSIDE = 0.97
 
 # Range of magnitudes (flat), and of the magnitude of a point source
 # that a shard sees at S/N 10.
-MAG_RANGE = (19.0, 26.5)
+MAG_RANGE = (18.0, 26.5)
 DEPTH_RANGE = (23.5, 26.5)
 DEPTH_SNR = 10.0
 

@@ -97,11 +97,14 @@ class TrainingBatch(NamedTuple):
     reconstruction loss of the true template; ``truth`` ``(n, 5 +
     n_latent)``; ``flux`` and ``is_galaxy`` ``(n,)``; ``point_error``
     ``(n,)``, the 1-sigma flux error of a point source; ``log_snr_error``
-    ``(n,)``, the 1-sigma error of the told brightness; ``renderer`` draws
-    with the PSFs of the batch. The stamps have no guess yet.
+    ``(n,)``, the 1-sigma error of the told brightness; ``alone`` ``(n,
+    size, size)``, the stamps without the neighbours that are told, as they
+    are once these were measured; ``renderer`` draws with the PSFs of the
+    batch. The stamps have no guess yet.
     """
 
     stamps: StampBatch
+    alone: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
     floor: torch.Tensor
@@ -120,6 +123,7 @@ class _Scene(NamedTuple):
     target: torch.Tensor
     neighbours: torch.Tensor
     residual: torch.Tensor
+    cleaned: torch.Tensor
     truth: torch.Tensor
     offsets: torch.Tensor
     present: torch.Tensor
@@ -142,14 +146,16 @@ class _Galaxies:
     """The galaxies of all shards in one table, on one device."""
 
     def __init__(self, shards, truth, device):
-        side = max(shard.image.shape[-1] for shard in shards)
         number = [len(shard.image) for shard in shards]
-        self.image = torch.zeros(sum(number), side, side, device=device)
+        side = [shard.image.shape[-1] for shard in shards]
+        pixels = [n * own ** 2 for n, own in zip(number, side, strict=True)]
+        self.pixels = torch.empty(sum(pixels), device=device)
+        start = np.concatenate([[0], np.cumsum(pixels)])
+        for shard, low, high in zip(shards, start, start[1:], strict=False):
+            self.pixels[low:high] = shard.image.flatten().to(device)
         first = np.concatenate([[0], np.cumsum(number)])
-        for shard, start in zip(shards, first, strict=False):
-            own = shard.image.shape[-1]
-            self.image[start:start + len(shard.image), :own, :own] = (
-                shard.image.to(device))
+        self.start, self.side = (torch.as_tensor(v, device=device)
+                                 for v in (start[:-1], side))
         self.truth = torch.cat(truth).to(device)
         self.snr = torch.cat([shard.snr for shard in shards]).to(device)
         # padded with what no wanted brightness comes after
@@ -168,17 +174,19 @@ class _Galaxies:
             np.array([shard.psf_shape for shard in shards]),
             dtype=torch.float32, device=device)
 
-    def windows(self, rows, start, size):
+    def windows(self, shard, rows, corner, size):
         """Cut ``size`` windows out of images, zero beyond their edges."""
-        side = self.image.shape[-1]
+        side = self.side[shard][:, None]
         step = torch.arange(size, device=rows.device)
-        y, x = start[:, 1:] + step, start[:, :1] + step
+        x, y = corner[:, :1] + step, corner[:, 1:] + step
         inside = (((y >= 0) & (y < side))[:, :, None]
                   & ((x >= 0) & (x < side))[:, None, :])
-        cut = self.image[rows[:, None, None],
-                         y.clamp(0, side - 1)[:, :, None],
-                         x.clamp(0, side - 1)[:, None, :]]
-        return cut * inside
+        image = self.start[shard] + (rows - self.first[shard]) * (
+            self.side[shard] ** 2)
+        line = image[:, None] + side * torch.minimum(y.clamp(min=0),
+                                                     side - 1)
+        column = torch.minimum(x.clamp(min=0), side - 1)
+        return self.pixels[line[:, :, None] + column[:, None, :]] * inside
 
 
 class _Draw:
@@ -247,6 +255,8 @@ class BlendSampler:
         n_grid = padded_size(size)
         transfers = [_transfer(shard, n_grid) for shard in shards]
         self._reach = np.array([t.oversampling for t in transfers])
+        # shards of few galaxies are not seen as often as the others
+        self._share = np.sqrt([len(shard.image) for shard in shards])
         self._transfers = [t.values.to(device) for t in transfers]
 
     def draw(self, n_stamps, n_psfs):
@@ -277,9 +287,12 @@ class BlendSampler:
 
     def _choose(self, n_psfs):
         """Shards whose PSFs reach equally far in frequency."""
-        first = self.rng.integers(len(self._reach))
+        first = self.rng.choice(len(self._reach),
+                                p=self._share / self._share.sum())
         alike = np.flatnonzero(self._reach == self._reach[first])
-        return self.rng.choice(alike, n_psfs, replace=n_psfs > len(alike))
+        share = self._share[alike] / self._share[alike].sum()
+        return self.rng.choice(alike, n_psfs, p=share,
+                               replace=n_psfs > len(alike))
 
     def _stars(self, renderer, xy, run):
         """Point sources at positions in the stamp."""
@@ -291,9 +304,9 @@ class BlendSampler:
         """Draw sources near wanted places (in pixels of the stamp)."""
         galaxies = self._galaxies
         own = galaxies.middle[shard][:, None] + galaxies.truth[rows, :2]
-        start = torch.round(own - wanted).long()
-        xy = own - start
-        image = galaxies.windows(rows, start, self.size)
+        corner = torch.round(own - wanted).long()
+        xy = own - corner
+        image = galaxies.windows(shard, rows, corner, self.size)
         stars = torch.nonzero(is_star)[:, 0]
         if len(stars):
             image[stars] = self._stars(renderer, xy[stars], run[stars])
@@ -330,7 +343,7 @@ class BlendSampler:
         truth[:, :2] = xy - self.size // 2
         empty = torch.zeros_like(target)
         count = settings.max_neighbours
-        scene = _Scene(target, empty, empty, truth,
+        scene = _Scene(target, empty, empty, empty, truth,
                        truth.new_zeros(n, count, 2),
                        truth.new_zeros(n, count), snr, ~is_star)
         if not self.blended:
@@ -362,10 +375,12 @@ class BlendSampler:
         gone = random.happens(settings.subtracted_share, n, count)
         told = exists & ~gone & ~random.happens(settings.missed_share, n,
                                                 count)
-        left = torch.where(gone[..., None, None],
-                           self._leftover(random, image), image)
+        rest = self._leftover(random, image)
+        left, cleaned = (torch.where(out[..., None, None], rest, image)
+                         for out in (gone, gone | told))
         return scene._replace(
             neighbours=image.sum(1), residual=left.sum(1),
+            cleaned=cleaned.sum(1),
             offsets=places.unflatten(0, (n, count)) - self.size // 2,
             present=told.float())
 
@@ -443,6 +458,7 @@ class BlendSampler:
         weight = good / (variance * factor[:, None, None] ** 2 + forgiven)
         floor = 0.5 * (weight * noise ** 2).sum((-2, -1))
         return TrainingBatch(
-            stamps, scene.target + noise, weight, floor,
+            stamps, scene.target + scene.cleaned + noise,
+            scene.target + noise, weight, floor,
             scene.snr * point_error, scene.truth, scene.is_galaxy,
             point_error, width, renderer=None, n_psfs=1)

@@ -4,8 +4,9 @@ Let an encoder look at training stamps again and again.
 
 As in the deblender, the first guess is the prior's mean and each further
 one the posterior of the look before; the flux of the guess's model is the
-best one, but for an error such as neighbours cause. What is learned is how
-to correct a guess that the encoder itself has made.
+best one, but for an error such as neighbours cause, and after the first look
+the neighbours that are known have been taken away. What is learned is how to
+correct a guess that the encoder itself has made.
 """
 
 from typing import NamedTuple
@@ -31,15 +32,14 @@ class Looked(NamedTuple):
     """
     What a stamp's looks led to.
 
-    ``posterior`` and ``prior``; ``known``: the prior with the evidence of
-    other bands, which the posterior goes on from; ``stamps`` as they were
-    at the last look.
+    ``posterior``, ``evidence`` and ``prior``; ``known``: the prior with the
+    evidence of other bands, which the posterior goes on from.
     """
 
     posterior: Gaussian
+    evidence: Gaussian
     prior: Gaussian
     known: Gaussian
-    stamps: tuple
 
 
 def _uniform(batch, generator, *shape):
@@ -163,4 +163,6 @@ def look_repeatedly(vae, batch, n_looks, generator, *, others=False):
         known = prior if extra is None else combine(prior, extra)
         posterior = combine(known, evidence)
         guess = posterior.mean.detach()
-    return Looked(posterior, prior, known, stamps)
+        stamps = stamps._replace(data=batch.alone,
+                                 present=torch.zeros_like(stamps.present))
+    return Looked(posterior, evidence, prior, known)

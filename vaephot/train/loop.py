@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.nn.functional import huber_loss
 
 from vaephot.exceptions import TrainingError
 from vaephot.models.bundle import SHARED_SIZES, build_vaes, load_shared
@@ -48,6 +49,9 @@ FAILED_NATS = 300.0
 # own weight rises over this share of the steps
 SUPERVISED_REST = 0.3
 ELBO_RISE = 0.05
+# at first the values of the evidence are learned whatever its precision: over
+# this share of the steps the weight of that falls to zero
+FIRST_SHARE = 0.1
 # the decoder knows its galaxies already: its rate over that of the encoder
 DECODER_RATE = 0.05
 RATE_WARMUP_SHARE = 0.03
@@ -126,6 +130,12 @@ class Trainer:
         if self.stage == 'isolated' and not self.config.decoder_frozen:
             loss = loss + supervised_loss(looked.prior, truth, counts
                                           * batch.is_galaxy[:, None])
+        first = 1 - self.step / (FIRST_SHARE * self.n_steps)
+        if first > 0:
+            error = (looked.evidence.mean - truth) * torch.sqrt(
+                looked.prior.precision.detach())
+            loss = loss + first * (counts * huber_loss(
+                error, torch.zeros_like(error), reduction='none')).sum(1)
         return loss
 
     def _elbo(self, batch, looked):

@@ -25,8 +25,10 @@ _NEEDED = ('image', 'psf', 'oversampling', 'psf_fwhm', 'x', 'y',
            'half_light_radius', 'eta1', 'eta2', 'mag', 'snr_scale', 'split',
            'disk_radius', 'bulge_radius', 'disk_axis_ratio',
            'bulge_axis_ratio', 'bulge_fraction', 'sersic_index')
-# galaxies larger than this [px] are learned in binned pixels too
-COARSE_RADIUS = 3.0
+# galaxies are learned in binned pixels too, up to this factor more than the
+# PSF asks for, as long as their half-light radii are larger than this times
+# the factor before
+EXTRA_FACTOR, COARSE_RADIUS = 2, 2.0
 _PER_GALAXY = set(_NEEDED) - {'psf', 'oversampling', 'psf_fwhm'}
 
 
@@ -90,12 +92,13 @@ def _read_shard(path, split):
         arrays = {name: file[name] for name in _NEEDED}
     keep = np.flatnonzero(arrays['split'] == SPLITS[split])
     keep = keep[np.argsort(arrays['mag'][keep])]
-    factor = int(bin_factor(float(arrays['psf_fwhm'])))
-    yield _canonical_shard(_rows(arrays, keep), factor)
-    if factor == 1:
-        large = arrays['half_light_radius'][keep] > COARSE_RADIUS
+    first = int(bin_factor(float(arrays['psf_fwhm'])))
+    yield _canonical_shard(_rows(arrays, keep), first)
+    for factor in range(first + 1, first + EXTRA_FACTOR + 1):
+        large = (arrays['half_light_radius'][keep]
+                 > COARSE_RADIUS * (factor - 1))
         if large.sum() > 1:
-            yield _canonical_shard(_rows(arrays, keep[large]), 2)
+            yield _canonical_shard(_rows(arrays, keep[large]), factor)
 
 
 def _rows(arrays, rows):
