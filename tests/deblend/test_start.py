@@ -13,6 +13,7 @@ from vaephot.deblend.start import (
     bin_factors,
     encode,
     prior_of_band,
+    prior_of_sources,
 )
 from vaephot.models.normalization import CANONICAL_FWHM
 
@@ -23,9 +24,15 @@ def _image(ny=60, nx=80, seed=2):
     return np.random.default_rng(seed).normal(0, 1, (ny, nx))
 
 
-def _targets(x, y, radius=0.0, *, alone=False):
+def _no_light(band, rows, ix, iy, side):
+    return np.zeros((len(rows), side, side))
+
+
+def _targets(x, y, radius=0.1, *, alone=False, own_light=_no_light):
     x, y = np.array(x, float), np.array(y, float)
-    return Targets(x=x, y=y, radius=np.full(len(x), radius), alone=alone)
+    guess = np.zeros((len(x), 7))
+    guess[:, 0], guess[:, 1], guess[:, 2] = x, y, np.log(radius)
+    return Targets(x=x, y=y, guess=guess, own_light=own_light, alone=alone)
 
 
 @pytest.fixture(scope='module')
@@ -40,9 +47,11 @@ def make_view(gaussian_band):
     return make
 
 
-def _cut(view, targets, factor=1, *, rows=None, own_light=None):
+def _cut(view, targets, factor=1, *, rows=None, band=0):
     rows = np.arange(len(targets.x)) if rows is None else np.array(rows)
-    return start._stamps(view, targets, rows, factor, SIZE, own_light)
+    pixels, _, corner = start._stamps(view, band, targets, rows, factor,
+                                      SIZE)
+    return pixels, corner
 
 
 def test_small_sources_under_narrow_psfs_are_not_binned():
@@ -158,35 +167,57 @@ def test_coincident_sources_mark_each_other_not_themselves(make_view):
     assert abs(marks).max() == 0
 
 
-def test_sources_that_are_alone_have_no_marks(make_view):
-    targets = _targets([40, 43], [30, 31], alone=True)
-    (*_, marks, present), _ = _cut(make_view(_image()), targets)
-    assert present.sum() == 0
-    assert marks.shape == (2, MAX_MARKED, 2)
-
-
 def test_own_light_is_given_back_to_its_source(make_view):
     data = _image()
     calls = []
 
-    def own_light(rows, ix, iy, side):
-        calls.append((rows.tolist(), ix.tolist(), iy.tolist(), side))
+    def own_light(band, rows, ix, iy, side):
+        calls.append((band, rows.tolist(), ix.tolist(), iy.tolist(), side))
         return np.full((len(rows), side, side), 1.0) * rows[:, None, None]
-    targets = _targets([40, 20], [30, 25])
-    (stamp, *_), _ = _cut(make_view(data), targets, 2, own_light=own_light)
-    (plain, *_), _ = _cut(make_view(data), targets, 2)
+    places = [40, 20], [30, 25]
+    (stamp, *_), _ = _cut(
+        make_view(data), _targets(*places, alone=True, own_light=own_light),
+        2, band=3)
+    (plain, *_), _ = _cut(make_view(data), _targets(*places), 2)
     np.testing.assert_allclose(stamp - plain,
                                4 * np.array([0, 1])[:, None, None]
                                * np.ones_like(plain))
-    rows, ix, iy, side = calls[0]
-    assert (rows, side) == ([0, 1], 2 * SIZE)
+    band, rows, ix, iy, side = calls[0]
+    assert (band, rows, side) == (3, [0, 1], 2 * SIZE)
     assert ix == [40 - SIZE, 20 - SIZE]
     assert iy == [30 - SIZE, 24 - SIZE]
 
 
-def _evidence(vae, view, targets, **options):
-    return band_evidence(vae, view, targets, np.full(len(targets.x), 50.0),
-                         device='cpu', **options)
+def test_sources_are_looked_at_as_they_are_at_first(make_view):
+    def own_light(band, rows, ix, iy, side):
+        return np.ones((len(rows), side, side))
+    (stamp, *_), _ = _cut(make_view(_image()),
+                          _targets([40], [30], own_light=own_light))
+    (plain, *_), _ = _cut(make_view(_image()), _targets([40], [30]))
+    np.testing.assert_array_equal(stamp, plain)
+
+
+@pytest.mark.parametrize('factor', [1, 3])
+def test_guess_and_its_model_are_those_of_the_stamp(make_view, factor):
+    def own_light(band, rows, ix, iy, side):
+        return np.ones((len(rows), side, side))
+    mask = np.ones((60, 80), bool)
+    targets = _targets([40.3], [25.8], 2.0, own_light=own_light)
+    targets.guess[0] = [40.9, 25.1, np.log(2.0), 0.1, -0.2, 0.3, 0.4]
+    _, (guess, model), corner = start._stamps(
+        make_view(_image(), mask=mask), 0, targets, np.array([0]), factor,
+        SIZE)
+    np.testing.assert_allclose(corner + factor * guess[:, :2],
+                               [[40.9, 25.1]])
+    assert guess[0, 2] == pytest.approx(np.log(2.0 / factor))
+    np.testing.assert_allclose(guess[0, 3:], [0.1, -0.2, 0.3, 0.4])
+    # the model is there where the data are bad, too
+    np.testing.assert_allclose(model, factor ** 2)
+
+
+def _evidence(vae, view, targets):
+    return band_evidence(vae, view, 0, targets,
+                         np.full(len(targets.x), 50.0), device='cpu')
 
 
 def test_evidence_is_in_pixels_of_the_image(tiny_vae, make_view):
@@ -222,7 +253,8 @@ def test_binning_is_undone(tiny_vae, gaussian_band, monkeypatch, factor):
         assert bin_factors(np.zeros(1), psf.fwhm).tolist() == [scale]
         x, y = (np.array([v]) * scale + (scale - 1) / 2
                 for v in (20.1, 21.9))
-        found.append(_evidence(tiny_vae, view, _targets(x, y)))
+        found.append(_evidence(tiny_vae, view,
+                               _targets(x, y, 0.8 * scale)))
     near, far = found
     np.testing.assert_allclose(far.mean[:, :2],
                                factor * near.mean[:, :2] + shift, atol=1e-4)
@@ -241,16 +273,25 @@ def test_answer_does_not_depend_on_who_else_is_there(tiny_vae, make_view):
     n = start.ENCODER_BATCH['cpu'] + 7
     x, y = rng.uniform(5, 75, n), rng.uniform(5, 55, n)
     radius = np.where(np.arange(n) % 3 == 0, 2.5 * MAX_RADIUS, 1.0)
-    whole = Targets(x=x, y=y, radius=radius, alone=True)
+    whole = _targets(x, y, radius)
     view = make_view(_image())
     together = _evidence(tiny_vae, view, whole)
     for i in (0, 1, n - 1):
-        one = Targets(x=x[i:i + 1], y=y[i:i + 1], radius=radius[i:i + 1],
-                      alone=True)
-        alone = _evidence(tiny_vae, view, one)
+        rows = np.array([i])
+        alone = _rows_evidence(tiny_vae, view, whole, rows)
         # to the last bit
         assert torch.equal(alone.mean[0], together.mean[i])
         assert torch.equal(alone.precision[0], together.precision[i])
+
+
+def _rows_evidence(vae, view, targets, rows):
+    """Evidence on some sources, the others being there as neighbours."""
+    order = np.concatenate([rows, np.setdiff1d(np.arange(len(targets.x)),
+                                               rows)])
+    turned = Targets(x=targets.x[order], y=targets.y[order],
+                     guess=targets.guess[order], own_light=_no_light)
+    found = _evidence(vae, view, turned)
+    return type(found)(*[column[:len(rows)] for column in found])
 
 
 def _prior(vae, fwhm, places=((40.3, 25.8), (10.0, 12.5)), sigma=0.5):
@@ -289,19 +330,17 @@ def test_prior_of_no_signal_is_that_of_a_ratio_of_one(tiny_vae):
 def _crowd(n=40):
     """Targets that mark nobody, and their signal-to-noise ratios."""
     rng = np.random.default_rng(3)
-    return (rng.uniform(5, 75, n), rng.uniform(5, 55, n),
-            rng.uniform(5, 500, n))
+    return (40.0 * np.arange(n), np.full(n, 30.0), rng.uniform(5, 500, n))
 
 
 def _look_at(vae, view, x, y, snr):
-    return band_evidence(vae, view, _targets(x, y, alone=True), snr,
-                         device='cpu')
+    return band_evidence(vae, view, 0, _targets(x, y), snr, device='cpu')
 
 
 @pytest.mark.parametrize('batch', [1, 2, 32])
 def test_order_and_batches_do_not_matter(tiny_vae, make_view, monkeypatch,
                                          batch):
-    view, crowd = make_view(_image()), _crowd()
+    view, crowd = make_view(_image(60, 1640)), _crowd()
     whole = _look_at(tiny_vae, view, *crowd)
     monkeypatch.setattr(start, 'ENCODER_BATCH', {'cpu': batch})
     order = np.random.default_rng(5).permutation(40)[:17]
@@ -311,16 +350,16 @@ def test_order_and_batches_do_not_matter(tiny_vae, make_view, monkeypatch,
 
 
 def test_each_source_has_the_binning_of_its_size(tiny_vae, make_view):
-    view = make_view(_image())
+    view = make_view(_image(60, 400))
     x, y, snr = (c[:3] for c in _crowd())
-    radius = np.array([0.0, 3 * MAX_RADIUS, 1.0])
-    together = band_evidence(
-        tiny_vae, view, Targets(x=x, y=y, radius=radius, alone=True), snr,
-        device='cpu')
+    x = 150 * np.arange(3.0) + 20
+    radius = np.array([0.1, 3 * MAX_RADIUS, 1.0])
+    together = band_evidence(tiny_vae, view, 0, _targets(x, y, radius), snr,
+                             device='cpu')
     for i in range(3):
         one = slice(i, i + 1)
         alone = band_evidence(
-            tiny_vae, view, Targets(x=x[one], y=y[one], radius=radius[one]),
+            tiny_vae, view, 0, _targets(x[one], y[one], radius[one]),
             snr[one], device='cpu')
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[one], b, rtol=1e-5, atol=1e-6)
@@ -341,7 +380,10 @@ def test_bands_are_pooled_with_the_prior_of_the_best(
              for k, s in enumerate((1.2, 1.6))]
     sources = make_sources([(40.3, 25.8), (10.0, 12.5)], [1, 2])
     snr = np.array([[30.0, 20.0], [10.0, 90.0]])
-    posterior, prior = encode(tiny_vae, views, sources, snr, device='cpu')
+    fwhm = np.array([view.fwhm for view in views])
+    prior = prior_of_sources(tiny_vae, fwhm, sources, snr, device='cpu')
+    targets = _targets(sources.x, sources.y)
+    posterior = encode(tiny_vae, views, targets, prior, snr, device='cpu')
     assert (posterior.precision > prior.precision).all()
     for row, band in enumerate((0, 1)):
         best = prior_of_band(
@@ -350,8 +392,8 @@ def test_bands_are_pooled_with_the_prior_of_the_best(
             snr[row, band:band + 1], device='cpu')
         torch.testing.assert_close(prior.mean[row], best.mean[0])
         torch.testing.assert_close(prior.precision[row], best.precision[0])
-    found = [band_evidence(tiny_vae, view, _targets(sources.x, sources.y),
-                           snr[:, band], device='cpu')
+    found = [band_evidence(tiny_vae, view, band, targets, snr[:, band],
+                           device='cpu')
              for band, view in enumerate(views)]
     torch.testing.assert_close(
         posterior.precision,

@@ -30,15 +30,24 @@ def image(draw_frame, gaussian_band):
     return data + np.random.default_rng(3).standard_normal(data.shape)
 
 
+def _no_light(band, rows, ix, iy, side):
+    return np.zeros((len(rows), side, side))
+
+
+def _encoded(fitter, sources, snr, own_light=_no_light, **options):
+    shapes = fitter.default_shapes(sources)
+    return encode_both_ways(fitter, sources, snr, shapes, own_light,
+                            **options)[0]
+
+
 def _back(places):
     return [(SHAPE[1] - 1 - x, SHAPE[0] - 1 - y) for x, y in places]
 
 
 def test_a_turned_image_gives_turned_sources(scene, image):
     snr = np.array([[50.0], [30.0]])
-    one = encode_both_ways(*scene(image, PLACES), snr)[0]
-    other = encode_both_ways(*scene(image[:, ::-1, ::-1], _back(PLACES)),
-                             snr)[0]
+    one = _encoded(*scene(image, PLACES), snr)
+    other = _encoded(*scene(image[:, ::-1, ::-1], _back(PLACES)), snr)
     np.testing.assert_allclose(other.mean[:, 2:], one.mean[:, 2:], atol=1e-5)
     np.testing.assert_allclose(_back(other.mean[:, :2].numpy()),
                                one.mean[:, :2], atol=1e-4)
@@ -48,9 +57,8 @@ def test_a_turned_image_gives_turned_sources(scene, image):
 def test_a_plane_of_the_sky_is_turned_with_the_rest(scene, image):
     snr = np.array([[50.0], [30.0]])
     plane = 0.2 * np.arange(SHAPE[1]) - 0.1 * np.arange(SHAPE[0])[:, None]
-    flat, tilted = (encode_both_ways(
-        *scene(data, PLACES, background='plane'), snr)[0]
-        for data in (image, image + plane))
+    flat, tilted = (_encoded(*scene(data, PLACES, background='plane'), snr)
+                    for data in (image, image + plane))
     np.testing.assert_allclose(tilted.mean, flat.mean, atol=1e-4)
 
 
@@ -69,10 +77,9 @@ def test_own_light_is_turned_with_the_rest(scene, image):
     results = []
     for data, places in ((image, PLACES), (turned, _back(PLACES))):
         fitter, sources = scene(data, places)
-        shapes = fitter.default_shapes(sources)
-        results.append(encode_both_ways(
-            fitter, sources, snr, shapes=shapes,
-            alone=(np.zeros_like(data), partial(own_light, data)))[0])
+        results.append(_encoded(fitter, sources, snr,
+                                partial(own_light, data),
+                                rest=np.zeros_like(data)))
     assert seen
     np.testing.assert_allclose(results[1].mean[:, 2:],
                                results[0].mean[:, 2:], atol=1e-5)

@@ -7,7 +7,7 @@ import torch
 
 from vaephot.models.bundle import fit_decoder
 from vaephot.models.config import ModelConfig
-from vaephot.models.vae import VAE
+from vaephot.models.vae import VAE, StampBatch
 
 
 @pytest.fixture(scope='session')
@@ -40,6 +40,28 @@ def decoder(vae):
     decoder = fit_decoder(vae)
     decoder.network[-1].weight.mul_(15)
     return decoder
+
+
+@pytest.fixture(scope='session')
+def make_stamps(config):
+    """Return a function that makes stamps of noise with a round model."""
+    def make(n=4, seed=4, *, log_fwhm=1.0, log_snr=3.0, psf_shape=(0, 0, 0)):
+        rng = np.random.default_rng(seed)
+        size = config.stamp_size
+        images = torch.as_tensor(rng.normal(0, 1, (n, size, size)),
+                                 dtype=torch.float32)
+        grid = np.arange(size) - size // 2
+        row = np.exp(-0.5 * (grid / 2.0) ** 2)
+        model = torch.as_tensor(5 * row[:, None] * row, dtype=torch.float32)
+        guess = torch.zeros(n, config.n_parameters)
+        guess[:, 2] = 0.7
+        return StampBatch(
+            images + model, torch.ones(n, 1, 1), torch.ones_like(images),
+            torch.zeros(n, 2), torch.ones(n, 1, 2), torch.ones(n, 1),
+            torch.full((n,), log_fwhm), torch.full((n,), log_snr),
+            torch.tensor(psf_shape).float().expand(n, 3), guess,
+            model.expand(n, -1, -1))
+    return make
 
 
 @pytest.fixture

@@ -5,8 +5,12 @@ import pytest
 import torch
 
 from vaephot.exceptions import WeightsError
-from vaephot.models.bundle import build_vaes, fit_decoder, pack_vaes
-from vaephot.models.normalization import N_CHANNELS
+from vaephot.models.bundle import (
+    build_vaes,
+    fit_decoder,
+    load_shared,
+    pack_vaes,
+)
 
 
 @pytest.fixture
@@ -23,15 +27,14 @@ def _weights(tensors, config):
     return SimpleNamespace(record=record, tensors=tensors)
 
 
-def test_rebuilt_autoencoders_give_equal_outputs(pair, config):
+def test_rebuilt_autoencoders_give_equal_outputs(pair, config, make_stamps):
     built = build_vaes(_weights(pack_vaes(pair), config))
-    inputs = torch.linspace(-1, 1, N_CHANNELS * 256).reshape(1, -1, 16, 16)
-    one, shape = torch.ones(1), torch.zeros(1, 3)
+    one, stamps = torch.ones(1), make_stamps()
     latent = torch.tensor([[0.3, -1.0]])
     for stage, vae in pair.items():
         new = built[stage]
-        for a, b in zip(vae.encoder(inputs, one, one, shape),
-                        new.encoder(inputs, one, one, shape), strict=True):
+        for a, b in zip(vae.evidence(stamps), new.evidence(stamps),
+                        strict=True):
             assert torch.equal(a, b)
         for a, b in zip(vae.decoder.profile(latent),
                         new.decoder.profile(latent), strict=True):
@@ -48,6 +51,19 @@ def test_shared_parts_are_stored_once(pair):
                             + len(pair['isolated'].prior.state_dict()))
     assert not any('decoder' in name and name.startswith('isolated')
                    for name in tensors)
+
+
+def test_decoder_and_prior_can_be_taken_alone(pair, config, make_vae):
+    vae = make_vae(7)
+    before = vae.encoder.state_dict()
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    load_shared(vae, _weights(pack_vaes(pair), config))
+    for part in ('decoder', 'prior'):
+        theirs = getattr(pair['isolated'], part).state_dict()
+        for name, tensor in getattr(vae, part).state_dict().items():
+            assert torch.equal(tensor, theirs[name])
+    for name, tensor in vae.encoder.state_dict().items():
+        assert torch.equal(tensor, before[name])
 
 
 def test_encoders_are_kept_apart(pair, config):

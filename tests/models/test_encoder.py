@@ -7,6 +7,7 @@ import torch
 
 from vaephot.models.encoder import (
     MIN_LOG_PRECISION,
+    RAW_LIMIT,
     Evidence,
     Gaussian,
     combine,
@@ -18,17 +19,6 @@ def _random(shape, seed):
     rng = np.random.default_rng(seed)
     return (torch.as_tensor(rng.normal(0, 2, shape)),
             torch.as_tensor(rng.uniform(0.1, 5, shape)))
-
-
-def _inputs(n=3, size=16, seed=8):
-    rng = np.random.default_rng(seed)
-    images = rng.normal(0, 1, (n, N_CHANNELS, size, size))
-    return torch.as_tensor(images, dtype=torch.float32)
-
-
-def _numbers(log_fwhm, log_snr, n=3, shape=(0.0, 0.0, 0.0)):
-    return (torch.full((n,), log_fwhm), torch.full((n,), log_snr),
-            torch.tensor(shape).expand(n, 3))
 
 
 def test_posterior_is_the_product_of_the_densities():
@@ -83,54 +73,82 @@ def test_band_without_precision_says_nothing():
         torch.testing.assert_close(a, b)
 
 
-def test_evidence_has_a_row_a_stamp(vae, config):
-    evidence = vae.encoder(_inputs(), *_numbers(1.0, 3.0))
+def test_evidence_has_a_row_a_stamp(vae, config, make_stamps):
+    evidence = vae.evidence(make_stamps(3))
     for part in evidence:
         assert part.shape == (3, config.n_parameters)
     assert (evidence.precision >= math.exp(MIN_LOG_PRECISION)).all()
     assert torch.isfinite(evidence.mean).all()
 
 
-def test_stamps_do_not_influence_each_other(vae):
-    inputs = _inputs()
-    together = vae.encoder(inputs, *_numbers(1.0, 3.0))
-    alone = vae.encoder(inputs[1:2], *_numbers(1.0, 3.0, 1))
+def test_stamps_do_not_influence_each_other(vae, make_stamps):
+    stamps = make_stamps(3)
+    together = vae.evidence(stamps)
+    alone = vae.evidence(type(stamps)(*[part[1:2] for part in stamps]))
     for a, b in zip(together, alone, strict=True):
         torch.testing.assert_close(a[1:2], b, rtol=1e-4, atol=1e-5)
 
 
-def test_stamps_of_another_size_are_refused(vae):
-    with pytest.raises(ValueError, match=r'\(3, 5, 12, 16\).*5, 16, 16'):
-        vae.encoder(_inputs()[:, :, 2:14], *_numbers(1.0, 3.0))
+def test_stamps_of_another_size_are_refused(vae, make_stamps):
+    stamps = make_stamps(3)
+    cut = {name: getattr(stamps, name)[:, 2:14]
+           for name in ('data', 'good', 'model')}
+    with pytest.raises(ValueError, match=r'\(3, 7, 12, 16\).*7, 16, 16'):
+        vae.encoder(torch.zeros(3, N_CHANNELS, 12, 16),
+                    stamps._replace(**cut), torch.ones(3), torch.ones(3),
+                    torch.zeros(3, 6))
 
 
-def test_numbers_of_psf_and_brightness_are_seen(vae):
-    inputs = _inputs()
-    base = vae.encoder(inputs, *_numbers(1.0, 3.0))
-    wider = vae.encoder(inputs, *_numbers(2.0, 3.0))
-    brighter = vae.encoder(inputs, *_numbers(1.0, 6.0))
-    # sizes follow the PSF, precisions grow with the S/N
-    assert (wider.mean[:, 2] - base.mean[:, 2]).mean() == pytest.approx(
-        1, abs=0.5)
+def test_numbers_of_psf_and_brightness_are_seen(vae, make_stamps):
+    base = vae.evidence(make_stamps(3))
+    wider = vae.evidence(make_stamps(3, log_fwhm=2.0))
+    brighter = vae.evidence(make_stamps(3, log_snr=6.0))
+    assert (wider.mean != base.mean).all()
+    # precisions grow with the S/N
     ratio = torch.log(brighter.precision / base.precision)
     assert ratio.mean() > 2
 
 
-def test_shape_of_the_psf_is_seen(vae):
-    inputs = _inputs()
-    round_ = vae.encoder(inputs, *_numbers(1.0, 3.0))
+def test_shape_of_the_psf_is_seen(vae, make_stamps):
+    round_ = vae.evidence(make_stamps(3))
     for number in range(3):
         shape = [0.0, 0.0, 0.0]
         shape[number] = 0.1
-        other = vae.encoder(inputs, *_numbers(1.0, 3.0, shape=shape))
+        other = vae.evidence(make_stamps(3, psf_shape=shape))
         assert (other.mean != round_.mean).any(1).all()
 
 
-def test_weak_evidence_still_has_a_gradient(make_vae):
-    encoder = make_vae().encoder.requires_grad_(True)
+@pytest.mark.parametrize('sign', [-1, 1])
+def test_precisions_beyond_the_limits_still_have_a_gradient(
+        make_vae, make_stamps, sign):
+    vae = make_vae().requires_grad_(True)
+    bias = vae.encoder.head[-1].bias
     with torch.no_grad():
-        encoder.head[-1].bias[encoder.config.n_parameters:] -= 12
-    evidence = encoder(_inputs(), *_numbers(1.0, 3.0))
-    assert (evidence.precision < 1.1 * math.exp(MIN_LOG_PRECISION)).all()
+        bias[vae.config.n_parameters:] += 12 * sign
+    evidence = vae.evidence(make_stamps(3))
+    highest = math.exp(RAW_LIMIT + 3.0)
+    low = math.exp(MIN_LOG_PRECISION)
+    assert ((evidence.precision >= low)
+            & (evidence.precision <= highest)).all()
     torch.log(evidence.precision).sum().backward()
-    assert encoder.head[-1].bias.grad[-1] > 1e-6
+    assert bias.grad[-1] > 1e-6
+
+
+@pytest.mark.parametrize(('parameter', 'shift'), [
+    (0, (0.3, 0.0)), (1, (0.0, 0.3)), (0, (-0.3, 0.0))])
+def test_first_corrections_go_the_way_of_the_moments(make_vae, make_stamps,
+                                                     parameter, shift):
+    # untrained, without the network: the data lie beside the model
+    vae = make_vae()
+    for layer in (vae.encoder.head[-1],):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    stamps = make_stamps(1)
+    grid = np.arange(16) - 8
+    row, column = (np.exp(-0.5 * ((grid - s) / 2.0) ** 2) for s in shift)
+    data = torch.as_tensor(5 * column[:, None] * row,
+                           dtype=torch.float32)[None]
+    step = (vae.evidence(stamps._replace(data=data)).mean
+            - stamps.guess)[0]
+    assert float(step[parameter]) == pytest.approx(shift[parameter], rel=0.5)
+    assert float(step[1 - parameter]) == pytest.approx(0, abs=0.01)

@@ -8,12 +8,16 @@ from scipy.special import erf
 
 from vaephot.models.normalization import (
     CANONICAL_FWHM,
+    LEFT_RANGE,
     LINEAR_RANGE,
+    MISFIT_RANGE,
     N_CHANNELS,
     bin_factor,
     bin_psf,
     encoder_inputs,
     from_asinh,
+    left_moments,
+    model_misfit,
     point_peak,
     position_map,
     psf_numbers,
@@ -80,7 +84,10 @@ def test_channels_are_data_mask_target_and_neighbours():
     near = torch.tensor([[[2.0, 1.0]], [[1.0, 1.0]]], dtype=torch.float64)
     present = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
     peak = torch.tensor([1.5, 8.0], dtype=torch.float64)
-    inputs = encoder_inputs(data, rms, good, target, near, present, peak)
+    model = torch.as_tensor(rng.uniform(0, 3, (2, 8, 8)))
+    left = torch.as_tensor(rng.normal(0, 3, (2, 8, 8)))
+    inputs = encoder_inputs(data, rms, good, target, near, present, peak,
+                            model, left)
     assert inputs.shape == (2, N_CHANNELS, 8, 8)
     assert inputs.dtype == torch.float32
     assert inputs[0, 0, 3, 5] == 0
@@ -90,12 +97,100 @@ def test_channels_are_data_mask_target_and_neighbours():
     torch.testing.assert_close(inputs[:, 2], own)
     assert inputs[0, 3].argmax() == (4 + 1) * 8 + (4 + 2)
     assert inputs[1, 3].abs().max() == 0
-    # the last one is linear in the flux and cut at both ends
+    # this one is linear in the flux and cut at both ends
     linear = np.clip(data[0].numpy() / 2 / 1.5, *LINEAR_RANGE)
     linear[3, 5] = 0
     assert (linear == LINEAR_RANGE[0]).any()
     np.testing.assert_allclose(inputs[0, 4], linear, rtol=1e-6)
     np.testing.assert_allclose(inputs[1, 4], data[1] / 16, rtol=1e-6)
+    assert inputs[:, 5].amax((1, 2)).tolist() == [1, 1]
+    np.testing.assert_allclose(inputs[:, 5] * model.amax((1, 2),
+                                                         keepdim=True),
+                               model, rtol=1e-6)
+    np.testing.assert_allclose(inputs[:, 6], left.clip(*LEFT_RANGE),
+                               rtol=1e-6)
+
+
+def _gaussian(sigma=2.0, x=0.0, y=0.0, size=24):
+    grid = np.arange(size) - size // 2
+    row, column = (np.exp(-0.5 * ((grid - c) / sigma) ** 2) for c in (x, y))
+    return torch.as_tensor(column[:, None] * row)[None]
+
+
+def _unit(model):
+    return torch.ones(1, 1, 1).double(), torch.ones_like(model)
+
+
+@pytest.mark.parametrize('share', [0.003, 0.1, -0.1])
+def test_misfit_is_the_share_of_the_model_that_is_wrong(share):
+    model = 1000 * _gaussian()
+    rms, good = _unit(model)
+    misfit, left = model_misfit((1 + share) * model, rms, good, model)
+    assert float(misfit) == pytest.approx(abs(share), rel=1e-4)
+    # in units of it, what is left is the model over its mean
+    scale = ((model ** 3).sum() / model.sum()) ** 0.5
+    torch.testing.assert_close(left, np.sign(share) * model / scale)
+
+
+def test_misfit_of_noise_falls_with_the_brightness():
+    noise = torch.as_tensor(np.random.default_rng(1).normal(size=(1, 24, 24)))
+    found = []
+    for flux in (30.0, 300.0):
+        model = flux * _gaussian()
+        found.append(float(model_misfit(model + noise, *_unit(model),
+                                        model)[0]))
+    assert found[0] == pytest.approx(10 * found[1], rel=1e-6)
+
+
+@pytest.mark.parametrize('flux', [0.0, -5.0, 1e-9])
+def test_models_without_light_are_no_measure(flux):
+    model = flux * _gaussian()
+    data = torch.ones_like(model)
+    misfit, left = model_misfit(data, *_unit(model), model)
+    assert float(misfit) == 1
+    assert torch.isfinite(left).all()
+
+
+def test_bad_pixels_leave_nothing():
+    model = 100 * _gaussian()
+    rms, good = _unit(model)
+    good[0, 12, 12] = 0
+    data = model.clone()
+    data[0, 12, 12] = 1e9
+    misfit, left = model_misfit(data, rms, good, model)
+    assert float(misfit) == MISFIT_RANGE[0]
+    assert (left == 0).all()
+
+
+def test_moments_are_those_of_a_sum():
+    rng = np.random.default_rng(4)
+    model = 10 * _gaussian(2.0, 0.4, -0.3)
+    left = torch.as_tensor(rng.normal(size=model.shape))
+    _, good = _unit(model)
+    place = torch.tensor([[0.4, -0.3]]).double()
+    width, moments = left_moments(left, good, model, place)
+    assert float(width) == pytest.approx(2.0, rel=1e-3)
+    grid = np.arange(24) - 12
+    x, y = (grid[None] - 0.4) / 2, (grid[:, None] + 0.3) / 2
+    weight = (model[0] / model.sum()).numpy() * left[0].numpy()
+    expected = [(weight * f).sum() for f in (
+        1 + 0 * x, x, y, (x ** 2 + y ** 2) / 2 - 1, (x ** 2 - y ** 2) / 2,
+        x * y)]
+    np.testing.assert_allclose(moments[0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(('change', 'moment'), [
+    ({'x': 0.1}, 1), ({'y': 0.1}, 2), ({'sigma': 2.1}, 3)])
+def test_each_error_has_its_moment(change, moment):
+    model = 1e4 * _gaussian()
+    # of equal flux
+    data = 1e4 * _gaussian(**change) * (2 / change.get('sigma', 2)) ** 2
+    misfit, left = model_misfit(data, *_unit(model), model)
+    _, moments = left_moments(left, *_unit(model)[1:], model,
+                              torch.zeros(1, 2).double())
+    rest = [k for k in range(1, 6) if k != moment]
+    assert float(moments[0, moment]) > 0.05
+    assert moments[0, rest].abs().max() < 0.2 * moments[0, moment]
 
 
 def test_psfs_are_binned_until_they_are_narrow_enough():

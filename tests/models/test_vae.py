@@ -4,19 +4,14 @@ import pytest
 import torch
 
 from vaephot.models.encoder import Gaussian, combine
-from vaephot.models.normalization import encoder_inputs, point_peak
+from vaephot.models.normalization import (
+    encoder_inputs,
+    left_moments,
+    model_misfit,
+    point_peak,
+)
 from vaephot.models.render import Renderer, make_transfer, padded_size
-from vaephot.models.vae import StampBatch, sample_posterior
-
-
-def _stamps(n=4, size=16, seed=4):
-    rng = np.random.default_rng(seed)
-    images = torch.as_tensor(rng.normal(0, 1, (n, size, size)),
-                             dtype=torch.float32)
-    return StampBatch(images, torch.ones(n, 1, 1), torch.ones_like(images),
-                      torch.zeros(n, 2), torch.ones(n, 1, 2),
-                      torch.ones(n, 1), torch.full((n,), 1.0),
-                      torch.full((n,), 3.0), torch.zeros(n, 3))
+from vaephot.models.vae import sample_posterior
 
 
 @pytest.fixture
@@ -57,23 +52,23 @@ def test_gradients_flow_through_the_draw():
     torch.testing.assert_close(precision.grad, -0.5 * draw.detach())
 
 
-def test_posterior_is_sharper_than_the_prior(vae, config):
-    posterior, prior, evidence = vae.posterior(_stamps())
+def test_posterior_is_sharper_than_the_prior(vae, config, make_stamps):
+    posterior, prior, evidence = vae.posterior(make_stamps())
     assert posterior.mean.shape == (4, config.n_parameters)
     assert (posterior.precision > prior.precision).all()
     for a, b in zip(posterior, combine(prior, evidence), strict=True):
         assert torch.equal(a, b)
 
 
-def test_told_neighbour_is_seen(vae):
-    stamps = _stamps()
+def test_told_neighbour_is_seen(vae, make_stamps):
+    stamps = make_stamps()
     without = stamps._replace(present=torch.zeros(4, 1))
     assert not torch.equal(vae.evidence(stamps).mean,
                            vae.evidence(without).mean)
 
 
-def test_elbo_terms_equal_a_hand_written_sum(vae, renderer):
-    stamps = _stamps()
+def test_elbo_terms_equal_a_hand_written_sum(vae, renderer, make_stamps):
+    stamps = make_stamps()
     rng = np.random.default_rng(3)
     target, weight = (torch.as_tensor(rng.uniform(0.5, 2, (4, 16, 16)),
                                       dtype=torch.float32) for _ in range(2))
@@ -100,11 +95,26 @@ def test_elbo_terms_equal_a_hand_written_sum(vae, renderer):
         kl, torch.distributions.kl_divergence(*normal), rtol=1e-3, atol=1e-4)
 
 
-def test_encoder_sees_the_stamps_in_units_of_the_point_source(vae):
-    stamps = _stamps()
+def test_encoder_sees_the_stamps_in_units_of_source_and_misfit(vae,
+                                                               make_stamps):
+    stamps = make_stamps()
     peak = point_peak(stamps.log_fwhm, stamps.log_snr, stamps.psf_shape[:, 2])
-    inputs = encoder_inputs(*stamps[:6], peak)
-    expected = vae.encoder(inputs, stamps.log_fwhm, stamps.log_snr,
-                           stamps.psf_shape)
+    misfit, left = model_misfit(stamps.data, stamps.sky_rms, stamps.good,
+                                stamps.model)
+    width, moments = left_moments(left, stamps.good, stamps.model,
+                                  stamps.guess[:, :2])
+    inputs = encoder_inputs(*stamps[:6], peak, stamps.model, left)
+    expected = vae.encoder(inputs, stamps, misfit, width, moments)
     for a, b in zip(vae.evidence(stamps), expected, strict=True):
         assert torch.equal(a, b)
+
+
+def test_evidence_moves_with_the_guess(vae, make_stamps):
+    stamps = make_stamps()
+    moved = stamps._replace(guess=stamps.guess.clone())
+    moved.guess[:, 3:] += 0.2
+    one, other = vae.evidence(stamps), vae.evidence(moved)
+    difference = other.mean[:, 3:] - one.mean[:, 3:]
+    # most of the change is that of the guess
+    torch.testing.assert_close(difference, torch.full_like(difference, 0.2),
+                               atol=0.1, rtol=0)

@@ -28,18 +28,19 @@ class _Oracle:
     """Networks that know the truth of their batches, or err as told."""
 
     def __init__(self, batches, errors):
-        self.answers = {id(b.stamps): (b.truth, e)
+        self.answers = {id(b.stamps.target): b.truth + e
                         for b, e in zip(batches, errors, strict=True)}
         self.decoder = _Decoder()
 
     elbo_terms = VAE.elbo_terms
 
-    def posterior(self, stamps):
-        truth, error = self.answers[id(stamps)]
-        mean = truth + error
-        posterior = Gaussian(mean, torch.full_like(mean, PRECISION))
-        prior = Gaussian(mean, torch.ones_like(mean))
-        return posterior, prior, Evidence(mean, torch.ones_like(mean))
+    def prior(self, target, log_fwhm, log_snr):
+        mean = self.answers[id(target)]
+        return Gaussian(mean, torch.ones_like(mean))
+
+    def evidence(self, stamps):
+        mean = self.answers[id(stamps.target)]
+        return Evidence(mean, torch.full_like(mean, PRECISION - 1))
 
 
 @pytest.fixture(scope='session')
@@ -60,7 +61,7 @@ def _score(batches, error=(0.0,) * 7, scatter=0.0):
     errors = [torch.tensor(error) + torch.as_tensor(
         scatter * rng.standard_normal(b.truth.shape), dtype=torch.float32)
         for b in batches]
-    return validation_metrics(_Oracle(batches, errors), batches)
+    return validation_metrics(_Oracle(batches, errors), batches, 2)
 
 
 def test_truth_scores_no_error(batches):
@@ -105,7 +106,7 @@ def test_shapes_of_stars_do_not_count(batches):
         error = torch.zeros_like(batch.truth)
         error[~batch.is_galaxy, 2:] = 2.0
         errors.append(error)
-    score = validation_metrics(_Oracle(stars, errors), stars)
+    score = validation_metrics(_Oracle(stars, errors), stars, 1)
     assert score['size_bias'] == pytest.approx(0, abs=1e-6)
     for name in ('size_nmad', 'shear_nmad', 'latent_nmad', 'size_pull'):
         assert score[name] == pytest.approx(0, abs=1e-5)

@@ -5,6 +5,7 @@ import torch
 from vaephot.models.config import ModelConfig
 from vaephot.models.encoder import Encoder
 from vaephot.models.normalization import N_CHANNELS
+from vaephot.models.vae import StampBatch
 from vaephot.train.precision import convolutions_in
 
 MODEL = ModelConfig(n_latent=2, head_width=16, encoder_channels=(4, 8),
@@ -21,8 +22,13 @@ def encoder():
 @pytest.fixture
 def inputs():
     generator = torch.Generator().manual_seed(5)
-    return (torch.randn(6, N_CHANNELS, 16, 16, generator=generator),
-            torch.full((6,), 1.1), torch.full((6,), 3.0), torch.zeros(6, 3))
+    images = torch.randn(6, N_CHANNELS, 16, 16, generator=generator)
+    ones = torch.ones(6)
+    stamps = StampBatch(
+        images[:, 0], ones[:, None, None], images[:, 1], torch.zeros(6, 2),
+        torch.zeros(6, 1, 2), ones[:, None], 1.1 * ones, 3 * ones,
+        torch.zeros(6, 3), torch.zeros(6, 7), images[:, 5])
+    return images, stamps, 0.3 * ones, 2 * ones, torch.zeros(6, 6)
 
 
 def test_full_precision_changes_nothing(encoder, inputs):

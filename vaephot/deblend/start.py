@@ -133,7 +133,7 @@ def _marks(targets, rows, corner, factor, size):
     places = np.column_stack([targets.x, targets.y])
     n = len(places)
     marks = np.zeros((len(rows), MAX_MARKED, 2))
-    if targets.alone or n < 2:
+    if n < 2:
         return marks, np.zeros(marks.shape[:2])
     count = min(MAX_MARKED + 1, n)
     reach = factor * size / np.sqrt(2)

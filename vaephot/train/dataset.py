@@ -31,8 +31,11 @@ MAX_REACH = 2
 STAR_SIZE = 0.1
 # error of the told brightness at a signal-to-noise ratio of one
 SNR_ERROR = 4.0
-# 1-sigma errors of flux and position [px] of a rough subtraction
+# 1-sigma errors of flux and position [px] of a rough subtraction; faint
+# neighbours get more of them: this share of the target's flux, as long as it
+# is less than that share of their own
 LEFT_FLUX, LEFT_SHIFT = 0.04, 0.08
+LEFT_TARGET, LEFT_MAX = 0.02, 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,8 @@ class BlendSettings:
         Share of neighbours already subtracted, imperfectly.
     leftover : tuple of float
         Range of how imperfectly, over the errors of a rough subtraction:
-        `LEFT_FLUX` of the flux and `LEFT_SHIFT` pixels.
+        `LEFT_FLUX` of the flux and `LEFT_SHIFT` pixels. Neighbours that
+        are fainter than the target have part of its light.
     missed_share : float
         Share of neighbours that the network is not told about.
     correlated_share : float
@@ -370,12 +374,13 @@ class BlendSampler:
             shard.repeat_interleave(count), run.repeat_interleave(count),
             renderer, which.flatten(), wanted.flatten(0, 1),
             is_star.flatten())
+        ratio = scene.snr[:, None] / snr
         flux = snr * galaxies.point_error[shard][:, None] * exists
         image = image.unflatten(0, (n, count)) * flux[..., None, None]
         gone = random.happens(settings.subtracted_share, n, count)
         told = exists & ~gone & ~random.happens(settings.missed_share, n,
                                                 count)
-        rest = self._leftover(random, image)
+        rest = self._leftover(random, image, ratio)
         left, cleaned = (torch.where(out[..., None, None], rest, image)
                          for out in (gone, gone | told))
         return scene._replace(
@@ -384,13 +389,15 @@ class BlendSampler:
             offsets=places.unflatten(0, (n, count)) - self.size // 2,
             present=told.float())
 
-    def _leftover(self, random, image):
+    def _leftover(self, random, image, ratio):
         """What an imperfect subtraction of sources leaves behind."""
         shape = (*image.shape[:2], 1, 1)
         low, high = self.settings.leftover
         rough = torch.exp(random.uniform((np.log(low), np.log(high)),
                                          *shape))
-        scale = LEFT_FLUX * rough * random.normal(*shape)
+        wrong = (LEFT_FLUX + LEFT_TARGET * ratio[..., None, None]).clamp(
+            max=LEFT_MAX)
+        scale = wrong * rough * random.normal(*shape)
         moved = LEFT_SHIFT * rough * random.normal(*shape)
         return scale * image + moved * (image - image.roll(1, -1))
 

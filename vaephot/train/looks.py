@@ -178,6 +178,5 @@ def look_repeatedly(vae, batch, n_looks, generator, *, others=False):
         known = prior if extra is None else combine(prior, extra)
         posterior = combine(known, evidence)
         guess = posterior.mean.detach()
-        stamps = stamps._replace(data=batch.alone,
-                                 present=torch.zeros_like(stamps.present))
+        stamps = stamps._replace(data=batch.alone)
     return Looked(posterior, evidence, prior, known)

@@ -131,7 +131,7 @@ class Trainer:
             loss = loss + supervised_loss(looked.prior, truth, counts
                                           * batch.is_galaxy[:, None])
         first = 1 - self.step / (FIRST_SHARE * self.n_steps)
-        if first > 0:
+        if first > 0 and self.config.n_steps['isolated']:
             error = (looked.evidence.mean - truth) * torch.sqrt(
                 looked.prior.precision.detach())
             loss = loss + first * (counts * huber_loss(
