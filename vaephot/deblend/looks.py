@@ -3,8 +3,10 @@
 Looks of the encoder at the sources of a frame.
 
 The first guess is the prior. The encoder sees the sources as they are and
-what that guess leaves, and corrects it. Then the light that they were found to
-have is taken away, and it sees each one alone with what is left.
+what that guess leaves, and corrects it. Then the light that others were found
+to have is taken away before it looks again. As long as a bright source is not
+known well, its faint neighbours are given part of its light; so it is at first
+seen with these as they are, and only brighter sources are taken away.
 """
 
 from dataclasses import replace
@@ -21,8 +23,11 @@ __all__ = ['common_window', 'first_looks', 'look_again', 'reference_fitter']
 
 # looks at every source, as many as in the training
 N_LOOKS = 3
-# and further ones at sources with neighbours, where no fit follows
-N_LOOKS_CROWDED = 3
+# and further ones at sources with neighbours, where no fit follows: with the
+# fainter neighbours as they are, and alone
+LOOKS_CROWDED = ('fainter', 'fainter', 'none', 'none')
+# sources this many times fainter than another are seen with it
+FAINTER = 2.0
 
 
 def reference_fitter(fitter):
@@ -68,22 +73,47 @@ def common_window(piece, bbox):
     return index(piece.iy, piece.ix), index(bbox.iymin, bbox.ixmin)
 
 
-class _OwnLight:
-    """Gives the light of each source back where all light was taken."""
+class _Light:
+    """
+    Light of sources on windows about others.
 
-    def __init__(self, boxes, models):
+    Parameters
+    ----------
+    boxes, models : list
+        Where the models of sources lie, and these.
+    others : sequence of sequence of int
+        For each source those whose light is given.
+    """
+
+    def __init__(self, boxes, models, others):
         self.boxes = boxes
         self.models = models
+        self.others = others
 
     def __call__(self, band, rows, ix, iy, side):
-        """Models of sources on their windows, (n, side, side)."""
+        """Models on the windows of sources, (n, side, side)."""
         out = np.zeros((len(rows), side, side))
         for image, source, x, y in zip(out, rows, ix, iy, strict=True):
             window = Piece(core=(), halo=(), ix=int(x), iy=int(y),
                            size=side, cropped=False)
-            stamp, own = common_window(window, self.boxes[source])
-            image[stamp[1:]] = self.models[source][own][band]
+            for k in self.others[source]:
+                stamp, own = common_window(window, self.boxes[k])
+                image[stamp[1:]] += self.models[k][own][band]
         return out
+
+
+def _fainter(pieces, rows, brightness):
+    """For each of some sources those fainter ones it is fitted with."""
+    number = {row: i for i, row in enumerate(rows.tolist())}
+    out = [[] for _ in number]
+    for piece in pieces:
+        members = [number[k] for k in piece.members if k in number]
+        for k in piece.core:
+            if k in number:
+                limit = brightness[number[k]] / FAINTER
+                out[number[k]] = [i for i in members
+                                  if brightness[i] < limit]
+    return out
 
 
 def _look(fitter, sources, is_point, snr, shapes, own_light, **known):
@@ -117,7 +147,7 @@ def first_guess(fitter, sources, is_point, snr):
 
 
 def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
-               rows=None, alone=True):
+               rows=None, others='none'):
     """
     Look at sources and at what their models leave.
 
@@ -140,8 +170,9 @@ def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
     rows : `numpy.ndarray` of int, optional
         Rows of ``shapes`` and ``snr`` that ``sources`` are; by default
         all.
-    alone : bool, optional
-        Whether each source is seen without the light of the others.
+    others : {'none', 'fainter', 'all'}, optional
+        Sources whose light is not taken away: those much fainter than the
+        one that is looked at, or all of them.
 
     Returns
     -------
@@ -157,9 +188,15 @@ def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
         shapes = Gaussian(*[column[rows] for column in shapes])
     boxes, models, model_image = drawn
     snr = fitter.point_snr(shapes, flux)
-    shapes, prior = _look(fitter, sources, is_point, snr, shapes,
-                          _OwnLight(boxes, models),
-                          rest=image - model_image if alone else None)
+    kept = None
+    if others == 'fainter':
+        rows = np.arange(len(snr)) if rows is None else rows
+        kept = _Light(boxes, models, _fainter(pieces, rows, snr.max(1)))
+    shapes, prior = _look(
+        fitter, sources, is_point, snr, shapes,
+        _Light(boxes, models, [[k] for k in range(len(snr))]),
+        rest=None if others == 'all' else image - model_image,
+        kept_light=kept)
     return shapes, prior, snr, drawn
 
 
@@ -178,8 +215,8 @@ def first_looks(fitter, sources, pieces, is_point):
     Start, prior and brightness of all sources from the encoder.
 
     At first it sees the sources as they are; then each without the light
-    that the others were found to have. Where no fit follows, it looks at
-    sources with neighbours until that hardly changes any more.
+    that brighter ones were found to have. Where no fit follows, it looks
+    more often at sources with neighbours, in the end at each one alone.
 
     Parameters
     ----------
@@ -205,7 +242,7 @@ def first_looks(fitter, sources, pieces, is_point):
     for look in range(N_LOOKS):
         shapes, prior, snr, drawn = look_again(
             fitter, sources, pieces, is_point, shapes, snr, data,
-            alone=look > 0)
+            others='fainter' if look else 'all')
     rows, some = _crowded(pieces)
     if fitter.settings.max_steps or not len(rows):
         return shapes, prior, snr
@@ -216,9 +253,9 @@ def first_looks(fitter, sources, pieces, is_point):
         rest[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += models[k]
     subset, points = sources.take(rows), np.asarray(is_point)[rows]
     few, few_snr = Gaussian(*[column[rows] for column in shapes]), snr[rows]
-    for _ in range(N_LOOKS_CROWDED):
+    for others in LOOKS_CROWDED:
         few, few_prior, few_snr, _ = look_again(
-            fitter, subset, some, points, few, few_snr, rest)
+            fitter, subset, some, points, few, few_snr, rest, others=others)
     for old, new in zip((*shapes, *prior), (*few, *few_prior), strict=True):
         old[rows] = new
     snr[rows] = few_snr

@@ -64,6 +64,8 @@ class Targets:
         ix, iy, side)``.
     alone : bool
         Whether the light of all sources has been taken away.
+    kept_light : callable, optional
+        Gives back what others keep of it, likewise.
     """
 
     x: np.ndarray
@@ -71,6 +73,7 @@ class Targets:
     guess: np.ndarray
     own_light: Callable
     alone: bool = False
+    kept_light: Callable | None = None
 
     @property
     def radius(self):
@@ -171,6 +174,8 @@ def _stamps(view, band, targets, rows, factor, size):
     light = targets.own_light(band, rows, ix, iy, side)
     if targets.alone:
         data = data + light
+    if targets.kept_light is not None:
+        data = data + targets.kept_light(band, rows, ix, iy, side)
     stamp, good = _binned(data, inside & ~bad, factor)
     model, _ = _binned(light, np.ones_like(good, shape=light.shape), factor)
     rms = _sky_rms(view.variance, iy, ix, side) * factor

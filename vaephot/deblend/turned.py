@@ -28,12 +28,12 @@ def _turned_view(view):
         variance=_turn(view.variance), psf=(_turn(image), factor))
 
 
-def _turned_light(own_light, shape):
-    """Own light of sources, turned."""
+def _turned_light(light, shape):
+    """Light of sources in an image of some shape, turned."""
     def turned(band, rows, ix, iy, side):
-        return _turn(own_light(band, rows, shape[1] - ix - side,
-                               shape[0] - iy - side, side))
-    return turned
+        return _turn(light(band, rows, shape[1] - ix - side,
+                           shape[0] - iy - side, side))
+    return None if light is None else turned
 
 
 def _mean(first, second):
@@ -60,10 +60,12 @@ def _turned_targets(targets, shape):
     guess[:, 1] = ny - 1 - guess[:, 1]
     return Targets(x=nx - 1 - targets.x, y=ny - 1 - targets.y, guess=guess,
                    own_light=_turned_light(targets.own_light, shape),
+                   kept_light=_turned_light(targets.kept_light, shape),
                    alone=targets.alone)
 
 
-def encode_both_ways(fitter, sources, snr, shapes, own_light, *, rest=None):
+def encode_both_ways(fitter, sources, snr, shapes, own_light, *, rest=None,
+                     kept_light=None):
     """
     Shapes and prior of sources from two looks of the encoder.
 
@@ -82,6 +84,8 @@ def encode_both_ways(fitter, sources, snr, shapes, own_light, *, rest=None):
     rest : `numpy.ndarray`, (n_bands, ny, nx), optional
         What is left without the light of all sources. By default the
         sources are looked at as they are.
+    kept_light : callable, optional
+        Light of others that each source is seen with nevertheless.
 
     Returns
     -------
@@ -95,7 +99,8 @@ def encode_both_ways(fitter, sources, snr, shapes, own_light, *, rest=None):
     prior = prior_of_sources(fitter.vae, fitter.fwhm, sources, snr,
                              device=device)
     targets = Targets(x=sources.x, y=sources.y, guess=shapes.mean.numpy(),
-                      own_light=own_light, alone=rest is not None)
+                      own_light=own_light, alone=rest is not None,
+                      kept_light=kept_light)
     first = encode(fitter.vae, views, targets, prior, snr, device=device)
     there = _turned_gaussian(prior, shape)
     second = encode(fitter.vae, [_turned_view(view) for view in views],

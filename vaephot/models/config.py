@@ -42,8 +42,8 @@ class ModelConfig:
     sigma_max: float = 4.5
     decoder_width: int = 64
     prior_width: int = 32
-    head_width: int = 192
-    encoder_channels: tuple[int, ...] = (24, 48, 96)
+    head_width: int = 224
+    encoder_channels: tuple[int, ...] = (32, 64, 96)
     stamp_size: int = 32
     position_sigma: float = 0.5
 
