@@ -89,14 +89,16 @@ def traversal(decoder, path):
 
 def curves(record, path):
     """Figures on held-out stamps."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
     # a stage that began with weights and took no step has no curves
     stages = {stage: columns for stage, columns
               in record.training['curves'].items() if columns}
+    figure, axes = plt.subplots(1, len(stages), sharey=True, squeeze=False,
+                                figsize=(1.5 + 3.5 * len(stages), 3.2))
+    axes = axes[0]
     for axis, (stage, columns) in zip(axes, stages.items(), strict=False):
         for name in CURVES:
             axis.plot(columns['step'], columns[name], label=name)
-        axis.set(title=stage, xlabel='step of 256 stamps', yscale='log')
+        axis.set(title=stage, xlabel='step', yscale='log')
     axes[0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=80)

@@ -516,9 +516,7 @@ def test_fluxes_of_gaussian_galaxies_are_unbiased(deblend):
 
 
 @pytest.mark.parametrize(('refine', 'step'), [
-    (False, 7), (False, 10), (True, 10),
-    pytest.param(True, 7, marks=pytest.mark.xfail(
-        reason='pieces of a crowded group trade light: 411 of 600'))])
+    (False, 7), (False, 10), (True, 7), (True, 10)])
 def test_empty_places_beside_bright_galaxies_stay_empty(data, refine, step):
     places = [(x, y) for x in range(5, 70, step)
               for y in range(5, 51, step)]

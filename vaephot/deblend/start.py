@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
-from vaephot.models.encoder import Evidence, Gaussian, combine
+from vaephot.models.encoder import Evidence, Gaussian, combine, limit_guess
 from vaephot.models.normalization import bin_factor, bin_psf, psf_numbers
 from vaephot.models.vae import StampBatch
 
@@ -358,4 +358,16 @@ def encode(vae, views, targets, prior, snr, *, device):
              for band, view in enumerate(views)]
     evidence = Evidence(*[torch.stack(column, 1)
                           for column in zip(*found, strict=True)])
-    return combine(prior, evidence, axis=1)
+    posterior = combine(prior, evidence, axis=1)
+    return posterior._replace(mean=_limited(vae, views, targets,
+                                            posterior.mean))
+
+
+def _limited(vae, views, targets, mean):
+    """Shapes that can be drawn."""
+    fwhm = min(view.fwhm for view in views)
+    half = 0.5 * vae.config.stamp_size * bin_factors(targets.radius, fwhm)
+    place = np.column_stack([targets.x, targets.y])
+    return limit_guess(mean, torch.as_tensor(place),
+                       torch.full_like(mean[:, 0], np.log(fwhm)),
+                       torch.as_tensor(half))

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from vaephot.models.normalization import N_CHANNELS, N_CONDITIONS
 
-__all__ = ['Encoder', 'Evidence', 'Gaussian', 'combine']
+__all__ = ['Encoder', 'Evidence', 'Gaussian', 'combine', 'limit_guess']
 
 # least logarithm of a precision: evidence this weak is as good as none
 MIN_LOG_PRECISION = -5.0
@@ -33,6 +33,11 @@ MOMENT_SLOPES = ((0, 7, 1.2), (1, 8, 1.2), (2, 9, 2.0), (3, 10, 5.0),
                  (4, 11, 5.0))
 # range of the guess's logarithmic size over the FWHM, as the head sees it
 GUESS_SIZE_RANGE = (-3.0, 3.0)
+
+
+# limits of guesses: logarithm of the size in FWHM, shear and latent
+LIMIT_SIZE = (-4.0, 3.0)
+LIMIT_SHEAR, LIMIT_LATENT = 2.5, 5.0
 
 
 class Gaussian(NamedTuple):
@@ -74,6 +79,35 @@ def combine(prior, evidence, axis=None):
         precision, weighted = precision.sum(axis), weighted.sum(axis)
     total = prior.precision + precision
     return Gaussian((prior.precision * prior.mean + weighted) / total, total)
+
+
+def limit_guess(guess, place, log_fwhm, reach):
+    """
+    Keep guesses where models can be drawn.
+
+    Parameters
+    ----------
+    guess : `torch.Tensor`, (n, n_parameters)
+        Parameters.
+    place : `torch.Tensor`, (n, 2)
+        Middle of the stamps in the pixels of the parameters.
+    log_fwhm : `torch.Tensor`, (n,)
+        Logarithm of the FWHM of the PSF in these pixels.
+    reach : `torch.Tensor`, (n,)
+        Half the side of the stamps, likewise.
+
+    Returns
+    -------
+    `torch.Tensor`, (n, n_parameters)
+    """
+    low, high = LIMIT_SIZE
+    size = torch.minimum(torch.maximum(guess[:, 2], log_fwhm + low),
+                         log_fwhm + high)
+    away = torch.minimum(torch.maximum(guess[:, :2] - place,
+                                       -reach[:, None]), reach[:, None])
+    return torch.cat([place + away, size[:, None],
+                      guess[:, 3:5].clamp(-LIMIT_SHEAR, LIMIT_SHEAR),
+                      guess[:, 5:].clamp(-LIMIT_LATENT, LIMIT_LATENT)], 1)
 
 
 class _Stage(nn.Module):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from vaephot.models.encoder import Gaussian, combine
+from vaephot.models.encoder import Gaussian, combine, limit_guess
 from vaephot.models.losses import projected_flux
 from vaephot.models.render import run_numbers
 
@@ -22,9 +22,6 @@ __all__ = ['Looked', 'guessed', 'look_repeatedly', 'other_evidence']
 # error of a model's flux at the first and at later looks, over that of the
 # brightness that is told at first
 FLUX_ERROR_SHARES = (0.5, 0.15)
-# limits of guesses: logarithm of the size in FWHM, shear and latent
-SIZE_LIMITS = (-4.0, 3.0)
-SHEAR_LIMIT, LATENT_LIMIT = 2.5, 5.0
 # share of the stamps that other bands know something of, and how precise
 # these are compared to the stamp itself, as a range of the logarithm
 OTHER_SHARE = 0.5
@@ -57,17 +54,6 @@ def _normal(batch, generator, *shape):
     return numbers.to(batch.flux.device)
 
 
-def _limited(guess, log_fwhm, size):
-    """Guesses that can be drawn."""
-    low, high = SIZE_LIMITS
-    log_size = torch.minimum(torch.maximum(guess[:, 2], log_fwhm + low),
-                             log_fwhm + high)
-    return torch.cat([guess[:, :2].clamp(-size / 2, size / 2),
-                      log_size[:, None],
-                      guess[:, 3:5].clamp(-SHEAR_LIMIT, SHEAR_LIMIT),
-                      guess[:, 5:].clamp(-LATENT_LIMIT, LATENT_LIMIT)], 1)
-
-
 def guessed(vae, batch, stamps, guess, flux_error):
     """
     Stamps with a guess and its model.
@@ -90,7 +76,9 @@ def guessed(vae, batch, stamps, guess, flux_error):
     `~vaephot.models.vae.StampBatch`
         With the brightness that belongs to the flux.
     """
-    guess = _limited(guess, stamps.log_fwhm, batch.renderer.size)
+    half = torch.full_like(stamps.log_fwhm, batch.renderer.size / 2)
+    guess = limit_guess(guess, torch.zeros_like(guess[:, :2]),
+                        stamps.log_fwhm, half)
     xy = guess[:, :2] + batch.renderer.size // 2
     numbers = run_numbers(len(xy), batch.n_psfs, xy.device)
     template = batch.renderer.templates(vae.decoder.from_parameters(guess),
