@@ -25,7 +25,7 @@ __all__ = ['common_window', 'first_looks', 'look_again', 'reference_fitter']
 N_LOOKS = 3
 # and further ones at sources with neighbours, where no fit follows: with the
 # fainter neighbours as they are, and alone
-LOOKS_CROWDED = ('fainter', 'fainter', 'none', 'none')
+LOOKS_CROWDED = ('fainter', 'fainter', 'fainter', 'none', 'none', 'none')
 # sources this many times fainter than another are seen with it
 FAINTER = 2.0
 
