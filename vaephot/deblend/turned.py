@@ -7,7 +7,6 @@ by 180 degrees for a little different. The mean of the image as it is and of
 the turned one has no such preference: mirrored sources get mirrored shapes.
 """
 
-import torch
 
 from vaephot.deblend.start import Targets, encode, prior_of_sources
 from vaephot.models.encoder import Gaussian

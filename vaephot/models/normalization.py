@@ -28,7 +28,8 @@ import torch
 
 __all__ = ['CANONICAL_FWHM', 'N_CHANNELS', 'N_CONDITIONS', 'bin_factor',
            'bin_psf', 'encoder_inputs', 'from_asinh', 'left_moments',
-           'model_misfit', 'point_peak', 'position_map', 'psf_numbers', 'to_asinh']
+           'model_misfit', 'point_peak', 'position_map', 'psf_numbers',
+           'to_asinh']
 
 N_CHANNELS = 7
 N_CONDITIONS = 12
