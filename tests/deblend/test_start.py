@@ -185,7 +185,7 @@ def test_own_light_is_given_back_to_its_source(make_view):
     band, rows, ix, iy, side = calls[0]
     assert (band, rows, side) == (3, [0, 1], 2 * SIZE)
     assert ix == [40 - SIZE, 20 - SIZE]
-    assert iy == [30 - SIZE, 24 - SIZE]
+    assert iy == [30 - SIZE, 25 - SIZE]
 
 
 def test_sources_are_looked_at_as_they_are_at_first(make_view):
@@ -195,6 +195,15 @@ def test_sources_are_looked_at_as_they_are_at_first(make_view):
                           _targets([40], [30], own_light=own_light))
     (plain, *_), _ = _cut(make_view(_image()), _targets([40], [30]))
     np.testing.assert_array_equal(stamp, plain)
+
+
+@pytest.mark.parametrize('factor', [2, 4])
+def test_sources_between_pixels_are_cut_alike_both_ways_up(make_view,
+                                                          factor):
+    # odd and even places: a turned image gives the turned windows' partners
+    places = np.array([[40, 26], [41, 26], [40, 27], [41, 27]])
+    _, corner = _cut(make_view(_image()), _targets(*places.T), factor)
+    assert (corner - places == 0.5).all()
 
 
 @pytest.mark.parametrize('factor', [1, 3])

@@ -166,8 +166,9 @@ def _stamps(view, band, targets, rows, factor, size):
     """What `StampBatch` asks for, as arrays, and the stamps' corners."""
     side, half = size * factor, factor * (size // 2)
     x, y = targets.x[rows], targets.y[rows]
-    ix = np.rint(x - (factor - 1) / 2).astype(int) - half
-    iy = np.rint(y - (factor - 1) / 2).astype(int) - half
+    # halves go up, also in turned images: no rounding to even numbers
+    ix, iy = (np.floor(v - (factor - 2) / 2).astype(int) - half
+              for v in (x, y))
     corner = np.column_stack([ix, iy]) + half + (factor - 1) / 2
     data, inside = _windows(view.data, iy, ix, side)
     bad, _ = _windows(view.mask, iy, ix, side)
