@@ -40,24 +40,24 @@ _BETWEEN = Prior.band_precision
 _FIT = scene.fit_groups
 
 
-def without_latent(fitter, sources, is_point, snr, **known):
+def without_latent(*args, **known):
     """Start and prior of galaxies of one profile."""
-    found = _LOOK(fitter, sources, is_point, snr, **known)
+    found = _LOOK(*args, **known)
     for gaussian in found:
         gaussian.mean[:, 5:] = 0
         gaussian.precision[:, 5:] = FIXED
     return found
 
 
-def moments_start(fitter, sources, is_point, snr, **known):
+def moments_start(fitter, sources, *args, **known):
     """Small round galaxies instead of what the encoder says."""
-    _, prior = _LOOK(fitter, sources, is_point, snr, **known)
+    _, prior = _LOOK(fitter, sources, *args, **known)
     return fitter.default_shapes(sources), prior
 
 
-def fixed_prior(fitter, sources, is_point, snr, **known):
+def fixed_prior(*args, **known):
     """One prior of size and shear for all galaxies."""
-    shapes, prior = _LOOK(fitter, sources, is_point, snr, **known)
+    shapes, prior = _LOOK(*args, **known)
     mean, precision = prior.mean.clone(), prior.precision.clone()
     mean[:, 2], precision[:, 2] = FIXED_LOG_SIZE, FIXED_SIZE_SIGMA ** -2
     precision[:, 3:5] = FIXED_SHEAR_SIGMA ** -2
