@@ -127,9 +127,6 @@ def test_a_blend_without_a_variance(fast):
 
 
 # ------------------------------------------------ a simulation with truth
-@pytest.mark.xfail(reason='the PSFs of this file (peak 0.75) are not those '
-                   'of its stars (FWHM 3.1 px): 0.30 now, 0.09 with the '
-                   'weights before')
 def test_a_simulated_blend_with_its_truth(deblend):
     image = blend('psf_matched_sim.npz')
     result = deblend(image.data, whole_frame(image), psf=image.psf,

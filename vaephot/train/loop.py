@@ -447,7 +447,7 @@ def train(store, path, config, *, start=None, device='auto',
         Where to train; ``'auto'`` is CUDA where there is one, else the
         CPU. A run may go on on another device.
     n_workers : int, optional
-        Threads that draw stamps on the CPU while the device computes. The
+        Threads that draw stamps ahead while the networks are trained. The
         result does not depend on it.
     max_seconds : float, optional
         Stop after this time; call again to go on.
