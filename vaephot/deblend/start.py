@@ -112,13 +112,19 @@ def _windows(array, iy, ix, side):
                  np.clip(columns, 0, nx - 1)[:, None, :]], inside
 
 
+def _blocks(images, factor):
+    """Square blocks of the pixels of images: last axes 2 and 4."""
+    n, side = len(images), images.shape[-1] // factor
+    return images.reshape(n, side, factor, side, factor)
+
+
 def _binned(data, good, factor):
     """Sum pixels; the sum counts as good if most of it is."""
-    n, side = len(data), data.shape[-1] // factor
-    blocks = (n, side, factor, side, factor)
-    good = good.reshape(blocks)
+    if factor == 1:
+        return np.where(good, data, 0), good
+    good = _blocks(good, factor)
     share = good.mean((2, 4))
-    total = (data.reshape(blocks) * good).sum((2, 4))
+    total = (_blocks(data, factor) * good).sum((2, 4))
     keep = share > 0.5
     return np.where(keep, total / np.maximum(share, 0.5), 0), keep
 
@@ -178,7 +184,7 @@ def _stamps(view, band, targets, rows, factor, size):
     if targets.kept_light is not None:
         data = data + targets.kept_light(band, rows, ix, iy, side)
     stamp, good = _binned(data, inside & ~bad, factor)
-    model, _ = _binned(light, np.ones_like(good, shape=light.shape), factor)
+    model = _blocks(light, factor).sum((2, 4)) if factor > 1 else light
     rms = _sky_rms(view.variance, iy, ix, side) * factor
     marks, present = _marks(targets, rows, corner, factor, size)
     own = (np.column_stack([x, y]) - corner) / factor
