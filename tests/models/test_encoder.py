@@ -6,11 +6,15 @@ import pytest
 import torch
 
 from vaephot.models.encoder import (
+    LIMIT_LATENT,
+    LIMIT_SHEAR,
+    LIMIT_SIZE,
     MIN_LOG_PRECISION,
     RAW_LIMIT,
     Evidence,
     Gaussian,
     combine,
+    limit_guess,
 )
 from vaephot.models.normalization import N_CHANNELS
 
@@ -152,3 +156,24 @@ def test_first_corrections_go_the_way_of_the_moments(make_vae, make_stamps,
             - stamps.guess)[0]
     assert float(step[parameter]) == pytest.approx(shift[parameter], rel=0.5)
     assert float(step[1 - parameter]) == pytest.approx(0, abs=0.01)
+
+
+def test_guesses_that_can_be_drawn_stay_as_they_are():
+    guess = torch.tensor([[40.2, 31.0, 1.2, 0.4, -0.3, 1.0, -2.0]])
+    place, log_fwhm = torch.tensor([[41.0, 30.5]]), torch.tensor([0.8])
+    found = limit_guess(guess, place, log_fwhm, torch.tensor([16.0]))
+    torch.testing.assert_close(found, guess)
+
+
+@pytest.mark.parametrize('wild', [1e9, -1e9])
+def test_wild_guesses_end_at_their_limits(wild):
+    place, log_fwhm = torch.tensor([[41.0, 30.5]]), torch.tensor([0.8])
+    found = limit_guess(torch.full((1, 7), wild), place, log_fwhm,
+                        torch.tensor([16.0]))[0]
+    sign = math.copysign(1, wild)
+    torch.testing.assert_close(found[:2], place[0] + 16 * sign)
+    size = LIMIT_SIZE[1 if wild > 0 else 0]
+    assert float(found[2]) == pytest.approx(0.8 + size)
+    torch.testing.assert_close(
+        found[3:], sign * torch.tensor([LIMIT_SHEAR] * 2
+                                       + [LIMIT_LATENT] * 2))
