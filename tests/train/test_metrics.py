@@ -32,7 +32,8 @@ class _Oracle:
                         for b, e in zip(batches, errors, strict=True)}
         self.decoder = _Decoder()
 
-    elbo_terms = VAE.elbo_terms
+    elbo_terms, posterior = VAE.elbo_terms, VAE.posterior
+    templates = VAE.templates
 
     def prior(self, target, log_fwhm, log_snr):
         mean = self.answers[id(target)]

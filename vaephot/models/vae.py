@@ -133,6 +133,28 @@ class VAE(nn.Module):
         evidence = self.evidence(stamps)
         return combine(prior, evidence), prior, evidence
 
+    def templates(self, parameters, renderer, groups):
+        """
+        Unit-flux images of sources in their stamps.
+
+        Parameters
+        ----------
+        parameters : `torch.Tensor`, (n, n_parameters)
+            Parameters, positions relative to the central pixel.
+        renderer : `~vaephot.models.render.Renderer`
+            Of stamps of this size and their PSFs.
+        groups : int
+            Number of PSFs: the stamps come in as many equal runs.
+
+        Returns
+        -------
+        `torch.Tensor`, (n, size, size)
+        """
+        mixture = self.decoder.from_parameters(parameters)
+        xy = parameters[:, :2] + renderer.size // 2
+        numbers = run_numbers(len(xy), groups, xy.device)
+        return renderer.templates(mixture, xy, numbers)[:, 0]
+
     def elbo_terms(self, posterior, prior, target, weight, renderer, groups,
                    generator=None):
         """
@@ -158,9 +180,6 @@ class VAE(nn.Module):
             Nats.
         """
         sample = sample_posterior(posterior, generator)
-        mixture = self.decoder.from_parameters(sample)
-        xy = sample[:, :2] + renderer.size // 2
-        numbers = run_numbers(len(xy), groups, xy.device)
-        template = renderer.templates(mixture, xy, numbers)[:, 0]
+        template = self.templates(sample, renderer, groups)
         reconstruction = reconstruction_loss(target, template, weight)
         return reconstruction, kl_divergence(posterior, prior)

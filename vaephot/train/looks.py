@@ -15,7 +15,6 @@ import torch
 
 from vaephot.models.encoder import Gaussian, combine, limit_guess
 from vaephot.models.losses import projected_flux
-from vaephot.models.render import run_numbers
 
 __all__ = ['Looked', 'guessed', 'look_repeatedly', 'other_evidence']
 
@@ -79,10 +78,7 @@ def guessed(vae, batch, stamps, guess, flux_error):
     half = torch.full_like(stamps.log_fwhm, batch.renderer.size / 2)
     guess = limit_guess(guess, torch.zeros_like(guess[:, :2]),
                         stamps.log_fwhm, half)
-    xy = guess[:, :2] + batch.renderer.size // 2
-    numbers = run_numbers(len(xy), batch.n_psfs, xy.device)
-    template = batch.renderer.templates(vae.decoder.from_parameters(guess),
-                                        xy, numbers)[:, 0]
+    template = vae.templates(guess, batch.renderer, batch.n_psfs)
     flux, _ = projected_flux(batch.target, template, batch.weight)
     flux = flux * torch.exp(flux_error)
     log_snr = torch.log((flux / batch.point_error).clamp(min=1.0))
@@ -158,13 +154,14 @@ def look_repeatedly(vae, batch, n_looks, generator, *, others=False):
             stamps = guessed(vae, batch, stamps, guess,
                              share * width * _normal(batch, generator))
         with torch.set_grad_enabled(last and torch.is_grad_enabled()):
-            prior = vae.prior(stamps.target, stamps.log_fwhm, stamps.log_snr)
-            evidence = vae.evidence(stamps)
-        if extra is None and others:
-            extra = other_evidence(batch, evidence.precision.detach(),
-                                   generator)
-        known = prior if extra is None else combine(prior, extra)
-        posterior = combine(known, evidence)
+            posterior, prior, evidence = vae.posterior(stamps)
+        known = prior
+        if others:
+            if extra is None:
+                extra = other_evidence(batch, evidence.precision.detach(),
+                                       generator)
+            known = combine(prior, extra)
+            posterior = combine(known, evidence)
         guess = posterior.mean.detach()
         stamps = stamps._replace(data=batch.alone)
     return Looked(posterior, evidence, prior, known)

@@ -319,7 +319,7 @@ def _first_networks(config, weights):
             torch.manual_seed(config.seed)
             return {'isolated': VAE(config.model), 'blended': None}
     theirs = weights.record.model_config
-    names = (SHARED_SIZES if config.encoders_new else theirs)
+    names = SHARED_SIZES if config.encoders_new else theirs
     other = {name: theirs[name] for name in names
              if theirs[name] != config.model.to_dict()[name]}
     if other:

@@ -4,7 +4,6 @@
 import torch
 
 from vaephot.models.losses import projected_flux, reconstruction_loss
-from vaephot.models.render import run_numbers
 from vaephot.train.looks import look_repeatedly
 
 __all__ = ['validation_metrics']
@@ -22,10 +21,7 @@ def _columns(vae, batch, n_looks, generator):
     """Figures of each stamp of a batch; those of shapes without stars."""
     looked = look_repeatedly(vae, batch, n_looks, generator)
     posterior, prior = looked.posterior, looked.prior
-    mixture = vae.decoder.from_parameters(posterior.mean)
-    xy = posterior.mean[:, :2] + batch.renderer.size // 2
-    numbers = run_numbers(len(xy), batch.n_psfs, xy.device)
-    template = batch.renderer.templates(mixture, xy, numbers)[:, 0]
+    template = vae.templates(posterior.mean, batch.renderer, batch.n_psfs)
     excess = reconstruction_loss(batch.target, template,
                                  batch.weight) - batch.floor
     flux, _ = projected_flux(batch.target, template, batch.weight)
