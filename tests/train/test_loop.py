@@ -1,5 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import copy
+import dataclasses
 import json
 import math
 import shutil
@@ -11,6 +12,7 @@ import torch
 from vaephot.exceptions import TrainingError
 from vaephot.models.bundle import build_vaes
 from vaephot.models.config import ModelConfig
+from vaephot.models.render import Renderer
 from vaephot.models.vae import VAE
 from vaephot.train import loop
 from vaephot.train.config import STAGES, TrainingConfig
@@ -551,6 +553,36 @@ def test_run_on_a_gpu_is_repeatable(tiny_store, tmp_path, precision):
     for stage in STAGES:
         assert _equal(a[0][stage], b[0][stage])
     assert math.isfinite(a[2]['blended'][-1]['known'])
+
+
+def _moved(batch, device):
+    """The same batch on another device."""
+    band = batch.renderer.bands[0]
+    transfer = dataclasses.replace(band.transfer,
+                                   values=band.transfer.values.to(device))
+    tensors = {name: value.to(device) for name, value
+               in batch._asdict().items() if torch.is_tensor(value)}
+    stamps = type(batch.stamps)(*[t.to(device) for t in batch.stamps])
+    return batch._replace(**tensors, stamps=stamps,
+                          renderer=Renderer(band.size, [transfer]))
+
+
+@pytest.mark.parametrize('device', [
+    'cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_losses_of_a_batch_are_near_those_of_the_cpu(tiny_store, device,
+                                                     precision):
+    losses = []
+    for where, digits in (('cpu', 'float32'), (device, precision)):
+        trainer = _trainer(tiny_store, _changed(precision=digits))
+        trainer.step = trainer.n_steps - 1
+        batch = _moved(trainer.stream.batch(0), where)
+        trainer.vae.to(where)
+        losses.append(trainer._loss(batch)[1])
+    one, other = losses
+    assert set(one) == set(other) == {'known', 'reconstruction', 'kl'}
+    for name, value in one.items():
+        assert float(other[name]) == pytest.approx(float(value), rel=0.05)
 
 
 @pytest.mark.gpu
