@@ -11,9 +11,10 @@ def weights(make_untrained, tmp_path_factory):
     return str(make_untrained(path))
 
 
-def run(name, weights, observed):
+def run(name, weights, observed, **options):
     return Method(name='ours', use=name, options={
-        'weights': weights, 'refine': False, 'device': 'cpu'})(observed)
+        'weights': weights, 'refine': False, 'device': 'cpu', **options})(
+            observed)
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -38,3 +39,13 @@ def test_sources_are_found_without_positions(weights, make_observed):
         true = observed.positions[k]
         gap = np.hypot(*(row['xy'][:, None] - true[None]).transpose(2, 0, 1))
         assert (gap.min(axis=0) < 2).all()
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_rows_that_are_hardly_sources_do_not_count(weights, make_observed):
+    observed = make_observed(3, gap=12)
+    every, none = (sum(len(row['xy']) for row in run(
+        'vaephot_blind', weights, observed, p_source=limit))
+        for limit in (0, 1.1))
+    assert every >= sum(len(xy) for xy in observed.positions)
+    assert none == 0

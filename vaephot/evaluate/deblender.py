@@ -46,14 +46,20 @@ def vaephot(observed, **options):
 vaephot.uses_positions = True
 
 
-def vaephot_blind(observed, **options):
+def vaephot_blind(observed, *, p_source=0.5, **options):
     """
     Find and measure sources with ``VAEDeblender``.
+
+    Every parent has a row in the table of the result, also one that is a
+    fluctuation of the noise; ``p_source`` tells them apart.
 
     Parameters
     ----------
     observed : `~vaephot.evaluate.observed.ObservedBlends`
         The blends.
+    p_source : float, optional
+        Rows of the table with a smaller ``p_source`` do not count as
+        sources; 0 counts all rows.
     **options
         As for `~vaephot.deblend.deblender.VAEDeblender`.
 
@@ -64,9 +70,11 @@ def vaephot_blind(observed, **options):
     """
     mosaic = make_mosaic(observed)
     result = _deblend(observed, mosaic, options)
-    xy = np.stack([result.table['x_centroid'], result.table['y_centroid']],
-                  axis=1)
-    return [_row(observed, mosaic, k, result, rows)
+    table = result.table
+    xy = np.stack([table['x_centroid'], table['y_centroid']], axis=1)
+    # not known of a source that could not be modelled: it stays
+    counts = ~(_plain(table['p_source']) < p_source)
+    return [_row(observed, mosaic, k, result, rows[counts[rows]])
             for k, rows in enumerate(mosaic.split(xy))]
 
 
