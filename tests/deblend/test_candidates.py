@@ -114,17 +114,9 @@ def test_all_parents_are_searched_whatever_is_asked_for(labels):
     assert_array_equal(chosen.labels, labels)
 
 
-def test_blends_are_parents_with_several_candidates():
-    assert choose().has_blends
-    assert not choose(contrast=1).has_blends
-    # what lies in no parent is no blend
-    assert not choose(positions=[(2, 3), (9, 3)]).has_blends
-
-
 def test_no_parents_give_no_candidates():
     chosen = choose(segm=np.zeros(SHAPE, int))
     assert len(chosen.sources) == 0
-    assert not chosen.has_blends
 
 
 def test_a_finder_sees_the_image_and_fills_up_with_the_brightest():

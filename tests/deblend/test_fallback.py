@@ -27,12 +27,12 @@ class Troubled(VAEDeblender):
     trouble = BLEND
     how = 'raise'
 
-    def _fit(self, fitter, segm, chosen):
+    def _fit(self, fitter, segm, chosen, **options):
         there = np.isin(chosen.sources.parent, self.trouble)
         if there.any() and self.how == 'raise':
             msg = 'the matrix is singular'
             raise torch.linalg.LinAlgError(msg)
-        solution = super()._fit(fitter, segm, chosen)
+        solution = super()._fit(fitter, segm, chosen, **options)
         if there.any():
             # what shares a piece with the source is lost too
             flux = np.full_like(solution.fit.flux, np.nan)

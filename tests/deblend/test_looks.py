@@ -67,14 +67,13 @@ def test_what_of_the_others_is_seen(blend, monkeypatch, others):
     data = fitter.observation.data
     seen = {}
 
-    def encode(first, some, snr, known, own_light, *, rest=None,
+    def encode(first, some, snr, known, own_light, *, image, alone,
                kept_light=None):
         window = np.zeros(2, int), np.zeros(2, int), data.shape[2]
         rows = np.arange(2)
-        image = data[0] if rest is None else rest[0]
-        image = np.pad(image, ((0, 11), (0, 0)))
+        image = np.pad(image[0], ((0, 11), (0, 0)))
         out = np.stack([image, image])
-        if rest is not None:
+        if alone:
             out += own_light(0, rows, *window)
         if kept_light is not None:
             out += kept_light(0, rows, *window)

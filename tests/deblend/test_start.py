@@ -49,8 +49,8 @@ def make_view(gaussian_band):
 
 def _cut(view, targets, factor=1, *, rows=None, band=0):
     rows = np.arange(len(targets.x)) if rows is None else np.array(rows)
-    pixels, _, corner = start._stamps(view, band, targets, rows, factor,
-                                      SIZE)
+    *pixels, _, _, corner = start._stamps(view, band, targets, rows, factor,
+                                          SIZE)
     return pixels, corner
 
 
@@ -213,7 +213,7 @@ def test_guess_and_its_model_are_those_of_the_stamp(make_view, factor):
     mask = np.ones((60, 80), bool)
     targets = _targets([40.3], [25.8], 2.0, own_light=own_light)
     targets.guess[0] = [40.9, 25.1, np.log(2.0), 0.1, -0.2, 0.3, 0.4]
-    _, (guess, model), corner = start._stamps(
+    *_, guess, model, corner = start._stamps(
         make_view(_image(), mask=mask), 0, targets, np.array([0]), factor,
         SIZE)
     np.testing.assert_allclose(corner + factor * guess[:, :2],

@@ -79,7 +79,7 @@ def test_own_light_is_turned_with_the_rest(scene, image):
         fitter, sources = scene(data, places)
         results.append(_encoded(fitter, sources, snr,
                                 partial(own_light, data),
-                                rest=np.zeros_like(data)))
+                                image=np.zeros_like(data), alone=True))
     assert seen
     np.testing.assert_allclose(results[1].mean[:, 2:],
                                results[0].mean[:, 2:], atol=1e-5)

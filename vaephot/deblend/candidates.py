@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Which sources are to be fitted: found, or given by the caller."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -9,7 +9,7 @@ from scipy import ndimage
 from vaephot.deblend.detect import detection_image
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.labels import segment_radii, sum_by_label
+from vaephot.deblend.labels import segment_radii
 from vaephot.deblend.peaks import (
     candidates_from_finder,
     candidates_from_positions,
@@ -59,11 +59,21 @@ class Chosen:
     given: bool
     labels: np.ndarray | None = None
 
-    @property
-    def has_blends(self):
-        """Whether any parent has more than one candidate."""
-        parent = self.sources.parent
-        return bool((sum_by_label(parent[parent > 0]) > 1).any())
+    def take(self, rows):
+        """
+        Some of the sources.
+
+        Parameters
+        ----------
+        rows : `numpy.ndarray` of int or bool
+            Which of them.
+
+        Returns
+        -------
+        Chosen
+        """
+        return replace(self, sources=self.sources.take(rows),
+                       is_point=np.asarray(self.is_point)[rows])
 
 
 def _brightest(image, segm, labels):

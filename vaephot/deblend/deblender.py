@@ -6,8 +6,9 @@ from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
 from vaephot.deblend.assemble import assemble_result, assign_labels
+from vaephot.deblend.bearing import bear_on_division
 from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import decide
+from vaephot.deblend.decisions import decide, with_probability
 from vaephot.deblend.detect import detect
 from vaephot.deblend.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.info import add_info
@@ -16,7 +17,7 @@ from vaephot.deblend.looks import reference_fitter
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.passed import pass_through
 from vaephot.deblend.peaks import validate_labels, validate_settings
-from vaephot.deblend.pipeline import solve
+from vaephot.deblend.pipeline import solve, solve_rest
 from vaephot.deblend.refine import FitSettings
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
@@ -198,7 +199,8 @@ class VAEDeblender:
         fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, positions, labels,
                                 fitter=reference_fitter(fitter))
-        solution, left_out = self._solve(fitter, segm, chosen)
+        solution, left_out = fit_or_leave_out(
+            lambda some: self._fit(fitter, segm, some), chosen)
         solution = pass_through(fitter, segm, solution, chosen.labels)
         solution, fallback = add_fallback(self, fitter, segm, solution,
                                           left_out)
@@ -228,8 +230,11 @@ class VAEDeblender:
         fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, None, labels,
                                 fitter=reference_fitter(fitter))
-        solution, fallback = add_fallback(
-            self, fitter, segm, *self._solve(fitter, segm, chosen))
+        solution, left_out = fit_or_leave_out(
+            lambda some: self._fit(fitter, segm, some, everything=False),
+            chosen)
+        solution, fallback = add_fallback(self, fitter, segm, solution,
+                                          left_out)
         xy = solution.fit.parameters[:, :2]
         noise = fitter.sky_rms(xy)[:, fitter.image_bands]
         children, _ = assign_labels(self, segm, solution, noise,
@@ -279,18 +284,30 @@ class VAEDeblender:
         return make_fitter(observation, self._vae, self._decoder, settings,
                            device=self.device, batch_size=self.batch_size)
 
-    def _solve(self, fitter, segm, chosen):
-        """Fit what can be fitted, and say what cannot."""
-        return fit_or_leave_out(
-            lambda some: self._fit(fitter, segm, some), chosen)
+    def _fit(self, fitter, segm, chosen, *, everything=True):
+        """
+        Fit the sources, and decide which there are.
 
-    def _fit(self, fitter, segm, chosen):
-        """Fit the sources, and decide which there are."""
-        with tqdm(total=len(chosen.sources), unit='source',
-                  disable=not self.progress_bar, desc='deblend') as bar:
-            solution = solve(fitter, segm, chosen.sources, chosen.is_point,
+        Where no fit of the shapes follows, nothing is added to the
+        candidates, so that most parents are not divided whatever they look
+        like. Sources that do not bear on others come last then, and only
+        if everything is asked for.
+        """
+        rows = np.ones(len(chosen.sources), bool)
+        if not (self.refine or chosen.given):
+            rows = bear_on_division(fitter, segm, chosen.sources)
+        some, others = chosen.take(rows), chosen.take(~rows & everything)
+        with tqdm(total=len(some.sources) + len(others.sources),
+                  unit='source', desc='deblend',
+                  disable=not self.progress_bar) as bar:
+            solution = solve(fitter, segm, some.sources, some.is_point,
                              progress=bar.update, settled=chosen.given)
-        return decide(fitter, segm, solution, chosen, self)
+            solution = decide(fitter, segm, solution, some, self)
+            if len(others.sources):
+                solution = with_probability(fitter, solve_rest(
+                    fitter, segm, solution, others.sources, others.is_point,
+                    progress=bar.update))
+        return solution
 
 
 def _check_background(kind):

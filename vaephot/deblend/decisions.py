@@ -25,7 +25,7 @@ from vaephot.deblend.pipeline import (
 from vaephot.deblend.residual import find_left_over
 
 __all__ = ['COEFFICIENTS', 'decide', 'drop_doubtful', 'kinds_of', 'search',
-           'source_probability']
+           'source_probability', 'with_probability']
 
 # of the logistic models of `source_probability`: the brightest source of a
 # parent; others, with their shapes fitted; others, without. Fitted with a
@@ -111,6 +111,25 @@ def _probability(fitter, solution):
     """Probability of all sources of a fit."""
     return source_probability(
         measure_evidence(*reference_view(fitter, solution)))
+
+
+def with_probability(fitter, solution):
+    """
+    A solution with the probabilities of its sources.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Data and noise.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+
+    Returns
+    -------
+    `~vaephot.deblend.pipeline.Solution`
+        With ``p_source``.
+    """
+    return replace(solution, p_source=_probability(fitter, solution))
 
 
 def _brightness(solution, fitter):
@@ -319,8 +338,7 @@ def drop_doubtful(fitter, segm, solution, deblender):
         if not drop.any():
             break
         solution = solve_again(fitter, segm, solution, ~drop, settled=False)
-    solution = settle(fitter, solution)
-    return replace(solution, p_source=_probability(fitter, solution))
+    return with_probability(fitter, settle(fitter, solution))
 
 
 def decide(fitter, segm, solution, chosen, deblender):
@@ -347,6 +365,6 @@ def decide(fitter, segm, solution, chosen, deblender):
         each parent that had any.
     """
     if chosen.given:
-        return replace(solution, p_source=_probability(fitter, solution))
+        return with_probability(fitter, solution)
     solution = search(fitter, segm, solution, deblender)
     return drop_doubtful(fitter, segm, solution, deblender)

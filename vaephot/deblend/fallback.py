@@ -63,9 +63,7 @@ def _broken(solution):
 
 def _take(chosen, labels):
     """Candidates in some of the parents."""
-    rows = np.isin(chosen.sources.parent, labels)
-    return replace(chosen, sources=chosen.sources.take(rows),
-                   is_point=np.asarray(chosen.is_point)[rows])
+    return chosen.take(np.isin(chosen.sources.parent, labels))
 
 
 def _attempt(fit, chosen):

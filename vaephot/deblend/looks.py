@@ -195,8 +195,8 @@ def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
     shapes, prior = _look(
         fitter, sources, is_point, snr, shapes,
         _Light(boxes, models, [[k] for k in range(len(snr))]),
-        rest=None if others == 'all' else image - model_image,
-        kept_light=kept)
+        image=image if others == 'all' else image - model_image,
+        alone=others != 'all', kept_light=kept)
     return shapes, prior, snr, drawn
 
 
@@ -210,7 +210,7 @@ def _crowded(pieces):
                   for piece in some]
 
 
-def first_looks(fitter, sources, pieces, is_point):
+def first_looks(fitter, sources, pieces, is_point, *, image=None):
     """
     Start, prior and brightness of all sources from the encoder.
 
@@ -228,6 +228,8 @@ def first_looks(fitter, sources, pieces, is_point):
         What is measured together.
     is_point : `numpy.ndarray` of bool, (n,)
         Sources that are point sources.
+    image : `numpy.ndarray`, (n_bands, ny, nx), optional
+        Frame without the light of others; by default the data.
 
     Returns
     -------
@@ -238,16 +240,16 @@ def first_looks(fitter, sources, pieces, is_point):
     """
     snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
     shapes = first_guess(fitter, sources, is_point, snr)
-    data = fitter.observation.data
+    image = fitter.observation.data if image is None else image
     for look in range(N_LOOKS):
         shapes, prior, snr, drawn = look_again(
-            fitter, sources, pieces, is_point, shapes, snr, data,
+            fitter, sources, pieces, is_point, shapes, snr, image,
             others='fainter' if look else 'all')
     rows, some = _crowded(pieces)
     if fitter.settings.max_steps or not len(rows):
         return shapes, prior, snr
     boxes, models, model_image = drawn
-    rest = data - model_image
+    rest = image - model_image
     for k in rows:
         box = boxes[k]
         rest[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += models[k]

@@ -25,7 +25,7 @@ from vaephot.deblend.scene_fit import SceneFit
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['Solution', 'accepted', 'reference_view', 'settle', 'solve',
-           'solve_again', 'take_back']
+           'solve_again', 'solve_rest', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
@@ -181,7 +181,7 @@ def _rounds(fitter, solution):
 
 
 def solve(fitter, segm, sources, is_point, *, progress=None,
-          settled=True):
+          settled=True, image=None):
     """
     Fit sources from scratch.
 
@@ -200,13 +200,16 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
     settled : bool, optional
         Whether pieces that shine on each other are fitted again until
         that settles.
+    image : `numpy.ndarray`, (n_bands, ny, nx), optional
+        What the encoder looks at; by default the data.
 
     Returns
     -------
     Solution
     """
     pieces = fitter.divide(sources, segm)
-    start, prior, snr = first_looks(fitter, sources, pieces, is_point)
+    start, prior, snr = first_looks(fitter, sources, pieces, is_point,
+                                    image=image)
     foreign = _foreign_light(
         fitter, pieces, start.mean.numpy(),
         lambda: fitter.linear_flux(pieces, start, snr))
@@ -217,6 +220,44 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
         pieces=pieces, foreign=foreign,
         **_drawn(fitter, fit.band_parameters, fit.flux))
     return settle(fitter, solution) if settled else solution
+
+
+def solve_rest(fitter, segm, solution, sources, is_point, *, progress=None):
+    """
+    Measure further sources, where the shapes are those of the encoder.
+
+    Parameters
+    ----------
+    fitter, segm, progress
+        As for `solve`.
+    solution : Solution
+        Sources that stay as they are; their light is taken away before
+        the encoder looks.
+    sources : `~vaephot.deblend.groups.SourceList`
+        Others, none of which is fitted together with one of these.
+    is_point : `numpy.ndarray` of bool, (n,)
+        Which of them are to be fitted as point sources.
+
+    Returns
+    -------
+    Solution
+        Of all, the new ones behind.
+    """
+    rest = solve(fitter, segm, sources, is_point, progress=progress,
+                 settled=False,
+                 image=fitter.observation.data - solution.model_image)
+    n = len(solution.sources)
+    pieces = [replace(piece, core=tuple(i + n for i in piece.core),
+                      halo=tuple(i + n for i in piece.halo))
+              for piece in rest.pieces]
+    fit = solution.fit.join(rest.fit)
+    prior = Gaussian(*[torch.cat(columns) for columns in
+                       zip(solution.prior, rest.prior, strict=True)])
+    return Solution(
+        sources=solution.sources.join(rest.sources), fit=fit, prior=prior,
+        is_point=np.concatenate([solution.is_point, rest.is_point]),
+        pieces=solution.pieces + pieces, rejected=solution.rejected,
+        **_drawn(fitter, fit.band_parameters, fit.flux))
 
 
 def settle(fitter, solution):

@@ -30,6 +30,8 @@ MAX_RADIUS = 4.0
 # stamps that the encoder sees at once, on a processor and elsewhere; always
 # as many, so that rounding does not depend on who else is there
 ENCODER_BATCH = {'cpu': 32, 'other': 1024}
+# stamps that are cut at once
+CUT_AT_ONCE = 1024
 
 
 class BandView(NamedTuple):
@@ -189,8 +191,8 @@ def _stamps(view, band, targets, rows, factor, size):
     marks, present = _marks(targets, rows, corner, factor, size)
     own = (np.column_stack([x, y]) - corner) / factor
     guess = _in_stamp(targets.guess[rows], corner, factor)
-    return ((stamp, rms[:, None, None], good, own, marks, present),
-            (guess, model), corner)
+    return (stamp, rms[:, None, None], good, own, marks, present, guess,
+            model, corner)
 
 
 def band_evidence(vae, view, band, targets, snr, *, device):
@@ -222,45 +224,63 @@ def band_evidence(vae, view, band, targets, snr, *, device):
     mean = torch.zeros(n, n_par, dtype=torch.float64)
     precision = torch.zeros_like(mean)
     factors = bin_factors(targets.radius, view.fwhm)
+    # stamps of the same binning are cut together
+    order = np.argsort(factors, kind='stable')
     step = ENCODER_BATCH['cpu' if device == 'cpu' else 'other']
-    for factor in np.unique(factors):
-        members = np.flatnonzero(factors == factor)
-        image, oversampling = bin_psf(*view.psf, int(factor))
-        fwhm = view.fwhm / factor
-        shape = psf_numbers(image, oversampling, fwhm)
-        for start in range(0, len(members), step):
-            rows = members[start:start + step]
-            filled = np.resize(rows, step)
-            *arrays, corner = _stamps(view, band, targets, filled,
-                                      int(factor), vae.config.stamp_size)
-            found = _look(vae, *arrays, fwhm, shape, snr[filled], device)
-            found = _to_image(found, corner, factor)
-            mean[rows], precision[rows] = (v[:len(rows)] for v in found)
+    for start in range(0, n, CUT_AT_ONCE):
+        some = order[start:start + CUT_AT_ONCE]
+        stamps, corner = _binned_stamps(view, band, targets, some,
+                                        factors[some], vae.config.stamp_size)
+        known = _optics(view, factors[some])
+        for first in range(0, len(some), step):
+            part = np.arange(first, min(first + step, len(some)))
+            filled = np.resize(part, step)
+            rows = some[part]
+            found = _look(vae, [column[filled] for column in stamps],
+                          [column[filled] for column in known],
+                          snr[some[filled]], device)
+            found = Gaussian(*[value[:len(part)] for value in found])
+            mean[rows], precision[rows] = _to_image(found, corner[part],
+                                                    factors[rows])
     return Evidence(mean, precision)
 
 
-def _look(vae, pixels, guess, fwhm, shape, snr, device):
-    """Evidence of the stamps of one binning."""
-    def tensor(values):
-        return torch.as_tensor(np.ascontiguousarray(values),
-                               dtype=torch.float32, device=device)
-    n = len(snr)
-    batch = StampBatch(*[tensor(a) for a in pixels],
-                       tensor(np.full(n, np.log(fwhm))),
-                       tensor(np.log(np.maximum(snr, 1.0))),
-                       tensor(shape).expand(n, -1),
-                       *[tensor(a) for a in guess])
+def _binned_stamps(view, band, targets, rows, factors, size):
+    """What `_stamps` returns, of sources in the order of their binning."""
+    parts = [_stamps(view, band, targets, rows[factors == factor],
+                     int(factor), size) for factor in np.unique(factors)]
+    *stamps, corner = (np.concatenate(column)
+                       for column in zip(*parts, strict=True))
+    return stamps, corner
+
+
+def _optics(view, factors):
+    """Width of the PSF in binned pixels and its numbers, for each stamp."""
+    some, index = np.unique(factors, return_inverse=True)
+    numbers = np.array([psf_numbers(*bin_psf(*view.psf, int(factor)),
+                                    view.fwhm / factor) for factor in some])
+    return view.fwhm / factors, numbers[index]
+
+
+def _look(vae, stamps, optics, snr, device):
+    """Evidence of stamps."""
+    *pixels, guess, model = stamps
+    fwhm, shape = optics
+    batch = StampBatch(*[
+        torch.as_tensor(values, dtype=torch.float32, device=device)
+        for values in (*pixels, np.log(fwhm), np.log(np.maximum(snr, 1.0)),
+                       shape, guess, model)])
     with torch.no_grad():
         found = vae.evidence(batch)
     return Gaussian(*[value.double().cpu() for value in found])
 
 
-def _to_image(gaussian, corner, factor):
-    """From binned pixels about the stamp's centre to the image."""
+def _to_image(gaussian, corner, factors):
+    """From binned pixels about the stamps' centres to the image."""
+    factor = torch.as_tensor(factors, dtype=torch.float64)[:, None]
     mean, precision = gaussian.mean.clone(), gaussian.precision.clone()
-    factor = float(factor)
     mean[:, :2] = mean[:, :2] * factor + torch.as_tensor(corner)
-    mean[:, 2] += np.log(factor)
+    mean[:, 2] += torch.log(factor[:, 0])
     precision[:, :2] /= factor ** 2
     return Gaussian(mean, precision)
 

@@ -63,8 +63,8 @@ def _turned_targets(targets, shape):
                    alone=targets.alone)
 
 
-def encode_both_ways(fitter, sources, snr, shapes, own_light, *, rest=None,
-                     kept_light=None):
+def encode_both_ways(fitter, sources, snr, shapes, own_light, *, image=None,
+                     alone=False, kept_light=None):
     """
     Shapes and prior of sources from two looks of the encoder.
 
@@ -80,9 +80,11 @@ def encode_both_ways(fitter, sources, snr, shapes, own_light, *, rest=None,
         Shapes so far.
     own_light : callable
         Models of these, see `~vaephot.deblend.start.Targets`.
-    rest : `numpy.ndarray`, (n_bands, ny, nx), optional
-        What is left without the light of all sources. By default the
-        sources are looked at as they are.
+    image : `numpy.ndarray`, (n_bands, ny, nx), optional
+        Frame that they are looked at in; by default the data.
+    alone : bool, optional
+        Whether it is what is left without the light of all of them: then
+        each gets its own back.
     kept_light : callable, optional
         Light of others that each source is seen with nevertheless.
 
@@ -94,12 +96,11 @@ def encode_both_ways(fitter, sources, snr, shapes, own_light, *, rest=None,
     if not len(sources):
         return fitter.default_shapes(sources), fitter.default_shapes(sources)
     shape = fitter.observation.data.shape[1:]
-    views, device = fitter.views(rest), fitter.device
+    views, device = fitter.views(image), fitter.device
     prior = prior_of_sources(fitter.vae, fitter.fwhm, sources, snr,
                              device=device)
     targets = Targets(x=sources.x, y=sources.y, guess=shapes.mean.numpy(),
-                      own_light=own_light, alone=rest is not None,
-                      kept_light=kept_light)
+                      own_light=own_light, alone=alone, kept_light=kept_light)
     first = encode(fitter.vae, views, targets, prior, snr, device=device)
     there = _turned_gaussian(prior, shape)
     second = encode(fitter.vae, [_turned_view(view) for view in views],
