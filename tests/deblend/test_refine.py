@@ -320,7 +320,7 @@ def test_step_is_that_of_the_whole_system_at_once(renderer, draw,
                         torch.ones(1), torch.zeros(1, 2),
                         PAIR.shape[1])[0][0].numpy()
     assert abs(step).max() < 0.5  # no limit is reached
-    flux = torch.stack([band.evaluate(shapes)[0][0] for band, shapes in zip(
+    flux = torch.stack([band.evaluate(shapes).flux[0] for band, shapes in zip(
         problem.bands, problem.shapes(local, rows), strict=True)], 1).numpy()
     matrix, jacobian = _dense_matrix(draw, APART, flux, variance)
     residual = (data - draw(APART[None], flux[None]))[0].numpy().ravel()

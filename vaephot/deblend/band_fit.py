@@ -17,7 +17,11 @@ from vaephot.deblend.columns import StampColumns, WindowColumns, spread
 from vaephot.deblend.fluxes import background_columns, solve_fluxes
 from vaephot.models.encoder import Gaussian
 
-__all__ = ['Band', 'BandBatch', 'GroupBatch', 'Normal', 'Shapes']
+__all__ = ['Band', 'BandBatch', 'Evaluation', 'GroupBatch', 'Normal',
+           'Shapes']
+
+# negative fluxes that noise explains, in units of the error of a source alone
+MAX_LACKING = 5.0
 
 
 class BandBatch(NamedTuple):
@@ -54,6 +58,24 @@ class GroupBatch(NamedTuple):
     active: torch.Tensor
     prior: Gaussian
     band_precision: torch.Tensor
+
+
+class Evaluation(NamedTuple):
+    """
+    Groups at the best fluxes of some shapes.
+
+    ``flux`` ``(n_groups, n_linear)``; ``half_chi2`` ``(n_groups,)``;
+    ``penalty`` ``(n_groups,)``: half the square of what fluxes lie below
+    -`MAX_LACKING`, in units of the error that each would have alone. It
+    keeps two sources from becoming one of positive and one of negative light
+    on each other, which together look like a derivative of a galaxy.
+    ``model`` ``(n_groups, n_pixels)``, of the sources.
+    """
+
+    flux: torch.Tensor
+    half_chi2: torch.Tensor
+    penalty: torch.Tensor
+    model: torch.Tensor
 
 
 class Normal(NamedTuple):
@@ -217,18 +239,23 @@ class Band:
         """Best fluxes of templates, backgrounds last, and all columns."""
         columns = self._with_extra(images)
         products = StampColumns(columns, self.weight[rows])
-        return solve_fluxes(products.gram(),
-                            products.project(self.data[rows]))[0], columns
+        gram = products.gram()
+        flux, _ = solve_fluxes(gram, products.project(self.data[rows]))
+        return flux, columns, torch.diagonal(gram, dim1=1, dim2=2)
 
     def evaluate(self, shapes):
-        """Fluxes, half the chi-square and the model of the sources."""
+        """What sources of these shapes make of the data."""
         images, rows = self.templates(shapes), shapes.rows
-        flux, columns = self.best_flux(images, rows)
+        flux, columns, power = self.best_flux(images, rows)
         weight, data = self.weight[rows], self.data[rows]
         cast = flux.to(self.dtype)[:, None]
         residual = data - (cast @ columns)[:, 0]
-        model = (cast[..., :images.shape[1]] @ images)[:, 0]
-        return flux, 0.5 * (weight * residual ** 2).double().sum(1), model
+        n = images.shape[1]
+        model = (cast[..., :n] @ images)[:, 0]
+        lacking = -(flux * power.double().sqrt())[:, :n] - MAX_LACKING
+        return Evaluation(
+            flux, 0.5 * (weight * residual ** 2).double().sum(1),
+            0.5 * (lacking.clamp(min=0) ** 2).sum(1), model)
 
     # -------------------------------------------------------- derivatives
     def derivatives(self, shapes):

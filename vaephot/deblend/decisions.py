@@ -147,6 +147,29 @@ def _left_over_sources(found, rows):
                       radius=np.zeros(n))
 
 
+def _impossible(fitter, solution):
+    """Sources that are dark, or at the place of a brighter one."""
+    return _dark(solution) | _coincident(fitter, solution)
+
+
+def _drop_impossible(fitter, segm, solution):
+    """
+    Drop what cannot be a source, before more is added.
+
+    Two candidates in one galaxy may come to lie on each other, one with
+    the negative of the other's light; what they throw on others would spoil
+    these.
+    """
+    for _ in range(MAX_REJECTIONS):
+        first = brightest_of_parent(_brightness(solution, fitter),
+                                    solution.sources.parent)
+        drop = _impossible(fitter, solution) & ~first
+        if not drop.any():
+            break
+        solution = solve_again(fitter, segm, solution, ~drop, settled=False)
+    return solution
+
+
 def _add_sources(fitter, segm, solution, added):
     """
     Add sources, and keep those that pay.
@@ -163,7 +186,7 @@ def _add_sources(fitter, segm, solution, added):
     new = solve_again(fitter, segm, solution, old, added=added,
                       settled=False)
     pays = chi2_gain(fitter, solution, new, n) >= MIN_GAIN
-    pays &= ~(_coincident(fitter, new) | _dark(new))[n:]
+    pays &= ~_impossible(fitter, new)[n:]
     if not pays.any():
         return solution, pays
     keep = np.concatenate([old, pays])
@@ -246,7 +269,7 @@ def _one_at_a_time(xy, parent, score, doubtful, reach):
 def _rejected(fitter, solution, p_source, settings, contrast, frozen):
     """Sources that go in this round; never the brightest of a parent."""
     xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
-    impossible = _coincident(fitter, solution) | _dark(solution)
+    impossible = _impossible(fitter, solution)
     small = ~accepted(solution, contrast, fitter.sky_rms(xy),
                       min_snr=settings.min_snr)
     doubtful = small | (p_source < settings.min_probability)
@@ -308,6 +331,7 @@ def search(fitter, segm, solution, deblender):
     for _ in range(settings.n_rounds if deblender.refine else 0):
         if not len(labels):
             break
+        solution = _drop_impossible(fitter, segm, solution)
         solution, labels = _add_left_over(fitter, segm, solution, labels)
     return solution
 

@@ -131,7 +131,7 @@ class _Problem:
             model = None
             if band.band.gain is not None:
                 band.set_weight(None)
-                model = band.evaluate(shapes)[2]
+                model = band.evaluate(shapes).model
             band.set_weight(model)
 
     def follow(self, local, rows):
@@ -143,9 +143,11 @@ class _Problem:
         return torch.stack(moved).any(0)
 
     def evaluate(self, local, rows):
-        """Half the chi-square, per group."""
-        return sum(band.evaluate(shapes)[1] for band, shapes in zip(
-            self.bands, self.shapes(local, rows), strict=True))
+        """Half the chi-square and the penalty of negative light."""
+        found = [band.evaluate(shapes) for band, shapes in zip(
+            self.bands, self.shapes(local, rows), strict=True)]
+        return (sum(band.half_chi2 for band in found),
+                sum(band.penalty for band in found))
 
     def common(self, local, rows):
         """Best common parameters for those of the bands, (g, k, p)."""
@@ -164,8 +166,9 @@ class _Problem:
         return 0.5 * (square * self.batch.active[rows]).sum(1)
 
     def cost(self, local, rows):
-        """Half the chi-square at the best fluxes, plus the prior's."""
-        return self._prior_cost(local, rows) + self.evaluate(local, rows)
+        """Half the chi-square at the best fluxes, and what is added."""
+        return self._prior_cost(local, rows) + sum(
+            self.evaluate(local, rows))
 
     def normals(self, local, rows):
         """Normal matrices of all bands, stacked, (g, b, ...)."""
@@ -355,7 +358,7 @@ def linear_fluxes(batch, decoder, background=None):
         band.choose_windows(shapes)
         band.set_weight(None)
         templates = band.templates(shapes)
-        flux, _ = band.best_flux(templates, rows)
+        flux = band.best_flux(templates, rows)[0]
         columns.append(flux[:, :problem.n_sources])
         images.append(templates.unflatten(-1, band.band.data.shape[1:]))
     return torch.stack(columns, -1), images
@@ -405,7 +408,7 @@ def fit_groups(batch, start, decoder, settings, *, start_precision=None):
         covariance = _started_covariance(
             normal, start_precision.flatten(1) / START_WIDENING ** 2)
     n = problem.n_sources
-    chi2 = 2 * problem.evaluate(local, rows)
+    chi2 = 2 * problem.evaluate(local, rows)[0]
     return GroupFit(problem.common(local, rows), local,
                     normal.flux[..., :n].transpose(1, 2), covariance, chi2,
                     n_steps, done, normal.flux[..., n:])
