@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vaephot.deblend import refine, steps
-from vaephot.deblend.band_fit import BandBatch, GroupBatch
+from vaephot.deblend.band_fit import MAX_LACKING, BandBatch, GroupBatch
 from vaephot.deblend.refine import (
     START_WIDENING,
     FitSettings,
@@ -101,6 +101,32 @@ def test_fit_of_no_steps_keeps_the_start_and_solves_for_fluxes(
     np.testing.assert_allclose(fit.flux, FLUX[None], rtol=1e-6)
     assert fit.n_steps.sum() == 0
     assert fit.converged.all()
+
+
+@pytest.mark.parametrize('height', [-3.0, -50.0])
+def test_negative_light_beyond_the_noise_is_penalised(
+        renderer, draw, tiny_decoder, height):
+    one = PAIR[None, :1]
+    data = draw(one, np.ones((1, 1, 2)))
+    # flux in units of the error of a source alone
+    flux = height / np.sqrt((data.numpy() ** 2).sum((2, 3)))
+    data = draw(one, flux[:, None])
+    problem = refine._Problem(_batch(renderer, data, one), tiny_decoder,
+                              FitSettings())
+    local = torch.as_tensor(one)[:, None].expand(-1, 2, -1, -1)
+    rows = torch.arange(1)
+    problem.set_weights(local, rows)
+    half_chi2, penalty = problem.evaluate(local, rows)
+    assert half_chi2 < 1e-9
+    lacking = max(-height - MAX_LACKING, 0)
+    assert float(penalty) == pytest.approx(2 * 0.5 * lacking ** 2, rel=1e-6)
+    # steps are judged by it; flux and chi-square do not know of it
+    assert float(problem.cost(local, rows)) == pytest.approx(
+        float(penalty), abs=1e-9)
+    fit = fit_groups(_batch(renderer, data, one), torch.as_tensor(one),
+                     tiny_decoder, FitSettings(max_steps=0))
+    np.testing.assert_allclose(fit.flux[0, 0], flux[0], rtol=1e-6)
+    assert fit.chi2 < 1e-9
 
 
 def _cost(fit, batch):
