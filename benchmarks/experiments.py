@@ -8,6 +8,8 @@ can be scaled down.
 """
 
 import argparse
+import csv
+import io
 import os
 import shutil
 import sys
@@ -90,13 +92,34 @@ def cell(row, name, digits, sign):
     return f'{text} ± {error:.{digits}f}' if np.isfinite(error) else text
 
 
-def list_table(title, heads, rows):
+def table_lines(title, heads, rows):
     """Table in reStructuredText."""
-    lines = [f'.. list-table:: {title}', '   :header-rows: 1', '']
-    for row in [heads, *rows]:
-        lines += [f'   {"*" if k == 0 else " "} - {text}'
-                  for k, text in enumerate(row)]
-    return [*lines, '']
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([heads, *rows])
+    return [f'.. csv-table:: {title}', '   :header-rows: 1', '',
+            *(f'   {line}' for line in text.getvalue().splitlines()), '']
+
+
+def share_table(table, config):
+    """Shares of good fluxes in the first band, sets against methods."""
+    band = next(name[7:] for name in table.colnames
+                if name.startswith('good10_'))
+    sets = list(dict.fromkeys(table['set']))
+    methods = list(dict.fromkeys(table['method']))
+    shares = {(row['set'], row['method']): cell(row, f'good10_{band}', 2, '')
+              for row in table if not np.ma.is_masked(row[f'good10_{band}'])}
+    names = {method: f'``{method}``' for method in methods}
+    if len(sets) > len(methods):
+        heads = ['', *names.values()]
+        rows = [[name, *(shares.get((name, m), '–') for m in methods)]
+                for name in sets]
+    else:
+        heads = ['', *sets]
+        rows = [[names[m], *(shares.get((name, m), '–') for name in sets)]
+                for m in methods]
+    low, high = config.good_mags
+    return table_lines(f'Within 10 % in {band}, of sources of magnitude '
+                       f'{low:g} to {high:g}', heads, rows)
 
 
 def summary_table(table, config):
@@ -119,7 +142,7 @@ def summary_table(table, config):
         f'within 10 %, {band}' for band in bands), 'completeness', 'purity',
         'false per blend']
     low, high = config.good_mags
-    return list_table(f'Sources of magnitude {low:g} to {high:g}', heads,
+    return table_lines(f'Sources of magnitude {low:g} to {high:g}', heads,
                       rows)
 
 
@@ -132,7 +155,7 @@ def flux_table(table, name, band):
               row['n'] + row['n_failed'],
               *(cell(row, *column[1:]) for column in COLUMNS)]
              for row in rows]
-    return list_table(f'{name}, {band}', [
+    return table_lines(f'{name}, {band}', [
         'method', 'magnitude', 'n', *(column[0] for column in COLUMNS)],
         cells)
 
@@ -162,6 +185,7 @@ def write_section(name, config, folder, tables, args):
               f'Blends: {numbers}.', '']
     lines += [f'``{method}`` was not run: {why}' for method, why in
               manifest['skipped'].items()] + ['']
+    lines += share_table(tables['summary'], config)
     lines += summary_table(tables['summary'], config)
     for figure in FIGURES[name]:
         path = folder / 'figures' / f'{figure}.png'
