@@ -37,21 +37,23 @@ def _figure(n_rows, n_columns, width=3.4, height=2.6, **keywords):
 def _styles(methods):
     """Colour and marker of each method, the same in all figures."""
     matplotlib = import_optional('matplotlib', 'drawing a report')
-    palette = matplotlib.color_sequences['tab10']
+    palette = matplotlib.color_sequences[
+        'tab10' if len(methods) <= 10 else 'tab20']
     return {method: {'color': palette[k % len(palette)],
                      'marker': MARKERS[k % len(MARKERS)], 'ms': 4}
             for k, method in enumerate(methods)}
 
 
-def _legend(ax, figure):
-    """Legend of all methods of a figure in one of its panels."""
+def _legend(figure):
+    """Legend of all methods of a figure, beside its panels."""
     known = {}
     for other in figure.axes:
         for handle, label in zip(*other.get_legend_handles_labels(),
                                  strict=True):
             known.setdefault(label, handle)
     if known:
-        ax.legend(known.values(), known.keys(), fontsize=6)
+        figure.legend(known.values(), known.keys(), fontsize=6,
+                      loc='outside right upper')
 
 
 def _select(table, **values):
@@ -105,7 +107,7 @@ def draw_flux_errors(results, table, quantity='mag', bands=None):
                     ax.set_axis_off()
                 continue
             _flux_panels(pair, result, table, quantity, shown[k], styles)
-    _legend(axes[0, 0], figure)
+    _legend(figure)
     return figure
 
 
@@ -201,7 +203,7 @@ def draw_pulls(results):
             ax.set_title(f'{result.name}, {band}', fontsize=8)
             ax.set_xlabel('(measured - true) / error', fontsize=7)
             ax.tick_params(labelsize=6)
-    _legend(axes[0, 0], figure)
+    _legend(figure)
     return figure
 
 
@@ -232,7 +234,7 @@ def draw_pit(table):
         ax.set_title(f'{name}, {rows["band"][0]}', fontsize=8)
         ax.set_xlabel('where the truth falls (PIT)', fontsize=7)
         ax.tick_params(labelsize=6)
-    _legend(axes[0, 0], figure)
+    _legend(figure)
     return figure
 
 
@@ -268,7 +270,7 @@ def draw_completeness(table, methods=None):
             ax.set_title(f'{name}: {kind}', fontsize=8)
             ax.set_xlabel('magnitude, first band', fontsize=7)
             ax.tick_params(labelsize=6)
-    _legend(axes[0, 0], figure)
+    _legend(figure)
     return figure
 
 
@@ -298,7 +300,7 @@ def draw_trade(table):
         ax.set_xlabel('purity', fontsize=7)
         ax.set_ylabel('completeness', fontsize=7)
         ax.tick_params(labelsize=6)
-    _legend(axes[0, -1], figure)
+    _legend(figure)
     return figure
 
 
@@ -331,7 +333,7 @@ def draw_colours(table):
             ax.set_xlabel('true magnitude', fontsize=7)
             ax.tick_params(labelsize=6)
         row[0].axhline(0, color='0.5', lw=0.8)
-    _legend(axes[0, 0], figure)
+    _legend(figure)
     return figure
 
 
