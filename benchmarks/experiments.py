@@ -143,7 +143,7 @@ def summary_table(table, config):
         'false per blend']
     low, high = config.good_mags
     return table_lines(f'Sources of magnitude {low:g} to {high:g}', heads,
-                      rows)
+                       rows)
 
 
 def flux_table(table, name, band):

@@ -58,10 +58,10 @@ def bear_on_division(fitter, segm, sources):
         number[members] = k
 
     def together(rows):
+        """All that are fitted together with some."""
         return np.isin(number, number[rows])
     deciding = together(several)
     factors = bin_factors(LARGEST_RADIUS * sources.radius,
                           float(first.fwhm.max()))
     reach = factors * first.vae.config.stamp_size / np.sqrt(2)
-    return together(_near(sources, deciding, reach)) if deciding.any() else (
-        deciding)
+    return together(_near(sources, deciding, reach))
