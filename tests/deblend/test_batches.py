@@ -10,6 +10,7 @@ from vaephot.models.encoder import Gaussian
 
 SHAPE = (70, 110)
 N_PARAMETERS = 7
+N_CONCENTRIC = 5
 
 
 def _piece(core, halo=(), *, ix=0, iy=0, size=32):
@@ -33,7 +34,8 @@ def make_batches(make_layer):
     """Return a function that makes what makes batches of a layer."""
     def make(batch_size=None, **options):
         return Batches(make_layer(**options), torch.eye(N_PARAMETERS),
-                       dtype=torch.float64, batch_size=batch_size)
+                       N_CONCENTRIC, dtype=torch.float64,
+                       batch_size=batch_size)
     return make
 
 
@@ -47,7 +49,8 @@ def test_runs_hold_every_piece_once_with_enough_places(make_batches):
     pieces = [_piece(range(n), size=s)
               for n in (1, 3, 7, 1, 1) for s in (32, 48)]
     seen = []
-    for run in make_batches(2).runs(pieces, np.zeros((7, 2))):
+    for run in make_batches(2).runs(pieces, np.zeros((7, 2)),
+                                     np.zeros(7, bool)):
         assert run.places in PLACES
         assert len(run.pieces) <= 2
         assert {piece.size for piece in run.pieces} == {run.size}
@@ -60,14 +63,34 @@ def test_runs_keep_pieces_of_bright_sources_apart(make_batches):
     batches = make_batches()
     batches.layer.optics.wings = [np.array([1.0] * 30 + [0.0])] * 2
     runs = list(batches.runs([_piece([0]), _piece([1])],
-                             np.array([[0.0, 0], [0, 1e3]])))
+                             np.array([[0.0, 0], [0, 1e3]]),
+                             np.zeros(2, bool)))
     assert [(run.reach, run.pieces[0].core) for run in runs] == [
         (0, (0,)), (32, (1,))]
 
 
+def test_runs_have_structure_where_a_source_has(make_batches):
+    runs = list(make_batches().runs(
+        [_piece([0], [1]), _piece([2]), _piece([1], [0]), _piece([3])],
+        np.zeros((4, 2)), np.array([True, False, False, False])))
+    assert sorted((run.n_parameters, [p.core[0] for p in run.pieces])
+                  for run in runs) == [(N_CONCENTRIC, [2, 3]),
+                                       (N_PARAMETERS, [0, 1])]
+
+
+def test_runs_without_structure_have_fewer_parameters(make_batches):
+    run = Run(pieces=[_piece([1, 0])], places=2, reach=0,
+              n_parameters=N_CONCENTRIC)
+    shapes = _shapes(2)
+    batch = make_batches().make(run, shapes)
+    torch.testing.assert_close(batch.prior.mean[0],
+                               shapes.mean[[1, 0], :N_CONCENTRIC])
+    assert batch.band_precision.shape == (N_CONCENTRIC, N_CONCENTRIC)
+
+
 def test_sources_are_gathered_with_positions_in_their_stamps():
     run = Run(pieces=[_piece([2], [0], ix=5, iy=-3), _piece([1])], places=3,
-              reach=0)
+              reach=0, n_parameters=N_PARAMETERS)
     shapes = _shapes(3)
     mean, precision = run.gather_shapes(shapes)
     assert run.occupied.tolist() == [[True, True, False],
@@ -95,7 +118,8 @@ def test_batches_hold_the_pixels_of_their_pieces(make_batches, single):
     mask = np.zeros((2, *SHAPE), bool)
     mask[1, 30, 25] = True
     batches = make_batches(mask=mask, rms=(1.0, 2.0), gain=3.0)
-    run = Run(pieces=[_piece([0, 1], ix=20, iy=10)], places=3, reach=0)
+    run = Run(pieces=[_piece([0, 1], ix=20, iy=10)], places=3, reach=0,
+              n_parameters=N_PARAMETERS)
     shapes, flux = _shapes(2), np.array([[3.0, 4.0], [5.0, 6.0]])
     batch = batches.make(run, shapes, flux, single=single)
     data = batches.layer.observation.data
@@ -118,7 +142,7 @@ def test_batches_hold_the_pixels_of_their_pieces(make_batches, single):
 def test_foreign_light_is_taken_off_each_stamp(make_batches):
     batches = make_batches()
     run = Run(pieces=[_piece([0], ix=3, iy=4), _piece([1], ix=40, iy=9)],
-              places=1, reach=0)
+              places=1, reach=0, n_parameters=N_PARAMETERS)
 
     def foreign(members, ix, iy, side):
         return np.full((2, side, side), 100.0 * members[0] + ix - iy)

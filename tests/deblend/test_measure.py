@@ -27,7 +27,7 @@ def _second_moments(decoder, parameters):
     """Flux-weighted covariance matrix of a source."""
     mixture = decoder.from_parameters(torch.as_tensor(parameters)[None])
     mean, plus, cross = (float((mixture.weight * m).sum())
-                         for m in mixture[1:])
+                         for m in mixture[1:4])
     return np.array([[mean + plus, cross], [cross, mean - plus]])
 
 

@@ -234,7 +234,7 @@ def test_light_of_other_pieces_is_taken_off_on_every_grid(tiny_vae,
     drawn = fitter.draw(parameters, flux)
     piece = Piece(core=(0,), halo=(), ix=14, iy=14, size=32, cropped=False)
     alone = fitter.draw(parameters, flux * [[0], [1]])
-    run = Run(pieces=[piece], places=1, reach=0)
+    run = Run(pieces=[piece], places=1, reach=0, n_parameters=7)
     prior = Gaussian(torch.as_tensor(parameters), torch.ones(2, 7))
 
     def pixels(foreign=None):

@@ -310,7 +310,7 @@ def test_single_precision_is_close_to_double(decoder, gaussian_psf):
     psf = gaussian_psf(PSF_SIGMA)
     double = _renderer(20, [psf]).templates(mixture, sources[:, :2])
     single = _renderer(20, [psf], dtype=torch.float32).templates(
-        Mixture(*[m.float() for m in mixture]), sources[:, :2].float())
+        mixture.to(torch.float32), sources[:, :2].float())
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-6)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from vaephot.models.config import ModelConfig
 from vaephot.models.decoder import Mixture
 from vaephot.models.encoder import Evidence, Gaussian
 from vaephot.models.vae import VAE
@@ -31,6 +32,7 @@ class _Oracle:
         self.answers = {id(b.stamps.target): b.truth + e
                         for b, e in zip(batches, errors, strict=True)}
         self.decoder = _Decoder()
+        self.config = ModelConfig(n_latent=1)
 
     elbo_terms, posterior = VAE.elbo_terms, VAE.posterior
     templates = VAE.templates

@@ -184,13 +184,13 @@ class Band:
             rows = beyond.repeat_interleave(self.active.shape[1])
             self.choose_windows(Shapes(
                 shapes.rows[beyond], shapes.xy[rows], shapes.radius[rows],
-                type(shapes.mixture)(*[m[rows] for m in shapes.mixture])))
+                shapes.mixture.take(rows)))
         return beyond
 
     # ------------------------------------------------------------- images
     def _draw(self, method, shapes):
         """Images of all sources, and whether all cover the stamp."""
-        parts = [type(part)(*[v.to(self.dtype) for v in part])
+        parts = [part.to(self.dtype)
                  for part in (shapes.mixture, shapes.slope)
                  if part is not None]
         groups = self._groups(shapes)
@@ -207,7 +207,7 @@ class Band:
             renderer = (self.band.renderer if i == last
                         else self.band.windows.renderer(i))
             drawn = getattr(renderer, method)(
-                *[type(p)(*[v[which] for v in p]) for p in parts],
+                *[part.take(which) for part in parts],
                 shapes.xy[which], groups[which], corner[which])
             for n, image in zip(which.tolist(), drawn, strict=True):
                 images[n] = image

@@ -42,11 +42,14 @@ class Run:
         Places for sources in each of them.
     reach : int
         Distance in pixels at which the light of the brightest matters.
+    n_parameters : int
+        Parameters of a source: structure is left out where none has any.
     """
 
     pieces: list
     places: int
     reach: int
+    n_parameters: int
 
     @property
     def size(self):
@@ -100,10 +103,12 @@ class Run:
             Entries ``(n_pieces, places, n_parameters)``, positions in the
             stamps.
         """
-        mean = self.gather(gaussian.mean)
+        mean, precision = (column[:, :self.n_parameters]
+                           for column in gaussian)
+        mean = self.gather(mean)
         mean[..., :2] -= (torch.as_tensor(self.corners)[:, None]
                           * self.occupied[..., None])
-        return Gaussian(mean, self.gather(gaussian.precision, 1.0))
+        return Gaussian(mean, self.gather(precision, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +281,8 @@ class Batches:
     band_precision : `torch.Tensor`, (n_parameters, n_parameters)
         Inverse covariance of the parameters of a band about the common
         ones.
+    n_concentric : int
+        Parameters of sources without structure.
     dtype : `torch.dtype`
         Precision of the numbers of sources.
     device : str, optional
@@ -284,10 +291,11 @@ class Batches:
         Pieces of a batch; `None`: what fits the memory.
     """
 
-    def __init__(self, layer, band_precision, *, dtype, device='cpu',
-                 batch_size=None):
+    def __init__(self, layer, band_precision, n_concentric, *, dtype,
+                 device='cpu', batch_size=None):
         self.layer = layer
         self.band_precision = band_precision
+        self.n_concentric = n_concentric
         self.dtype = dtype
         self.device = device
         self.batch_size = batch_size
@@ -296,11 +304,11 @@ class Batches:
         """Pieces of a batch."""
         if self.batch_size is not None:
             return self.batch_size
-        size, places, _ = key
+        size, places, *_ = key
         room = BATCH_PIXELS * (1 if self.device == 'cpu' else 64)
         return max(1, room // (size * size * places))
 
-    def runs(self, pieces, bright):
+    def runs(self, pieces, bright, structured):
         """
         Pieces of equal shape, as many as are fitted at once.
 
@@ -310,6 +318,8 @@ class Batches:
             Pieces.
         bright : `numpy.ndarray`, (n, n_bands)
             Fluxes of all sources in units of the noise of a pixel.
+        structured : `numpy.ndarray` of bool, (n,)
+            Sources with structure.
 
         Yields
         ------
@@ -323,10 +333,14 @@ class Batches:
             reach = int(far[list(piece.members)].max()) - MIN_MARGIN
             folded = piece.size + reach > padded_size(piece.size)
             return (piece.size, next(p for p in PLACES if p >= count),
-                    REACH_STEP * -(-reach // REACH_STEP) if folded else 0)
-        for (_, places, reach), some in _shared_runs(pieces, key,
-                                                     self._limit):
-            yield Run(pieces=some, places=places, reach=reach)
+                    REACH_STEP * -(-reach // REACH_STEP) if folded else 0,
+                    len(self.band_precision)
+                    if structured[list(piece.members)].any()
+                    else self.n_concentric)
+        for (_, places, reach, n_parameters), some in _shared_runs(
+                pieces, key, self._limit):
+            yield Run(pieces=some, places=places, reach=reach,
+                      n_parameters=n_parameters)
 
     def _numbers(self, values):
         """Numbers of sources as the fit takes them."""
@@ -379,6 +393,8 @@ class Batches:
         else:
             known = self._numbers(run.gather(torch.as_tensor(flux)).movedim(
                 -1, 0).contiguous())
+        n = run.n_parameters
         return GroupBatch(tuple(layer.bands(run, known, foreign)),
                           self._numbers(run.occupied),
-                          self.gather(run, prior), self.band_precision)
+                          self.gather(run, prior),
+                          self.band_precision[:n, :n])

@@ -18,6 +18,7 @@ from vaephot.deblend.native import make_fitter
 from vaephot.deblend.passed import pass_through
 from vaephot.deblend.peaks import validate_labels, validate_settings
 from vaephot.deblend.pipeline import solve, solve_rest
+from vaephot.deblend.structure import add_structure
 from vaephot.deblend.refine import FitSettings
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
@@ -300,14 +301,15 @@ class VAEDeblender:
         with tqdm(total=len(some.sources) + len(others.sources),
                   unit='source', desc='deblend',
                   disable=not self.progress_bar) as bar:
-            solution = solve(fitter, segm, some.sources, some.is_point,
+            judge = fitter if chosen.given else fitter.without_waves()
+            solution = solve(judge, segm, some.sources, some.is_point,
                              progress=bar.update, settled=chosen.given)
-            solution = decide(fitter, segm, solution, some, self)
+            solution = decide(judge, segm, solution, some, self)
             if len(others.sources):
-                solution = with_probability(fitter, solve_rest(
-                    fitter, segm, solution, others.sources, others.is_point,
+                solution = with_probability(judge, solve_rest(
+                    judge, segm, solution, others.sources, others.is_point,
                     progress=bar.update))
-        return solution
+        return solution if chosen.given else add_structure(fitter, solution)
 
 
 def _check_background(kind):

@@ -166,7 +166,7 @@ class _Pen:
                     for v in (self.matrix[rows], place - corner)))
             mixture = fitter.decoder.from_parameters(values[:, i])
             images.append(band.templates(
-                type(mixture)(*[m.to(optics.dtype) for m in mixture]),
+                mixture.to(optics.dtype),
                 values[:, i, :2]))
         return corner, torch.stack(images, 1).cpu().double().numpy()
 

@@ -76,7 +76,8 @@ def shapes_of(parameters, decoder):
     """
     values = torch.as_tensor(parameters, dtype=decoder.sigma.dtype,
                              device=decoder.sigma.device)
-    weight, _, factor = decoder.profile(values[:, 5:])
+    weight, _, factor = decoder.profile(
+        values[:, 5:decoder.config.n_concentric])
     mean = (weight * factor).sum(-1).cpu().double().numpy()
     eta1, eta2 = parameters[:, 3], parameters[:, 4]
     return Shapes(np.exp(parameters[:, 2]),

@@ -148,6 +148,12 @@ class NativeFitter(SceneFitter):
         self.batches = self._batches_of(_NativeLayers(
             native, [fitter.layer for fitter in self.fitters], self.scales))
 
+    def without_waves(self):
+        other = super().without_waves()
+        other.fitters = tuple(fitter.without_waves()
+                              for fitter in self.fitters)
+        return other
+
     @property
     def image_bands(self):
         """Numbers of the bands of the reference layer."""

@@ -28,7 +28,6 @@ from vaephot.deblend.steps import (
     pinned_parameters,
     trusted_step,
 )
-from vaephot.models.decoder import Mixture
 
 __all__ = ['FitSettings', 'GroupFit', 'fit_groups', 'linear_fluxes']
 
@@ -120,8 +119,7 @@ class _Problem:
         for i in range(len(self.bands)):
             own = slice(i * n, (i + 1) * n)
             yield Shapes(rows, flat[own, :2], torch.exp(flat[own, 2]),
-                         *[Mixture(*[v[own] for v in part])
-                           for part in parts])
+                         *[part.take(own) for part in parts])
 
     def set_weights(self, local, rows):
         """Renew the windows, and the inverse variances from the model."""

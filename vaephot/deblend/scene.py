@@ -7,6 +7,7 @@ networks and settings. Its methods go from positions to start values, from
 those to fitted parameters, and from these to model images.
 """
 
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -21,6 +22,8 @@ from vaephot.deblend.optics import EDGE_SIGMA, Optics
 from vaephot.deblend.refine import fit_groups, linear_fluxes
 from vaephot.deblend.scene_fit import empty_fit, fill_cores
 from vaephot.deblend.start import BandView
+from vaephot.deblend.waves import has_waves, held_waves
+from vaephot.models.config import N_EXPLICIT
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['SceneFitter']
@@ -54,6 +57,8 @@ class SceneFitter:
 
     # bands whose grid is that of the parameters, labels and images
     image_bands = slice(None)
+    # whether the encoder may give sources structure
+    waves = True
 
     def __init__(self, observation, vae, decoder, settings, *, device='cpu',
                  batch_size=None):
@@ -74,10 +79,22 @@ class SceneFitter:
         self.layer = Layer(observation, self.variance, self.optics)
         self.batches = self._batches_of(self.layer)
 
+    def without_waves(self):
+        """
+        The same for concentric galaxies.
+
+        Returns
+        -------
+        SceneFitter
+        """
+        other = copy(self)
+        other.waves = False
+        return other
+
     def _batches_of(self, layer):
         """What makes batches from the pixels of a layer."""
         return Batches(layer, self.vae.prior.band_precision().double(),
-                       dtype=self.decoder.sigma.dtype, device=self.device,
+                       self.vae.config.n_concentric, dtype=self.decoder.sigma.dtype, device=self.device,
                        batch_size=self.batch_size)
 
     def draw(self, parameters, flux):
@@ -126,7 +143,8 @@ class SceneFitter:
         else:
             flux = snr * self._point_noise(shapes)
             bright = snr * self.point_error
-        for run in self.batches.runs(pieces, bright):
+        structured = has_waves(shapes, self.vae.config)
+        for run in self.batches.runs(pieces, bright, structured):
             batch = self.batches.make(run, shapes, flux, single=True)
             with torch.no_grad():
                 found = linear_fluxes(batch, self.decoder,
@@ -366,8 +384,12 @@ class SceneFitter:
         """
         fit = empty_fit(*start.mean.shape, snr)
         flux = snr * self._point_noise(prior)
-        for run in self.batches.runs(pieces, snr * self.point_error):
-            batch = self.batches.make(run, prior, flux, foreign)
+        config = self.vae.config
+        structured = has_waves(start, config)
+        held = held_waves(prior, structured, config)
+        for run in self.batches.runs(pieces, snr * self.point_error,
+                                     structured):
+            batch = self.batches.make(run, held, flux, foreign)
             first, precision = self.batches.gather(run, start)
             with torch.no_grad():
                 done = fit_groups(batch, first, self.decoder, self.settings,
@@ -375,7 +397,8 @@ class SceneFitter:
             fill_cores(fit, run.pieces, done)
             if progress is not None:
                 progress(sum(len(piece.core) for piece in run.pieces))
-        latent = fit.parameters[:, 5:] - prior.mean[:, 5:].numpy()
+        own = slice(N_EXPLICIT, config.n_concentric)
+        latent = fit.parameters[:, own] - prior.mean[:, own].numpy()
         return replace(fit, prior_distance=(latent ** 2).sum(1))
 
     def divide(self, sources, segm):

@@ -90,6 +90,14 @@ def _rows_of_sources(done, n_bands):
         n_bands * n_linear + place * n_par + np.arange(n_par)], 1)
 
 
+def _widened(matrix, n_sources, n_all):
+    """A covariance with rows of zeros for parameters that were not free."""
+    n_some = len(matrix) // n_sources
+    out = np.zeros((n_sources, n_all) * 2)
+    out[:, :n_some, :, :n_some] = matrix.reshape((n_sources, n_some) * 2)
+    return out.reshape((n_sources * n_all,) * 2)
+
+
 def fill_cores(fit, pieces, done):
     """
     Copy what was found of the cores of pieces into the arrays of a fit.
@@ -107,19 +115,22 @@ def fill_cores(fit, pieces, done):
         values.cpu().double().numpy() for values in (
             done.parameters, done.band_parameters, done.flux,
             done.covariance))
-    n_bands = fit.flux.shape[1]
+    n_bands, n_par = fit.flux.shape[1], parameters.shape[-1]
     rows = _rows_of_sources(done, n_bands)
+    # without structure there are fewer parameters; the others are zero
+    here = np.arange(n_bands + n_par)
     for i, piece in enumerate(pieces):
         own = rows[:len(piece.core)].ravel()
-        shared = covariance[i][np.ix_(own, own)]
+        shared = _widened(covariance[i][np.ix_(own, own)],
+                          len(piece.core), fit.covariance.shape[-1])
         for k, source in enumerate(piece.core):
             block = covariance[i][np.ix_(rows[k], rows[k])]
-            fit.parameters[source] = parameters[i, k]
+            fit.parameters[source, :n_par] = parameters[i, k]
             fit.parameters[source, :2] += piece.ix, piece.iy
-            fit.band_parameters[source] = local[i, :, k]
+            fit.band_parameters[source, :, :n_par] = local[i, :, k]
             fit.band_parameters[source, :, :2] += piece.ix, piece.iy
             fit.flux[source] = flux[i, k]
-            fit.covariance[source] = block
+            fit.covariance[source][np.ix_(here, here)] = block
             fit.flux_err[source] = np.sqrt(np.maximum(
                 np.diag(block)[:n_bands], 0))
             fit.converged[source] = bool(done.converged[i])

@@ -7,9 +7,13 @@ by 180 degrees for a little different. The mean of the image as it is and of
 the turned one has no such preference: mirrored sources get mirrored shapes.
 """
 
+import numpy as np
+import torch
 
 from vaephot.deblend.start import Targets, encode, prior_of_sources
+from vaephot.deblend.waves import LEAST_SIGNIFICANCE, without_weak_waves
 from vaephot.models.encoder import Gaussian
+from vaephot.models.structure import turn_signs
 
 __all__ = ['encode_both_ways']
 
@@ -43,21 +47,20 @@ def _mean(first, second):
     return Gaussian(mean, total / 2)
 
 
-def _turned_gaussian(gaussian, shape):
-    """Shapes of sources in an image of some shape, turned with it."""
-    mean = gaussian.mean.clone()
-    mean[:, 0] = shape[1] - 1 - mean[:, 0]
-    mean[:, 1] = shape[0] - 1 - mean[:, 1]
-    return Gaussian(mean, gaussian.precision)
+def _turned_shapes(values, shape, config):
+    """Parameters of sources in an image of some shape, turned with it."""
+    turned = values * values.new_tensor(turn_signs(config))
+    turned[:, 0] += shape[1] - 1
+    turned[:, 1] += shape[0] - 1
+    return turned
 
 
-def _turned_targets(targets, shape):
+def _turned_targets(targets, shape, config):
     """Sources of an image of some shape as they are in the turned one."""
     ny, nx = shape
-    guess = targets.guess.copy()
-    guess[:, 0] = nx - 1 - guess[:, 0]
-    guess[:, 1] = ny - 1 - guess[:, 1]
-    return Targets(x=nx - 1 - targets.x, y=ny - 1 - targets.y, guess=guess,
+    guess = _turned_shapes(torch.as_tensor(targets.guess), shape, config)
+    return Targets(x=nx - 1 - targets.x, y=ny - 1 - targets.y,
+                   guess=guess.numpy(),
                    own_light=_turned_light(targets.own_light, shape),
                    kept_light=_turned_light(targets.kept_light, shape),
                    alone=targets.alone)
@@ -102,8 +105,15 @@ def encode_both_ways(fitter, sources, snr, shapes, own_light, *, image=None,
     targets = Targets(x=sources.x, y=sources.y, guess=shapes.mean.numpy(),
                       own_light=own_light, alone=alone, kept_light=kept_light)
     first = encode(fitter.vae, views, targets, prior, snr, device=device)
-    there = _turned_gaussian(prior, shape)
+    config = fitter.vae.config
+
+    def turned(gaussian):
+        return gaussian._replace(mean=_turned_shapes(gaussian.mean, shape,
+                                                     config))
     second = encode(fitter.vae, [_turned_view(view) for view in views],
-                    _turned_targets(targets, shape), there, snr,
+                    _turned_targets(targets, shape, config), turned(prior),
+                    snr,
                     device=device)
-    return _mean(first, _turned_gaussian(second, shape)), prior
+    posterior = _mean(first, turned(second))
+    least = LEAST_SIGNIFICANCE if fitter.waves else np.inf
+    return without_weak_waves(posterior, config, least), prior

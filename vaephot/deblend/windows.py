@@ -141,7 +141,7 @@ class Windows:
             First column and row, inside the stamp.
         """
         larger = type(mixture)(mixture.weight, *[
-            GROWTH ** 2 * part for part in mixture[1:]])
+            GROWTH ** 2 * part for part in mixture[1:4]])
         reach = self._reach(larger, GROWTH * radius, GROWTH * bright)
         number = torch.searchsorted(self.sides, 2 * (reach + ROOM) + 1)
         number = number.clamp(max=len(self) - 1)

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Both autoencoders as one set of tensors, and back."""
 
+from dataclasses import replace
+
 import torch
 
 from vaephot.exceptions import WeightsError
@@ -8,11 +10,15 @@ from vaephot.models.config import ModelConfig
 from vaephot.models.vae import VAE
 
 __all__ = ['SHARED_SIZES', 'build_vaes', 'fit_decoder', 'load_shared',
-           'pack_vaes']
+           'pack_vaes', 'with_structure']
 
 # sizes of decoder and prior
 SHARED_SIZES = ('n_latent', 'n_components', 'sigma_min', 'sigma_max',
-                'decoder_width', 'prior_width', 'position_sigma')
+                'decoder_width', 'prior_width', 'position_sigma',
+                'structure_orders', 'structure_sigma')
+# evidence on amplitudes that an encoder has not learned of yet: logarithm of
+# its precision over the signal-to-noise ratio
+UNLEARNED = -3.0
 _SHARED = ('decoder', 'prior')
 _STAGES = ('isolated', 'blended')
 
@@ -55,6 +61,51 @@ def load_shared(vae, weights):
         getattr(vae, part).load_state_dict({
             name.partition('.')[2]: tensor for name, tensor
             in weights.tensors.items() if name.startswith(f'{part}.')})
+
+
+def with_structure(vae, orders, sigma):
+    """
+    An autoencoder that has waves of structure besides.
+
+    Parameters
+    ----------
+    vae : `~vaephot.models.vae.VAE`
+        One without structure.
+    orders : tuple of int
+        Angular order of each wave.
+    sigma : tuple of float
+        Widths of their Gaussians in half-light radii.
+
+    Returns
+    -------
+    `~vaephot.models.vae.VAE`
+        It says the same of all that the other one knows, and next to
+        nothing of the amplitudes; the waves are dark.
+    """
+    config = replace(vae.config, structure_orders=orders,
+                     structure_sigma=sigma)
+    wide = VAE(config)
+    old, new = vae.config.n_parameters, config.n_parameters
+    tensors = wide.state_dict()
+    for name, tensor in vae.state_dict().items():
+        target = tensors[name]
+        if target.shape == tensor.shape:
+            target.copy_(tensor)
+            continue
+        # outputs are values, then precisions; the guess comes in last
+        rows = torch.arange(len(tensor))
+        if len(target) == 2 * new:
+            target.zero_()
+            rows = torch.cat([torch.arange(old), new + torch.arange(old)])
+        if target.ndim == 1:
+            target[rows] = tensor
+            target[new + old:] = UNLEARNED if name.startswith(
+                'encoder.direct') else 0
+        else:
+            target[:, tensor.shape[1]:] = 0
+            target[rows, :tensor.shape[1]] = tensor
+    wide.load_state_dict(tensors)
+    return wide
 
 
 def build_vaes(weights):

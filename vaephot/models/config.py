@@ -34,6 +34,12 @@ class ModelConfig:
     position_sigma : float
         Prior 1-sigma of a source's position about the place where it
         was found, in pixels.
+    structure_orders : tuple of int
+        Angular order of each wave of the structure of a galaxy (see
+        `~vaephot.models.structure.StructureBasis`); none by default.
+    structure_sigma : tuple of float
+        Widths of the Gaussians that waves are made of, in half-light
+        radii.
     """
 
     n_latent: int = 3
@@ -46,10 +52,19 @@ class ModelConfig:
     encoder_channels: tuple[int, ...] = (32, 64, 96)
     stamp_size: int = 32
     position_sigma: float = 0.5
+    structure_orders: tuple[int, ...] = ()
+    structure_sigma: tuple[float, ...] = (0.25, 0.45, 0.8, 1.4)
 
     def __post_init__(self):
-        object.__setattr__(self, 'encoder_channels',
-                           tuple(int(n) for n in self.encoder_channels))
+        for name, kind in (('encoder_channels', int),
+                           ('structure_orders', int),
+                           ('structure_sigma', float)):
+            object.__setattr__(self, name, tuple(
+                kind(n) for n in getattr(self, name)))
+        if min(self.structure_orders, default=1) < 1:
+            msg = (f'structure_orders is {self.structure_orders}; orders '
+                   f'must be >= 1')
+            raise ValueError(msg)
         for name in ('n_latent', 'n_components', 'decoder_width',
                      'prior_width', 'head_width', 'stamp_size'):
             if getattr(self, name) < 1:
@@ -68,8 +83,18 @@ class ModelConfig:
 
     @property
     def n_parameters(self):
-        """Parameters of one source: the explicit ones and the latent."""
+        """Parameters of one source: explicit ones, latent, structure."""
+        return self.n_concentric + self.n_structure
+
+    @property
+    def n_concentric(self):
+        """Parameters of a source without structure."""
         return N_EXPLICIT + self.n_latent
+
+    @property
+    def n_structure(self):
+        """Amplitudes of the structure."""
+        return 2 * len(self.structure_orders)
 
     def to_dict(self):
         """
@@ -79,8 +104,8 @@ class ModelConfig:
         -------
         dict
         """
-        return {**asdict(self),
-                'encoder_channels': list(self.encoder_channels)}
+        return {name: list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values):

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from vaephot.models.structure import Structure, StructureBasis, frames
+
 __all__ = ['Decoder', 'Mixture', 'half_light_radius']
 
 # largest factor by which a Gaussian may exceed the explicit shear
@@ -30,13 +32,25 @@ class Mixture(NamedTuple):
     Concentric Gaussians of a batch of sources, each ``(..., j)``.
 
     The covariance matrix of a Gaussian, in square pixels, is
-    ``[[mean + plus, cross], [cross, mean - plus]]``.
+    ``[[mean + plus, cross], [cross, mean - plus]]``. ``structure``: what
+    is added to them, a `~vaephot.models.structure.Structure` or `None`.
     """
 
     weight: torch.Tensor
     mean: torch.Tensor
     plus: torch.Tensor
     cross: torch.Tensor
+    structure: Structure | None = None
+
+    def take(self, rows):
+        """Gaussians of some of the sources."""
+        return Mixture(*[part[rows] for part in self[:4]],
+                       self.structure and self.structure.take(rows))
+
+    def to(self, dtype):
+        """The same numbers in another precision."""
+        return Mixture(*[part.to(dtype) for part in self[:4]],
+                       self.structure and self.structure.to(dtype))
 
 
 def half_light_radius(weight, sigma):
@@ -103,6 +117,10 @@ class Decoder(nn.Module):
                                       dtype=torch.float64))
         self.register_buffer('sigma',
                              config.sigma_min * torch.exp(span * log_sigma))
+        self.structure = None
+        if config.structure_orders:
+            self.structure = StructureBasis(config.structure_orders,
+                                            config.structure_sigma)
         self._start_at_exponential()
 
     def _start_at_exponential(self):
@@ -173,14 +191,22 @@ class Decoder(nn.Module):
         ----------
         parameters : `torch.Tensor`, (..., n_parameters)
             Parameters in the order of
-            `~vaephot.models.config.PARAMETER_NAMES`, then the latent.
+            `~vaephot.models.config.PARAMETER_NAMES`, then the latent and
+            the amplitudes of the structure, which may be missing.
 
         Returns
         -------
         Mixture
         """
-        return self(parameters[..., 2], parameters[..., 3:5],
-                    parameters[..., 5:])
+        n = self.config.n_concentric
+        mixture = self(parameters[..., 2], parameters[..., 3:5],
+                       parameters[..., 5:n])
+        amplitude = parameters[..., n:]
+        if not amplitude.numel() or not amplitude.any():
+            return mixture
+        frame, _ = frames(parameters[:, 2], parameters[:, 3:5])
+        return mixture._replace(structure=Structure(frame, amplitude,
+                                                    self.structure))
 
     def _network_jacobian(self, latent):
         """Output of the network and its derivative by the latent."""
@@ -223,16 +249,30 @@ class Decoder(nn.Module):
         Parameters
         ----------
         parameters : `torch.Tensor`, (n, n_parameters)
-            Parameters of the sources.
+            Parameters of the sources, as for `from_parameters`.
 
         Returns
         -------
         mixture : Mixture
             Each entry ``(n, j)``.
         derivative : Mixture
-            Each entry ``(n, j, n_parameters - 2)``: with respect to
-            size, shear and latent.
+            Each entry ``(n, j, 3 + n_latent)``: with respect to size,
+            shear and latent; the structure has the derivatives of its
+            frame.
         """
+        n = self.config.n_concentric
+        mixture, derivative = self._concentric_jacobian(parameters[:, :n])
+        amplitude = parameters[:, n:]
+        if not amplitude.shape[1]:
+            return mixture, derivative
+        frame, steep = frames(parameters[:, 2], parameters[:, 3:5])
+        return (mixture._replace(structure=Structure(
+                    frame, amplitude, self.structure)),
+                derivative._replace(structure=Structure(
+                    steep, amplitude, self.structure)))
+
+    def _concentric_jacobian(self, parameters):
+        """What `jacobian` returns, without structure."""
         eta = parameters[:, 3:5, None]
         (weight, sigma, factor), (d_weight, d_log_sigma, d_factor) = (
             self._profile_jacobian(parameters[:, 5:]))

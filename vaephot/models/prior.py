@@ -5,8 +5,9 @@ The learned prior of size and shear, which depends on brightness.
 Faint galaxies are small: a single size prior for all of them biases faint
 fluxes. The mean and scatter of the logarithmic size and the scatter of the
 shear come from a small network of two numbers, the signal-to-noise ratio
-of the source as a point source and the FWHM of the PSF. The latent's prior
-is a standard normal, the position's a normal about where it was found.
+of the source as a point source and the FWHM of the PSF. The prior of the
+latent and of the structure is a standard normal, the position's a normal
+about where it was found.
 """
 
 import math
@@ -24,6 +25,7 @@ LOG_SIGMA_RANGE = (-3.0, 1.0)
 # how much the parameters of a band scatter about the common ones
 BAND_SIGMA = (0.01, 0.01, 0.03, 0.03, 0.03)
 BAND_LATENT_SIGMA = 0.15
+BAND_STRUCTURE_SIGMA = 0.5
 
 
 class Prior(nn.Module):
@@ -55,8 +57,10 @@ class Prior(nn.Module):
         -------
         `torch.Tensor`, (n_parameters, n_parameters)
         """
-        sigma = torch.tensor([*BAND_SIGMA, *[BAND_LATENT_SIGMA]
-                              * self.config.n_latent], dtype=torch.float64)
+        sigma = torch.tensor(
+            [*BAND_SIGMA, *[BAND_LATENT_SIGMA] * self.config.n_latent,
+             *[BAND_STRUCTURE_SIGMA] * self.config.n_structure],
+            dtype=torch.float64)
         return torch.diag(sigma ** -2).to(self.network[0].weight.device)
 
     def forward(self, position, log_fwhm, log_snr, position_sigma=None):
@@ -88,12 +92,12 @@ class Prior(nn.Module):
         if position_sigma is None:
             position_sigma = self.config.position_sigma * ones
         zeros = torch.zeros_like(ones)
-        n_latent = self.config.n_latent
+        n_rest = self.config.n_latent + self.config.n_structure
         mean = torch.stack([position[:, 0], position[:, 1],
                             out[:, 0] + log_fwhm,
-                            *[zeros] * (2 + n_latent)], 1)
+                            *[zeros] * (2 + n_rest)], 1)
         sigma = torch.stack([position_sigma, position_sigma,
                              torch.exp(log_sigma[:, 0]),
                              *[torch.exp(log_sigma[:, 1])] * 2,
-                             *[ones] * n_latent], 1)
+                             *[ones] * n_rest], 1)
         return Gaussian(mean, sigma ** -2)

@@ -219,6 +219,8 @@ class BandRenderer:
         self._quadratic = torch.stack([
             (kx ** 2 + ky ** 2).ravel(), (kx ** 2 - ky ** 2).ravel(),
             (2 * kx * ky).ravel()]).to(self.dtype)
+        self._frequencies = [k.expand(len(rows), len(columns)).reshape(-1)
+                             .to(self.dtype) for k in (kx, ky)]
 
     @property
     def n_points(self):
@@ -316,8 +318,13 @@ class BandRenderer:
         base = self._base(places, groups)
         if _are_points(mixture):
             return self._to_pixels(base)
-        spectrum = mixture.weight[:, None] @ self._exponentials(mixture)
-        return self._to_pixels(self._grid(spectrum[:, 0]) * base)
+        spectrum = (mixture.weight[:, None]
+                    @ self._exponentials(mixture))[:, 0]
+        structure = mixture.structure
+        if structure is not None:
+            waves = structure.basis.spectrum(structure, *self._frequencies)
+            spectrum = torch.complex(spectrum + waves[:, 0], waves[:, 1])
+        return self._to_pixels(self._grid(spectrum) * base)
 
     def _slopes(self, matrix):
         """Frequencies along both axes of the parameters."""
@@ -333,7 +340,7 @@ class BandRenderer:
         """Gaussians, places, groups and maps of a run of sources."""
         own = torch.arange(chunk.start, chunk.stop, device=self.device)
         own = own if groups is None else groups[chunk]
-        mixture = type(mixture)(*[m[chunk] for m in mixture])
+        mixture = mixture.take(chunk)
         places, matrix = self.places(xy[chunk], own), None
         if self.affine is not None:
             matrix = self._of(self.affine[0], own).to(self.dtype)
@@ -353,8 +360,10 @@ class BandRenderer:
         new_xx = a * a * xx + 2 * a * b * xy + b * b * yy
         new_yy = c * c * xx + 2 * c * d * xy + d * d * yy
         new_xy = a * c * xx + (a * d + b * c) * xy + b * d * yy
-        return type(mixture)(mixture.weight, (new_xx + new_yy) / 2,
-                             (new_xx - new_yy) / 2, new_xy)
+        return type(mixture)(
+            mixture.weight, (new_xx + new_yy) / 2, (new_xx - new_yy) / 2,
+            new_xy, mixture.structure
+            and mixture.structure.transformed(matrix))
 
     def _shape_spectra(self, mixture, derivative):
         """Spectra and their derivatives by size, shear and latent."""
@@ -369,7 +378,22 @@ class BandRenderer:
         flux, *shape = mixed[:, :-1].split(n_shape, dim=1)
         for squared, part in zip(self._quadratic, shape, strict=True):
             flux = torch.addcmul(flux, squared, part, value=-0.5)
-        return torch.cat([mixed[:, -1:], flux], 1)
+        spectra = torch.cat([mixed[:, -1:], flux], 1)
+        if mixture.structure is None:
+            return spectra
+        return self._with_structure(spectra, mixture.structure,
+                                    derivative.structure)
+
+    def _with_structure(self, spectra, structure, steep):
+        """Add the spectra of the structure, and append its columns."""
+        waves = structure.basis.slopes(structure, steep, *self._frequencies)
+        n_own = structure.amplitude.shape[1]
+        real = torch.nn.functional.pad(spectra, (0, 0, 0, n_own))
+        imag = torch.zeros_like(real)
+        for field, part in ((real, waves[:, 0]), (imag, waves[:, 1])):
+            field[:, :4] += part[:, :4]
+            field[:, -n_own:] = part[:, 4:]
+        return torch.complex(real, imag)
 
     def gradients(self, mixture, derivative, xy, groups=None, corner=None):
         """
@@ -390,14 +414,20 @@ class BandRenderer:
             The template, then its derivatives in the order of the
             parameters.
         """
-        n_columns = derivative.weight.shape[-1] + 3
+        n_columns = self._n_columns(derivative)
         out = self._values.real.new_empty(len(xy), n_columns, self.size,
                                           self.size)
         for chunk in self._chunks(len(xy)):
-            steep = type(derivative)(*[d[chunk] for d in derivative])
-            out[chunk] = self._gradients(steep, *self._part(
+            out[chunk] = self._gradients(derivative.take(chunk), *self._part(
                 chunk, mixture, xy, groups, corner))
         return out
+
+    @staticmethod
+    def _n_columns(derivative):
+        """The template and its derivatives."""
+        structure = derivative.structure
+        return (derivative.weight.shape[-1] + 3
+                + (0 if structure is None else structure.amplitude.shape[1]))
 
     def _gradients(self, derivative, mixture, places, groups, matrix):
         """Gradients of one run of sources on the grid of the band."""
@@ -409,7 +439,7 @@ class BandRenderer:
                                          self._slopes(matrix))], 1)
             return torch.nn.functional.pad(
                 self._to_pixels(field),
-                (0, 0, 0, 0, 0, derivative.weight.shape[-1]))
+                (0, 0, 0, 0, 0, self._n_columns(derivative) - 3))
         spectra = self._grid(self._shape_spectra(mixture, derivative))
         n_columns = spectra.shape[1] + 2
         field = base.new_empty(len(places), n_columns, *base.shape[1:])

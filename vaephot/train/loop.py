@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,13 @@ import torch
 from torch.nn.functional import huber_loss
 
 from vaephot.exceptions import TrainingError
-from vaephot.models.bundle import SHARED_SIZES, build_vaes, load_shared
+from vaephot.models.bundle import (
+    SHARED_SIZES,
+    build_vaes,
+    load_shared,
+    with_structure,
+)
+from vaephot.models.config import ModelConfig
 from vaephot.models.losses import supervised_loss
 from vaephot.models.vae import VAE
 from vaephot.train.checkpoints import read_checkpoint, write_checkpoint
@@ -33,6 +40,7 @@ from vaephot.train.metrics import validation_metrics
 from vaephot.train.precision import convolutions_in
 from vaephot.train.stopping import has_stopped, kept_row
 from vaephot.train.store import read_store, store_hash
+from vaephot.train.structure import learn_structure
 from vaephot.train.stream import BatchStream
 from vaephot.utils._atomic import atomic_write
 from vaephot.utils._device import resolve_device
@@ -318,10 +326,16 @@ def _first_networks(config, weights):
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             return {'isolated': VAE(config.model), 'blended': None}
-    theirs = weights.record.model_config
+    theirs = ModelConfig.from_dict(weights.record.model_config)
+    grows = not theirs.n_structure and not config.encoders_new
+    if grows:
+        theirs = replace(theirs,
+                         structure_orders=config.model.structure_orders,
+                         structure_sigma=config.model.structure_sigma)
+    theirs, ours = theirs.to_dict(), config.model.to_dict()
     names = SHARED_SIZES if config.encoders_new else theirs
     other = {name: theirs[name] for name in names
-             if theirs[name] != config.model.to_dict()[name]}
+             if theirs[name] != ours[name]}
     if other:
         msg = (f'the networks of the weights {weights.record.name!r} have '
                f'{other}, those of the settings have not; set "model" in the '
@@ -334,12 +348,23 @@ def _first_networks(config, weights):
         load_shared(vae, weights)
         return {'isolated': vae, 'blended': None}
     vaes = build_vaes(weights)
+    if grows and config.model.n_structure:
+        vaes = {stage: with_structure(vae, config.model.structure_orders,
+                                      config.model.structure_sigma)
+                for stage, vae in vaes.items()}
     for vae in vaes.values():
         vae.requires_grad_(True)
-    if config.n_steps['isolated']:
+    if config.n_steps['isolated'] and not config.decoder_frozen:
         # the decoder that the second one knew will not stay
         vaes['blended'] = None
     return vaes
+
+
+def _known_latents(latents, config):
+    """Latents of galaxies, and amplitudes that nobody knows."""
+    unknown = latents.new_full((len(latents), config.model.n_structure),
+                               torch.nan)
+    return torch.cat([latents, unknown], 1)
 
 
 def _teach_decoder(decoder, config, shards, *, frozen):
@@ -350,8 +375,12 @@ def _teach_decoder(decoder, config, shards, *, frozen):
                                    frozen=frozen)
     log.info('family steps %d loss %.4g', len(losses),
              sum(losses[-100:]) / max(1, len(losses[-100:])))
-    return {split: [latents_of(encoder, shard.shapes) for shard in some]
-            for split, some in shards.items()}
+    if decoder.structure is not None and not decoder.structure.radial.any():
+        learned = learn_structure(decoder, shards['train'])
+        log.info('structure of %d galaxies, power %s', learned['n_galaxies'],
+                 ' '.join(f'{power:.2g}' for power in learned['power']))
+    return {split: [_known_latents(latents_of(encoder, shard.shapes), config)
+                    for shard in some] for split, some in shards.items()}
 
 
 def _lessons(path, decoder, config, shards, *, frozen):
@@ -488,6 +517,9 @@ def train(store, path, config, *, start=None, device='auto',
     shards = {split: read_store(store, split) for split in _SPLITS}
     latents = _lessons(path / 'lessons.pt', first['isolated'].decoder,
                        config, shards, frozen=start is not None)
+    if first['blended'] is not None:
+        first['blended'].decoder.load_state_dict(
+            first['isolated'].decoder.state_dict())
     vae, vaes, curves = None, {}, {}
     for stage in STAGES:
         vae = copy.deepcopy(vae) if first[stage] is None else first[stage]

@@ -35,7 +35,7 @@ def _columns(vae, batch, n_looks, generator):
             'negative_elbo': reconstruction - batch.floor + divergence,
             'flux': flux / batch.flux - 1, 'size': error[galaxy, 2],
             'position': error[:, 0], 'shear': error[galaxy, 3],
-            'latent': error[galaxy, -1],
+            'latent': error[galaxy, vae.config.n_concentric - 1],
             'pull': (error * posterior.precision.sqrt())[galaxy, 2]}
 
 
