@@ -22,6 +22,8 @@ import vaephot
 from vaephot import VAEDeblender
 from vaephot.deblend import looks, scene
 from vaephot.evaluate.bins import nmad
+from vaephot.evaluate.profile_fit import fit_blend
+from vaephot.evaluate.profiles import ProfileRenderer
 from vaephot.models.encoder import Gaussian
 from vaephot.models.prior import Prior
 from vaephot.simulate import RealGalaxies, draw_blends
@@ -162,23 +164,49 @@ def ablate(args):
     scene.fit_groups = _FIT
 
 
+def spergel_residuals(blends):
+    """Squared residual over squared image of one profile, VIS alone."""
+    renderer = ProfileRenderer(blends.psf[:1], blends.oversampling,
+                               blends.image.shape[-2:])
+    share, flux = [], []
+    for models, x, y in zip(blends.models, blends.x, blends.y, strict=True):
+        truth = models.sum(0)[:1]
+        fit = fit_blend(renderer, truth, np.zeros(truth.shape, bool),
+                        blends.sky_rms[:1] * NOISE_FREE, [np.inf],
+                        [[x[0], y[0]]], [False],
+                        pixel_scale=blends.pixel_scale, max_steps=100)
+        left = truth - fit['models'].sum(0)
+        share.append((left ** 2).sum() / (truth ** 2).sum())
+        flux.append(fit['flux'][0, 0])
+    return share, np.array(flux) / blends.flux[:, 0, 0] - 1
+
+
+def print_capacity(name, share, df):
+    """One line: what is left over, and errors of the flux."""
+    print(f'{name}: squared residual over squared image, VIS: median '
+          f'{np.median(share):.2e}, 90 % {np.quantile(share, 0.9):.2e}; '
+          f'flux: median {np.median(df):+.4f}, NMAD {nmad(df):.4f}')
+
+
 def capacity(args):
     """Print what is left over of noise-free isolated galaxies."""
     blends = draw_blends('isolated', args.n, seed=args.seed,
                          population=population(args))
-    result, rows, corners = measure(
-        blends, VAEDeblender(weights=args.weights), noise_free=True)
-    left, model = result.residual_image[0], result.model_image[0]
-    share = []
-    size = blends.image.shape[-1]
-    for x, y in corners:
-        window = np.s_[y:y + size, x:x + size]
-        truth = left[window] + model[window]
-        share.append((left[window] ** 2).sum() / (truth ** 2).sum())
-    df = flux_errors(blends, result, rows, 0)
-    print(f'squared residual over squared image, VIS: median '
-          f'{np.median(share):.2e}, 90 % {np.quantile(share, 0.9):.2e}; '
-          f'flux: median {np.median(df):+.4f}, NMAD {nmad(df):.4f}')
+    concentric = VAEDeblender(weights=args.weights)
+    make = concentric.make_fitter
+    concentric.make_fitter = lambda seen: make(seen).without_waves()
+    for name, deblend in (('concentric', concentric),
+                          ('structure', VAEDeblender(weights=args.weights))):
+        result, rows, corners = measure(blends, deblend, noise_free=True)
+        left, model = result.residual_image[0], result.model_image[0]
+        share = []
+        size = blends.image.shape[-1]
+        for x, y in corners:
+            window = np.s_[y:y + size, x:x + size]
+            truth = left[window] + model[window]
+            share.append((left[window] ** 2).sum() / (truth ** 2).sum())
+        print_capacity(name, share, flux_errors(blends, result, rows, 0))
+    print_capacity('Spergel profile', *spergel_residuals(blends))
 
 
 def population(args):

@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 
 from vaephot.models.bundle import build_vaes, fit_decoder
 from vaephot.models.render import Renderer, make_transfer, padded_size
+from vaephot.models.structure import wave_columns
 from vaephot.weights import load_weights
 
 SIZE, RADIUS = 48, 7.0
@@ -71,19 +72,22 @@ def samples(decoder, path, rng):
     parameters[:, 2] += torch.as_tensor(rng.normal(0, 0.35, 32))
     parameters[:, 3:5] = torch.as_tensor(rng.normal(0, 0.4, (32, 2)))
     parameters[:, 5:] = torch.as_tensor(rng.normal(
-        0, 1, (32, decoder.config.n_latent)))
+        0, 1, (32, parameters.shape[1] - 5)))
     show(draw(decoder, parameters), (4, 8), path)
 
 
 def traversal(decoder, path):
-    """One latent at a time."""
-    n_latent, steps = decoder.config.n_latent, np.linspace(-2, 2, 7)
-    parameters = standard(decoder, n_latent * len(steps))
+    """One latent at a time, and the cosine of one wave at a time."""
+    config, steps = decoder.config, np.linspace(-2, 2, 7)
+    columns = [*range(5, config.n_concentric),
+               *[config.n_concentric + own[0]
+                 for own in wave_columns(config.structure_orders)]]
+    parameters = standard(decoder, len(columns) * len(steps))
     parameters[:, 3] = 0.6
-    for k in range(n_latent):
-        rows = slice(k * len(steps), (k + 1) * len(steps))
-        parameters[rows, 5 + k] = torch.as_tensor(steps)
-    show(draw(decoder, parameters), (n_latent, len(steps)), path,
+    for i, column in enumerate(columns):
+        rows = slice(i * len(steps), (i + 1) * len(steps))
+        parameters[rows, column] = torch.as_tensor(steps)
+    show(draw(decoder, parameters), (len(columns), len(steps)), path,
          [f'{step:+.1f}' for step in steps])
 
 

@@ -2,6 +2,7 @@
 """Small seeded networks and observations with Gaussian PSFs."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -77,6 +78,32 @@ def tiny_decoder(tiny_vae):
 
 
 @pytest.fixture(scope='session')
+def structured_vae(tiny_vae):
+    """Return one with the same decoder, and waves of orders 1 and 2."""
+    config = replace(tiny_vae.config, structure_orders=(1, 2),
+                     structure_sigma=(0.5, 1.0))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        vae = VAE(config).eval().requires_grad_(False)
+    vae.encoder.head[-1].weight.mul_(0.3)
+    vae.encoder.direct.weight[2:].zero_()
+    for part in ('decoder', 'prior'):
+        getattr(vae, part).network.load_state_dict(
+            getattr(tiny_vae, part).network.state_dict())
+    vae.decoder.structure.radial.copy_(torch.tensor([[0.1, 0.2],
+                                                     [0.0, 0.25]]))
+    return vae
+
+
+@pytest.fixture(scope='session')
+def structured_decoder(structured_vae):
+    """Return its decoder in float64, with a marked effect of the latent."""
+    decoder = fit_decoder(structured_vae)
+    decoder.network[-1].weight.mul_(15)
+    return decoder
+
+
+@pytest.fixture(scope='session')
 def make_observation():
     """Return a function that makes what `prepare_observation` would."""
     def make(data, psfs, *, rms=1.0, mask=None, gain=None):
@@ -102,7 +129,8 @@ def make_fitter(tiny_vae, tiny_decoder):
     def make(observation, **options):
         settings = {'max_steps': 30, 'tolerance': 1e-6}
         batch_size = options.pop('batch_size', None)
-        return SceneFitter(observation, tiny_vae, tiny_decoder,
+        networks = options.pop('networks', (tiny_vae, tiny_decoder))
+        return SceneFitter(observation, *networks,
                            FitSettings(**{**settings, **options}),
                            batch_size=batch_size)
     return make
@@ -111,14 +139,14 @@ def make_fitter(tiny_vae, tiny_decoder):
 @pytest.fixture(scope='session')
 def draw_frame(tiny_decoder):
     """Return a function that draws sources on a frame, (band, y, x)."""
-    def draw(parameters, flux, psfs, shape):
+    def draw(parameters, flux, psfs, shape, decoder=tiny_decoder):
         values = torch.as_tensor(np.asarray(parameters, float))
         size = max(shape)
         # one stamp of the whole frame for each source, with its own PSF
         renderer = Renderer(size, [make_transfer(
             [psf.sample(*p)[0] for p in values[:, :2].numpy()],
             psf.oversampling, padded_size(size)) for psf in psfs])
-        images = renderer.templates(tiny_decoder.from_parameters(values),
+        images = renderer.templates(decoder.from_parameters(values),
                                     values[:, :2]).numpy()
         frame = np.einsum('kb,kbyx->byx', np.asarray(flux, float), images)
         return frame[:, :shape[0], :shape[1]]

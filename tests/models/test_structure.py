@@ -18,7 +18,7 @@ from vaephot.models.render import (
 from vaephot.models.structure import frames
 
 SIZE = 40
-ORDERS = (1, 2, 3, 4)
+ORDERS = (1, 2, 3, 4, 0)
 CONFIG = ModelConfig(n_latent=2, n_components=6, decoder_width=16,
                      structure_orders=ORDERS, structure_sigma=(0.5, 1.0))
 
@@ -30,7 +30,7 @@ def decoder():
         decoder = Decoder(CONFIG).double()
     generator = torch.Generator().manual_seed(3)
     decoder.structure.radial.copy_(
-        0.1 * torch.randn(4, 2, generator=generator))
+        0.1 * torch.randn(5, 2, generator=generator))
     return decoder.requires_grad_(False)
 
 
@@ -80,7 +80,7 @@ def test_slope_of_frame(eta):
                                atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize('order', ORDERS)
+@pytest.mark.parametrize('order', [1, 2, 3, 4])
 @pytest.mark.parametrize('part', [0, 1])
 def test_wave_is_that_of_its_definition(decoder, order, part):
     # round, two pixels large, with one wave of one ring, behind a PSF of
@@ -107,8 +107,30 @@ def test_wave_is_that_of_its_definition(decoder, order, part):
                                atol=2e-3 * float(expected.abs().max()))
 
 
+def test_central_wave_is_that_of_its_definition(decoder):
+    decoder.structure.radial.zero_()
+    decoder.structure.radial[4, 1] = 1
+    values = torch.zeros(1, CONFIG.n_parameters, dtype=torch.float64)
+    values[:, :2], values[:, 2] = SIZE // 2, math.log(2.0)
+    plain = values.clone()
+    values[0, -1] = 1
+    renderer = _renderer()
+    wave, = (renderer.templates(decoder.from_parameters(values),
+                                values[:, :2])
+             - renderer.templates(decoder.from_parameters(plain),
+                                  plain[:, :2]))
+    step = torch.arange(SIZE, dtype=torch.float64) - SIZE // 2
+    square = step ** 2 + step[:, None] ** 2
+    wide = 2.0 ** 2 + 1.1 ** 2
+    expected = (0.5 * 2.0 ** 2 / wide * (2 - square / wide)
+                * torch.exp(-0.5 * square / wide) / (2 * math.pi * wide))
+    torch.testing.assert_close(wave, expected, rtol=0,
+                               atol=2e-3 * float(expected.abs().max()))
+
+
 def test_structure_has_no_flux(decoder):
     values = _parameters()
+    values[:, 2] -= 0.5
     plain = values[:, :CONFIG.n_concentric]
     renderer = _renderer()
     flux, expected = (renderer.templates(
@@ -181,4 +203,4 @@ def test_some_sources(decoder):
 
 def test_bad_orders():
     with pytest.raises(ValueError, match='structure_orders'):
-        ModelConfig(structure_orders=(0, 1))
+        ModelConfig(structure_orders=(-1, 1))

@@ -6,6 +6,7 @@ import math
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from vaephot.models.bundle import build_vaes
 from vaephot.models.config import ModelConfig
 from vaephot.models.render import Renderer
 from vaephot.models.vae import VAE
-from vaephot.train import loop
+from vaephot.train import loop, structure
 from vaephot.train.config import STAGES, TrainingConfig
 from vaephot.train.loop import Trainer, train
 from vaephot.train.release import release_weights
@@ -489,6 +490,171 @@ def test_frozen_decoder_stays_in_the_first_stage(tiny_store, tmp_path):
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert not torch.equal(after['isolated'].encoder.direct.weight,
                            first['isolated'].encoder.direct.weight)
+
+
+# ---------------------------------------------------------------- structure
+WAVY = {**MODEL.to_dict(), 'structure_orders': [1, 2],
+        'structure_sigma': [0.5, 1.0]}
+
+
+@pytest.fixture(scope='module')
+def lopsided_store(tiny_store, tmp_path_factory):
+    """Return the same galaxies, resolved and with companions."""
+    store = shutil.copytree(tiny_store,
+                            tmp_path_factory.mktemp('lopsided') / 'store')
+    rng = np.random.default_rng(7)
+    for path in store.glob('shard-*.npz'):
+        with np.load(path) as file:
+            arrays = dict(file)
+        moves = rng.integers(-2, 3, (len(arrays['image']), 2))
+        arrays['image'] = np.stack([
+            0.75 * image + 0.25 * np.roll(image, move, (0, 1))
+            for image, move in zip(arrays['image'], moves, strict=True)])
+        arrays['half_light_radius'] = 1.4 * arrays['half_light_radius']
+        np.savez(path, **arrays)
+    return store
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _few_steps():
+    """Let little be learned of structure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structure, 'N_STEPS', 3)
+        patch.setattr(structure, 'GALAXIES_PER_SHARD', 4)
+        yield
+
+
+def _radial(vae):
+    return vae.decoder.structure.radial
+
+
+@pytest.mark.parametrize('n_steps', [
+    {'isolated': 0, 'blended': 3}, {'isolated': 3, 'blended': 3}])
+def test_run_from_weights_without_structure_learns_waves(
+        start, lopsided_store, tmp_path, n_steps):
+    path, before = start
+    config = _changed(model=WAVY, n_steps=n_steps)
+    vaes, finished, curves = train(lopsided_store, tmp_path / 'run', config,
+                                   start=path)
+    assert finished
+    for stage, steps in n_steps.items():
+        assert [row['step'] for row in curves[stage]] == [steps] * (steps > 0)
+    for vae in vaes.values():
+        assert vae.config == config.model
+        assert _radial(vae).any(1).all()
+        assert torch.isfinite(_radial(vae)).all()
+    assert _equal(vaes['blended'].decoder, vaes['isolated'].decoder)
+    if not n_steps['isolated']:
+        assert _equal(vaes['blended'].decoder.network,
+                      before['blended'].decoder.network)
+    # the run goes on with the same waves
+    again, _, _ = train(lopsided_store, tmp_path / 'run', config, start=path,
+                        max_seconds=0)
+    assert all(_equal(vaes[stage], again[stage]) for stage in STAGES)
+
+
+def test_first_networks_with_structure_say_what_the_weights_do(start):
+    path, before = start
+    config = _changed(model=WAVY, n_steps={'isolated': 0, 'blended': 1})
+    first = loop._first_networks(config, load_weights(path))
+    latent = torch.tensor([[0.3, -1.0]])
+    for stage in STAGES:
+        assert not _radial(first[stage]).any()
+        assert all(p.requires_grad for p in first[stage].parameters())
+        for a, b in zip(first[stage].decoder.profile(latent),
+                        before[stage].decoder.profile(latent), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.fixture(scope='module')
+def wavy_start(start, lopsided_store, tmp_path_factory):
+    """Return weights with structure, and their networks."""
+    folder = tmp_path_factory.mktemp('wavy')
+    config = _changed(model=WAVY, n_steps={'isolated': 0, 'blended': 2})
+    vaes, _, curves = train(lopsided_store, folder / 'run', config,
+                            start=start[0])
+    release_weights(folder / 'wavy.safetensors', vaes, config, curves,
+                    lopsided_store)
+    return folder / 'wavy.safetensors', vaes
+
+
+def test_weights_with_structure_are_a_start(wavy_start, lopsided_store,
+                                            tmp_path, monkeypatch):
+    path, before = wavy_start
+    # waves are not learned twice
+    monkeypatch.setattr(loop, 'learn_structure', lambda *_: 1 / 0)
+    config = _changed(model=WAVY, n_steps={'isolated': 2, 'blended': 2})
+    vaes, finished, _ = train(lopsided_store, tmp_path / 'run', config,
+                              start=path)
+    assert finished
+    for vae in vaes.values():
+        assert torch.equal(_radial(vae), _radial(before['blended']))
+    assert not _equal(vaes['blended'].encoder, before['blended'].encoder)
+
+
+def test_weights_with_structure_may_get_more(wavy_start, lopsided_store,
+                                             tmp_path):
+    path, before = wavy_start
+    model = {**WAVY, 'structure_orders': [1, 2, 1, 0]}
+    config = _changed(model=model, n_steps={'isolated': 0, 'blended': 2})
+    vaes, finished, _ = train(lopsided_store, tmp_path / 'run', config,
+                              start=path)
+    assert finished
+    for vae in vaes.values():
+        assert torch.equal(_radial(vae)[:2], _radial(before['blended']))
+        assert _radial(vae)[2:].any(1).all()
+    assert _equal(vaes['blended'].decoder, vaes['isolated'].decoder)
+
+
+@pytest.mark.parametrize('model', [
+    MODEL.to_dict(), {**WAVY, 'structure_orders': [2, 1]},
+    {**WAVY, 'structure_orders': [2, 1, 3]},
+    {**WAVY, 'structure_sigma': [0.5, 1.1]},
+    {**WAVY, 'structure_orders': [1, 2, 3],
+     'structure_sigma': [0.5, 1.1]}])
+def test_weights_with_other_waves_are_no_start(wavy_start, model):
+    with pytest.raises(TrainingError, match='structure_') as caught:
+        loop._first_networks(_changed(model=model),
+                             load_weights(wavy_start[0]))
+    assert caught.value.start == 'wavy'
+
+
+def test_new_waves_need_the_other_sizes_of_the_start(start, tiny_store,
+                                                     tmp_path):
+    model = {**WAVY, 'head_width': 24}
+    with pytest.raises(TrainingError, match="'head_width': 16") as caught:
+        train(tiny_store, tmp_path / 'run', _changed(model=model),
+              start=start[0])
+    assert 'structure' not in str(caught.value)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_new_encoders_need_a_decoder_with_the_same_waves(start, tiny_store,
+                                                         tmp_path):
+    config = _changed(model=WAVY, encoders_new=True)
+    with pytest.raises(TrainingError, match='structure_orders'):
+        train(tiny_store, tmp_path, config, start=start[0])
+
+
+def test_first_run_may_have_structure(lopsided_store, tmp_path):
+    config = _changed(model=WAVY, n_steps={'isolated': 2, 'blended': 2})
+    vaes, finished, _ = train(lopsided_store, tmp_path / 'a', config)
+    assert finished
+    assert all(_radial(vae).any(1).all() for vae in vaes.values())
+    again, _, _ = train(lopsided_store, tmp_path / 'b', config)
+    assert all(_equal(vaes[stage], again[stage]) for stage in STAGES)
+
+
+def test_amplitudes_of_galaxies_are_not_known(lopsided_store):
+    config = _changed(model=WAVY)
+    trainer = _trainer(lopsided_store, config)
+    batch = trainer.stream.batch(0)
+    n = config.model.n_concentric
+    assert batch.truth.shape[1] == config.model.n_parameters
+    assert torch.isnan(batch.truth[batch.is_galaxy, n:]).all()
+    assert torch.isfinite(batch.truth[:, :n]).all()
+    while not trainer.finished:
+        assert math.isfinite(trainer.advance()['loss'])
 
 
 def test_run_remembers_its_start(start, tiny_store, tmp_path):

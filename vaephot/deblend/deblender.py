@@ -18,8 +18,8 @@ from vaephot.deblend.native import make_fitter
 from vaephot.deblend.passed import pass_through
 from vaephot.deblend.peaks import validate_labels, validate_settings
 from vaephot.deblend.pipeline import solve, solve_rest
-from vaephot.deblend.structure import add_structure
 from vaephot.deblend.refine import FitSettings
+from vaephot.deblend.structure import add_structure
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
 from vaephot.utils._device import resolve_device
@@ -309,7 +309,7 @@ class VAEDeblender:
                 solution = with_probability(judge, solve_rest(
                     judge, segm, solution, others.sources, others.is_point,
                     progress=bar.update))
-        return solution if chosen.given else add_structure(fitter, solution)
+        return add_structure(fitter, solution)
 
 
 def _check_background(kind):

@@ -149,6 +149,13 @@ class NativeFitter(SceneFitter):
             native, [fitter.layer for fitter in self.fitters], self.scales))
 
     def without_waves(self):
+        """
+        The same for concentric galaxies.
+
+        Returns
+        -------
+        NativeFitter
+        """
         other = super().without_waves()
         other.fitters = tuple(fitter.without_waves()
                               for fitter in self.fitters)

@@ -24,8 +24,8 @@ from vaephot.deblend.looks import (
 from vaephot.deblend.scene_fit import SceneFit
 from vaephot.models.encoder import Gaussian
 
-__all__ = ['Solution', 'accepted', 'reference_view', 'settle', 'solve',
-           'solve_again', 'solve_rest', 'take_back']
+__all__ = ['Solution', 'accepted', 'image_without', 'reference_view',
+           'settle', 'solve', 'solve_again', 'solve_rest', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
@@ -376,8 +376,21 @@ def _extended(fit, n_new):
     return fit.join(fit.blank(n_new))
 
 
-def _without(solution, rows):
-    """Model image without some of the sources."""
+def image_without(solution, rows):
+    """
+    Model image without some of the sources.
+
+    Parameters
+    ----------
+    solution : Solution
+        Sources with their models.
+    rows : sequence of int
+        Those that are left out.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n_bands, ny, nx)
+    """
     image = solution.model_image.copy()
     for k in rows:
         box = solution.boxes[k]
@@ -416,7 +429,7 @@ def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
     if not len(rows):
         return start, prior, snr
     old = np.flatnonzero(keep)
-    others = _without(solution, np.concatenate(
+    others = image_without(solution, np.concatenate(
         [np.flatnonzero(~keep), old[rows[rows < n_old]]]))
     rest = fitter.observation.data - others
     subset, points = sources.take(rows), is_point[rows]

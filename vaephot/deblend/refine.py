@@ -29,7 +29,7 @@ from vaephot.deblend.steps import (
     trusted_step,
 )
 
-__all__ = ['FitSettings', 'GroupFit', 'fit_groups', 'linear_fluxes']
+__all__ = ['HELD', 'FitSettings', 'GroupFit', 'fit_groups', 'linear_fluxes']
 
 # radii of trust, in units of the largest steps: the first, and the one at
 # which a group cannot be improved
@@ -39,6 +39,8 @@ LEAST_RADIUS = 1e-4
 # grows; by how much
 POOR, GOOD = 0.25, 0.75
 SHRINK, GROW = 0.25, 2.0
+# parameters whose prior has this precision stay where they are, in all bands
+HELD = 1e8
 # strains are looked for anew, from this share of the last one on
 STRAIN_RELIEF = 0.01
 # the errors that the encoder gives its shapes are too small by this factor:
@@ -107,6 +109,7 @@ class _Problem:
         self.n_groups, self.n_sources = batch.active.shape
         self.size = batch.bands[0].data.shape[-1]
         self.between = batch.band_precision.double()
+        self.held = batch.prior.precision >= HELD
 
     def shapes(self, local, rows, *, steep=False):
         """Shapes in each band, with their derivatives if wanted."""
@@ -179,7 +182,8 @@ class _Problem:
         """Precision between a band's and the common parameters."""
         active = self.batch.active[rows].double()
         n_par = len(self.between)
-        blocks = self.between * active[..., None, None]
+        tie = self.between + torch.diag_embed(HELD * self.held[rows].double())
+        blocks = tie * active[..., None, None]
         out = active.new_zeros(len(rows), self.n_sources, n_par,
                                self.n_sources, n_par)
         index = torch.arange(self.n_sources)
@@ -240,7 +244,8 @@ class _State:
         rows = torch.nonzero(~self.done)[:, 0]
         equations = Equations(*[value[rows] for value in self.equations])
         local = self.local[rows]
-        pinned = pinned_parameters(local, equations.vector, problem.size)
+        pinned = (pinned_parameters(local, equations.vector, problem.size)
+                  | problem.held[rows].flatten(1)[:, None])
         step, length, strain = trusted_step(
             equations, pinned, self.radius[rows],
             STRAIN_RELIEF * self.strain[rows], local.shape[-1])

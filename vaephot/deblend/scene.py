@@ -19,7 +19,7 @@ from vaephot.deblend.groups import group_sources, make_pieces, segment_boxes
 from vaephot.deblend.images import add_up, clip_stamp, draw_scene
 from vaephot.deblend.noise import sky_image
 from vaephot.deblend.optics import EDGE_SIGMA, Optics
-from vaephot.deblend.refine import fit_groups, linear_fluxes
+from vaephot.deblend.refine import HELD, fit_groups, linear_fluxes
 from vaephot.deblend.scene_fit import empty_fit, fill_cores
 from vaephot.deblend.start import BandView
 from vaephot.deblend.waves import has_waves, held_waves
@@ -32,7 +32,6 @@ __all__ = ['SceneFitter']
 FIRST_RADIUS = 1.2
 # logarithm of the size [px] and precision that make a galaxy a point
 POINT_LOG_SIZE = -3.5
-POINT_PRECISION = 1e8
 
 
 class SceneFitter:
@@ -94,7 +93,8 @@ class SceneFitter:
     def _batches_of(self, layer):
         """What makes batches from the pixels of a layer."""
         return Batches(layer, self.vae.prior.band_precision().double(),
-                       self.vae.config.n_concentric, dtype=self.decoder.sigma.dtype, device=self.device,
+                       self.vae.config.n_concentric,
+                       dtype=self.decoder.sigma.dtype, device=self.device,
                        batch_size=self.batch_size)
 
     def draw(self, parameters, flux):
@@ -352,12 +352,12 @@ class SceneFitter:
         mean, precision = gaussian.mean.clone(), gaussian.precision.clone()
         mean[rows, 2:] = 0
         mean[rows, 2] = POINT_LOG_SIZE
-        precision[rows, 2:] = POINT_PRECISION
+        precision[rows, 2:] = HELD
         return Gaussian(mean, precision)
 
     # ---------------------------------------------------------------- fit
     def fit(self, sources, pieces, start, prior, snr, *, foreign=None,
-            progress=None):
+            progress=None, structured=None):
         """
         Fit all pieces once.
 
@@ -376,6 +376,9 @@ class SceneFitter:
             `~vaephot.deblend.batches.Batches.make`.
         progress : callable, optional
             Called with the number of sources measured.
+        structured : `numpy.ndarray` of bool, (n,), optional
+            Sources that may have structure; by default those that have
+            some in the start.
 
         Returns
         -------
@@ -385,7 +388,8 @@ class SceneFitter:
         fit = empty_fit(*start.mean.shape, snr)
         flux = snr * self._point_noise(prior)
         config = self.vae.config
-        structured = has_waves(start, config)
+        if structured is None:
+            structured = has_waves(start, config)
         held = held_waves(prior, structured, config)
         for run in self.batches.runs(pieces, snr * self.point_error,
                                      structured):

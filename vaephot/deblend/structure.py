@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-Give bright sources structure once it is settled which sources there are.
+Give sources structure once it is settled which sources there are.
 
 While sources are searched, waves would fit what may be another source as
 arms or lopsidedness of its neighbour. So candidates are judged by concentric
@@ -13,15 +13,26 @@ import numpy as np
 import torch
 
 from vaephot.deblend.looks import look_again
-from vaephot.deblend.pipeline import settle
+from vaephot.deblend.oddity import misfit
+from vaephot.deblend.pipeline import image_without, reference_view, settle
 from vaephot.deblend.waves import has_waves
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['add_structure']
 
-# the encoder looks at sources of this signal-to-noise ratio as a point source
-# in some band; nothing can be seen of the structure of others
+# sources of this signal-to-noise ratio as a point source in some band may
+# have structure; nothing can be seen of that of others
 LEAST_SNR = 20.0
+# excess of the chi-square of a concentric galaxy, in units of its noise, that
+# asks for structure whatever the encoder says
+LEAST_EXCESS = 25.0
+
+
+def _misfit(fitter, solution):
+    """Sources that a concentric profile does not describe."""
+    first, seen = reference_view(fitter, solution)
+    left = misfit(seen, first.observation)
+    return left.excess > LEAST_EXCESS * np.sqrt(left.variance)
 
 
 def add_structure(fitter, solution):
@@ -33,7 +44,7 @@ def add_structure(fitter, solution):
     fitter : `~vaephot.deblend.scene.SceneFitter`
         Observation, networks and settings.
     solution : `~vaephot.deblend.pipeline.Solution`
-        Concentric galaxies and stars.
+        Stars and galaxies, most or all of them concentric.
 
     Returns
     -------
@@ -41,30 +52,30 @@ def add_structure(fitter, solution):
         The same where no shapes are fitted.
     """
     config, fit = fitter.vae.config, solution.fit
-    rows = np.flatnonzero((fit.snr.max(1) > LEAST_SNR) & ~solution.is_point)
-    if not (config.n_structure and fitter.settings.max_steps and len(rows)):
-        return solution
     start = Gaussian(torch.as_tensor(fit.parameters.copy()),
                      solution.prior.precision)
+    free = has_waves(start, config)
+    rows = np.flatnonzero((fit.snr.max(1) > LEAST_SNR) & ~solution.is_point
+                          & ~free)
+    if not (config.n_structure and fitter.settings.max_steps and len(rows)):
+        return solution
     seen = set(rows.tolist())
     pieces = [piece for piece in solution.pieces if seen & set(piece.core)]
-    others = solution.model_image.copy()
-    for k in rows:
-        box = solution.boxes[k]
-        others[:, box.iymin:box.iymax, box.ixmin:box.ixmax] -= (
-            solution.models[k])
+    rest = fitter.observation.data - image_without(solution, rows)
     shapes, _, _, _ = look_again(
         fitter, solution.sources.take(rows), pieces, solution.is_point[rows],
-        start, fit.snr, fitter.observation.data - others, rows=rows)
+        start, fit.snr, rest, rows=rows)
     start.mean[rows, config.n_concentric:] = shapes.mean[
         :, config.n_concentric:]
-    structured = set(np.flatnonzero(has_waves(start, config)).tolist())
-    again = [piece for piece in pieces if structured & set(piece.members)]
+    new = rows[(has_waves(start, config) | _misfit(fitter, solution))[rows]]
+    free[new] = True
+    again = [piece for piece in pieces
+             if set(new.tolist()) & set(piece.members)]
     if not again:
         return solution
-    new = fitter.fit(solution.sources, again, start, solution.prior, fit.snr,
-                     foreign=solution.foreign)
-    fit = fit.merge(new, sorted(i for piece in again for i in piece.core))
+    fitted = fitter.fit(solution.sources, again, start, solution.prior,
+                        fit.snr, foreign=solution.foreign, structured=free)
+    fit = fit.merge(fitted, sorted(i for piece in again for i in piece.core))
     return settle(fitter, replace(
         solution, fit=fit, foreign=None,
         **fitter.draw(fit.band_parameters, fit.flux)))

@@ -10,6 +10,7 @@ elsewhere.
 
 import torch
 
+from vaephot.deblend.refine import HELD
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['LEAST_SIGNIFICANCE', 'has_waves', 'held_waves',
@@ -17,9 +18,7 @@ __all__ = ['LEAST_SIGNIFICANCE', 'has_waves', 'held_waves',
 
 # squared distance of all amplitudes from zero, in units of their errors, from
 # which on a source has structure
-LEAST_SIGNIFICANCE = 50.0
-# precision that holds amplitudes where they are
-HELD = 1e8
+LEAST_SIGNIFICANCE = 100.0
 
 
 def without_weak_waves(gaussian, config, least=LEAST_SIGNIFICANCE):

@@ -16,9 +16,11 @@ __all__ = ['SHARED_SIZES', 'build_vaes', 'fit_decoder', 'load_shared',
 SHARED_SIZES = ('n_latent', 'n_components', 'sigma_min', 'sigma_max',
                 'decoder_width', 'prior_width', 'position_sigma',
                 'structure_orders', 'structure_sigma')
+# layers whose outputs are values and precisions of all parameters
+OUTPUTS = ('encoder.head.4.', 'encoder.direct.')
 # evidence on amplitudes that an encoder has not learned of yet: logarithm of
 # its precision over the signal-to-noise ratio
-UNLEARNED = -3.0
+UNLEARNED = -8.0
 _SHARED = ('decoder', 'prior')
 _STAGES = ('isolated', 'blended')
 
@@ -65,12 +67,12 @@ def load_shared(vae, weights):
 
 def with_structure(vae, orders, sigma):
     """
-    An autoencoder that has waves of structure besides.
+    An autoencoder that has further waves of structure.
 
     Parameters
     ----------
     vae : `~vaephot.models.vae.VAE`
-        One without structure.
+        One without structure, or with the first of the waves.
     orders : tuple of int
         Angular order of each wave.
     sigma : tuple of float
@@ -80,11 +82,12 @@ def with_structure(vae, orders, sigma):
     -------
     `~vaephot.models.vae.VAE`
         It says the same of all that the other one knows, and next to
-        nothing of the amplitudes; the waves are dark.
+        nothing of the new amplitudes; their waves are dark.
     """
     config = replace(vae.config, structure_orders=orders,
                      structure_sigma=sigma)
-    wide = VAE(config)
+    with torch.random.fork_rng():
+        wide = VAE(config)
     old, new = vae.config.n_parameters, config.n_parameters
     tensors = wide.state_dict()
     for name, tensor in vae.state_dict().items():
@@ -94,7 +97,10 @@ def with_structure(vae, orders, sigma):
             continue
         # outputs are values, then precisions; the guess comes in last
         rows = torch.arange(len(tensor))
-        if len(target) == 2 * new:
+        if name == 'decoder.structure.radial':
+            target[rows] = tensor
+            continue
+        if name.startswith(OUTPUTS):
             target.zero_()
             rows = torch.cat([torch.arange(old), new + torch.arange(old)])
         if target.ndim == 1:

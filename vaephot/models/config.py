@@ -61,9 +61,9 @@ class ModelConfig:
                            ('structure_sigma', float)):
             object.__setattr__(self, name, tuple(
                 kind(n) for n in getattr(self, name)))
-        if min(self.structure_orders, default=1) < 1:
+        if min(self.structure_orders, default=0) < 0:
             msg = (f'structure_orders is {self.structure_orders}; orders '
-                   f'must be >= 1')
+                   f'must be >= 0')
             raise ValueError(msg)
         for name in ('n_latent', 'n_components', 'decoder_width',
                      'prior_width', 'head_width', 'stamp_size'):
@@ -94,7 +94,7 @@ class ModelConfig:
     @property
     def n_structure(self):
         """Amplitudes of the structure."""
-        return 2 * len(self.structure_orders)
+        return sum(2 if order else 1 for order in self.structure_orders)
 
     def to_dict(self):
         """

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-__all__ = ['Structure', 'StructureBasis', 'frames', 'turn_signs']
+__all__ = ['Structure', 'StructureBasis', 'frames', 'turn_signs',
+           'wave_columns']
 
 
 def frames(log_size, eta):
@@ -61,6 +62,29 @@ def frames(log_size, eta):
     return frame, torch.stack(slope, 1)
 
 
+def wave_columns(orders):
+    """
+    Which amplitudes belong to each wave.
+
+    Parameters
+    ----------
+    orders : sequence of int
+        Angular order of each wave.
+
+    Returns
+    -------
+    list of list of int
+        Numbers of the amplitudes of the cosine and the sine; order 0 has
+        one alone.
+    """
+    columns, first = [], 0
+    for order in orders:
+        count = 2 if order else 1
+        columns.append(list(range(first, first + count)))
+        first += count
+    return columns
+
+
 def turn_signs(config):
     """
     What a turn by 180 degrees about the origin does to parameters.
@@ -75,8 +99,10 @@ def turn_signs(config):
     list of float, (n_parameters,)
         Positions and waves of odd order change their sign.
     """
-    waves = [(-1.0) ** order for order in config.structure_orders
-             for _ in range(2)]
+    orders = config.structure_orders
+    waves = [(-1.0) ** order for order, columns
+             in zip(orders, wave_columns(orders), strict=True)
+             for _ in columns]
     return [-1.0, -1.0, *[1.0] * (config.n_concentric - 2), *waves]
 
 
@@ -126,7 +152,7 @@ class StructureBasis(nn.Module):
     ----------
     orders : tuple of int
         Angular order of each wave; it has two amplitudes, of the cosine
-        and of the sine.
+        and of the sine, but for order 0.
     sigma : tuple of float
         Widths of the Gaussians in half-light radii. A ring of order ``m``
         is brightest at ``sqrt(m)`` times its width.
@@ -135,6 +161,7 @@ class StructureBasis(nn.Module):
     def __init__(self, orders, sigma):
         super().__init__()
         self.orders = tuple(orders)
+        self._columns = wave_columns(orders)
         self.register_buffer('sigma', torch.tensor(sigma,
                                                    dtype=torch.float64))
         self.register_buffer('radial', torch.zeros(
@@ -142,10 +169,9 @@ class StructureBasis(nn.Module):
 
     def _rings(self):
         """Weights of the Gaussians of each wave, peaks of rings being one."""
-        order = torch.tensor(self.orders, dtype=self.sigma.dtype,
-                             device=self.sigma.device)[:, None]
-        peak = (order / math.e) ** (order / 2)
-        return self.radial * self.sigma ** order / peak
+        heights = [self.sigma ** order / (order / math.e) ** (order / 2)
+                   if order else self.sigma ** 2 / 2 for order in self.orders]
+        return self.radial * torch.stack(heights)
 
     def _waves(self, frame, kx, ky):
         """Frequencies and rings of sources on a grid of frequencies."""
@@ -155,15 +181,26 @@ class StructureBasis(nn.Module):
         variance = (self.sigma ** 2).to(a)
         wave = torch.exp(-0.5 * square * variance[:, None])
         rings = self._rings().to(a)
+        ring, curved = rings @ wave, (rings * variance) @ wave
+        central = [i for i, order in enumerate(self.orders) if not order]
+        curved[:, central] = (square * curved[:, central]
+                              - 2 * ring[:, central])
+        ring[:, central] = square * ring[:, central]
         powers = [(torch.ones_like(a), torch.zeros_like(a))]
         for _ in range(max(self.orders)):
             re, im = powers[-1]
             powers.append((a * re - b * im, a * im + b * re))
-        return _Waves(a, b, powers, rings @ wave, (rings * variance) @ wave)
+        return _Waves(a, b, powers, ring, curved)
 
-    def _parts(self, order):
+    @staticmethod
+    def _parts(order):
         """Real (0) or imaginary (1) part of ``(-i)^m``, and its sign."""
         return order % 2, -1.0 if order % 4 in (1, 2) else 1.0
+
+    def _amplitudes(self, structure, i):
+        """Amplitudes of the cosine and the sine of a wave, (n, 1)."""
+        own = [structure.amplitude[:, k, None] for k in self._columns[i]]
+        return own if len(own) == 2 else (own[0], torch.zeros_like(own[0]))
 
     def spectrum(self, structure, kx, ky):
         """
@@ -186,9 +223,9 @@ class StructureBasis(nn.Module):
         for i, order in enumerate(self.orders):
             part, sign = self._parts(order)
             re, im = waves.powers[order]
-            cosine, sine = (sign * structure.amplitude[:, 2 * i + j, None]
-                            for j in (0, 1))
-            out[:, part] += (cosine * re + sine * im) * waves.ring[:, i]
+            cosine, sine = self._amplitudes(structure, i)
+            out[:, part] += (sign * (cosine * re + sine * im)
+                             * waves.ring[:, i])
         return out
 
     def slopes(self, structure, steep, kx, ky):
@@ -210,18 +247,17 @@ class StructureBasis(nn.Module):
         """
         waves = self._waves(structure.frame, kx, ky)
         n, k = waves.a.shape
-        out = waves.a.new_zeros(n, 2, 4 + 2 * len(self.orders), k)
+        out = waves.a.new_zeros(n, 2, 4 + structure.amplitude.shape[1], k)
         push = waves.a.new_zeros(n, 2, 2, k)
         for i, order in enumerate(self.orders):
             part, sign = self._parts(order)
             (re, im), (low_re, low_im) = (waves.powers[order],
                                           waves.powers[order - 1])
             ring, curved = sign * waves.ring[:, i], sign * waves.curved[:, i]
-            cosine, sine = (structure.amplitude[:, 2 * i + j, None]
-                            for j in (0, 1))
+            cosine, sine = self._amplitudes(structure, i)
             total = cosine * re + sine * im
-            out[:, part, 4 + 2 * i] = re * ring
-            out[:, part, 5 + 2 * i] = im * ring
+            for column, own in zip(self._columns[i], (re, im), strict=False):
+                out[:, part, 4 + column] = own * ring
             out[:, part, 0] += total * ring
             push[:, part, 0] += (order * (cosine * low_re + sine * low_im)
                                  * ring - total * waves.a * curved)

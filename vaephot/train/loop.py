@@ -40,8 +40,8 @@ from vaephot.train.metrics import validation_metrics
 from vaephot.train.precision import convolutions_in
 from vaephot.train.stopping import has_stopped, kept_row
 from vaephot.train.store import read_store, store_hash
-from vaephot.train.structure import learn_structure
 from vaephot.train.stream import BatchStream
+from vaephot.train.structure import learn_structure
 from vaephot.utils._atomic import atomic_write
 from vaephot.utils._device import resolve_device
 from vaephot.weights import load_weights
@@ -327,12 +327,16 @@ def _first_networks(config, weights):
             torch.manual_seed(config.seed)
             return {'isolated': VAE(config.model), 'blended': None}
     theirs = ModelConfig.from_dict(weights.record.model_config)
-    grows = not theirs.n_structure and not config.encoders_new
+    ours, first = config.model, theirs.structure_orders
+    grows = (len(ours.structure_orders) > len(first)
+             and ours.structure_orders[:len(first)] == first
+             and not config.encoders_new)
     if grows:
         theirs = replace(theirs,
-                         structure_orders=config.model.structure_orders,
-                         structure_sigma=config.model.structure_sigma)
-    theirs, ours = theirs.to_dict(), config.model.to_dict()
+                         structure_orders=ours.structure_orders,
+                         **({} if first else {
+                             'structure_sigma': ours.structure_sigma}))
+    theirs, ours = theirs.to_dict(), ours.to_dict()
     names = SHARED_SIZES if config.encoders_new else theirs
     other = {name: theirs[name] for name in names
              if theirs[name] != ours[name]}
@@ -348,7 +352,7 @@ def _first_networks(config, weights):
         load_shared(vae, weights)
         return {'isolated': vae, 'blended': None}
     vaes = build_vaes(weights)
-    if grows and config.model.n_structure:
+    if grows:
         vaes = {stage: with_structure(vae, config.model.structure_orders,
                                       config.model.structure_sigma)
                 for stage, vae in vaes.items()}
@@ -375,7 +379,8 @@ def _teach_decoder(decoder, config, shards, *, frozen):
                                    frozen=frozen)
     log.info('family steps %d loss %.4g', len(losses),
              sum(losses[-100:]) / max(1, len(losses[-100:])))
-    if decoder.structure is not None and not decoder.structure.radial.any():
+    if (decoder.structure is not None
+            and not decoder.structure.radial.any(1).all()):
         learned = learn_structure(decoder, shards['train'])
         log.info('structure of %d galaxies, power %s', learned['n_galaxies'],
                  ' '.join(f'{power:.2g}' for power in learned['power']))

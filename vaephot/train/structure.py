@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from scipy.linalg import eigh
 
+from vaephot.exceptions import TrainingError
 from vaephot.models.decoder import Decoder
 from vaephot.models.render import Renderer, make_transfer, padded_size
+from vaephot.models.structure import wave_columns
 
 __all__ = ['fit_galaxies', 'learn_structure', 'principal_waves']
 
@@ -129,8 +131,11 @@ def _rings_of_shard(decoder, shard, n_rings):
     """Amplitudes of all rings of the resolved galaxies of a shard."""
     resolved = torch.exp(shard.truth[:, 2]) > LEAST_RADIUS * shard.psf_fwhm
     rows = torch.nonzero(resolved)[:, 0]
+    if not len(rows):
+        n_orders = len(decoder.config.structure_orders) // n_rings
+        return np.zeros((0, n_orders, n_rings, 2))
     rows = rows[torch.linspace(0, len(rows) - 1, GALAXIES_PER_SHARD).long()
-                .unique()] if len(rows) else rows
+                .unique()]
     size, config = shard.image.shape[-1], decoder.config
     renderer = Renderer(size, [make_transfer(
         [shard.psf], shard.oversampling, padded_size(size))])
@@ -142,15 +147,20 @@ def _rings_of_shard(decoder, shard, n_rings):
     precision[:3], precision[3:config.n_concentric] = 0, 1
     values, _, _ = fit_galaxies(decoder, renderer, shard.image[rows], start,
                                 precision)
-    rings = values[:, config.n_concentric:]
-    return rings.unflatten(1, (-1, n_rings, 2)).numpy()
+    columns = wave_columns(config.structure_orders)
+    rings = np.zeros((len(rows), len(columns), 2))
+    for i, own in enumerate(columns):
+        rings[:, i, :len(own)] = values[:, [
+            config.n_concentric + k for k in own]]
+    return rings.reshape(len(rows), -1, n_rings, 2)
 
 
 def _metric(order, sigma):
     """Products of the rings of an order, behind a PSF."""
-    peak = (order / math.e) ** (order / 2)
-    height = sigma ** order / peak
     wide = sigma[:, None] ** 2 + sigma ** 2 + 2 * METRIC_BLUR ** 2
+    if not order:
+        return sigma[:, None] ** 2 * sigma ** 2 * (2 / wide) ** 3
+    height = sigma ** order / (order / math.e) ** (order / 2)
     return (height[:, None] * height * math.factorial(order)
             * (2 / wide) ** (order + 1))
 
@@ -162,7 +172,8 @@ def principal_waves(rings, orders, sigma):
     Parameters
     ----------
     rings : `numpy.ndarray`, (n, n_orders, n_rings, 2)
-        Amplitudes of rings in galaxies, of cosines and sines.
+        Amplitudes of rings in galaxies, of cosines and sines; order 0 has
+        no sines.
     orders : sequence of int
         Angular orders.
     sigma : `numpy.ndarray`, (n_rings,)
@@ -182,7 +193,8 @@ def principal_waves(rings, orders, sigma):
     power, waves = [], []
     for i in range(len(orders)):
         own = rings[:, i] * np.sqrt(share)[:, None, None]
-        moment = np.einsum('nip,njp->ij', own, own) / (2 * len(rings))
+        moment = (np.einsum('nip,njp->ij', own, own)
+                  / ((2 if orders[i] else 1) * len(rings)))
         # components of the moment in the metric: M G v = lambda v
         inner = metric[i] @ moment @ metric[i]
         value, vector = eigh(inner, metric[i] + 1e-9 * np.trace(metric[i])
@@ -200,7 +212,8 @@ def learn_structure(decoder, shards):
     Parameters
     ----------
     decoder : `~vaephot.models.decoder.Decoder`
-        Its concentric profile is used, its waves are changed.
+        Its concentric profile is used; waves that are dark are learned,
+        others stay as they are.
     shards : list of `~vaephot.train.store.GalaxyShard`
         Noise-free galaxies.
 
@@ -209,6 +222,11 @@ def learn_structure(decoder, shards):
     dict
         ``'power'``: mean square of the light that each wave moves, of
         galaxies whose squared image is about one; ``'n_galaxies'``.
+
+    Raises
+    ------
+    TrainingError
+        If no galaxy is resolved.
     """
     config = decoder.config
     orders = sorted(set(config.structure_orders))
@@ -217,12 +235,19 @@ def learn_structure(decoder, shards):
     some = np.unique(np.linspace(0, len(shards) - 1, MAX_SHARDS).astype(int))
     rings = np.concatenate([_rings_of_shard(full, shards[i], n_rings)
                             for i in some])
+    if not len(rings):
+        msg = (f'no galaxy of the store has a half-light radius above '
+               f'{LEAST_RADIUS} FWHM, so that its structure could be '
+               f'learned; draw larger ones or leave structure_orders empty')
+        raise TrainingError(msg)
     power, waves = principal_waves(rings, orders,
                                    np.array(config.structure_sigma))
     seen, kept = dict.fromkeys(orders, 0), []
     for row, order in enumerate(config.structure_orders):
         i = orders.index(order)
-        decoder.structure.radial[row] = torch.as_tensor(waves[i, seen[order]])
+        if not decoder.structure.radial[row].any():
+            decoder.structure.radial[row] = torch.as_tensor(
+                waves[i, seen[order]])
         kept.append(float(power[i, seen[order]]))
         seen[order] += 1
     return {'power': kept, 'n_galaxies': len(rings)}
