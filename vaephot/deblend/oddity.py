@@ -49,7 +49,7 @@ class Misfit(NamedTuple):
     power: np.ndarray
 
 
-def misfit(solution, observation):
+def misfit(solution, observation, data=None):
     """
     Sum up what the models leave over, in the bands of one pixel grid.
 
@@ -62,6 +62,8 @@ def misfit(solution, observation):
         Fitted sources.
     observation : `~vaephot.deblend.inputs.Observation`
         Data and noise.
+    data : `numpy.ndarray`, (n_bands, ny, nx), optional
+        What the models are compared with instead of the data.
 
     Returns
     -------
@@ -75,7 +77,8 @@ def misfit(solution, observation):
     model, good = solution.model_image, ~observation.mask
     variance = np.broadcast_to(noise_variance(solution, observation),
                                model.shape)
-    residual = np.where(good, observation.data - model, 0)
+    data = observation.data if data is None else data
+    residual = np.where(good, data - model, 0)
     correlation = np.asarray(observation.noise_correlation, float)
     rows = []
     for bbox, own in zip(solution.boxes, solution.models, strict=True):

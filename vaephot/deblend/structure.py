@@ -31,7 +31,9 @@ LEAST_EXCESS = 25.0
 def _misfit(fitter, solution):
     """Sources that a concentric profile does not describe."""
     first, seen = reference_view(fitter, solution)
-    left = misfit(seen, first.observation)
+    # without the sky, where it is free
+    data = np.stack([view.data for view in first.views()])
+    left = misfit(seen, first.observation, data)
     return left.excess > LEAST_EXCESS * np.sqrt(left.variance)
 
 
