@@ -3,7 +3,8 @@
 Print what each learned part of the joint fit is worth.
 
 The same optimiser fits the same blends with one part taken away: the latent
-(held at zero, so that every galaxy has one profile), the colour gradients
+(held at zero, so that every galaxy has one profile; no structure either), the
+structure (concentric galaxies), the colour gradients
 (the bands tied together), the encoder's start (small round galaxies
 instead), the learned prior (one fixed prior of size and shear instead). The
 galaxy in the middle of each blend is scored. ``capacity`` fits noise-free
@@ -71,10 +72,21 @@ def tied_bands(prior):
     return _BETWEEN(prior) * 1e6
 
 
-VARIANTS = {'all': (_LOOK, _BETWEEN), 'no latent': (without_latent, _BETWEEN),
-            'no colour gradients': (_LOOK, tied_bands),
-            'no encoder start': (moments_start, _BETWEEN),
-            'fixed prior': (fixed_prior, _BETWEEN)}
+def concentric(weights):
+    """Deblender of galaxies without structure."""
+    deblend = VAEDeblender(weights=weights)
+    make = deblend.make_fitter
+    deblend.make_fitter = lambda seen: make(seen).without_waves()
+    return deblend
+
+
+# what stands for a look, the tie of the bands and the deblender
+VARIANTS = {'all': (_LOOK, _BETWEEN, VAEDeblender),
+            'no structure': (_LOOK, _BETWEEN, concentric),
+            'no latent': (without_latent, _BETWEEN, concentric),
+            'no colour gradients': (_LOOK, tied_bands, VAEDeblender),
+            'no encoder start': (moments_start, _BETWEEN, VAEDeblender),
+            'fixed prior': (fixed_prior, _BETWEEN, VAEDeblender)}
 
 
 class Counter:
@@ -146,11 +158,11 @@ def ablate(args):
         near = np.nanmin(np.where(np.isfinite(distance), distance, np.inf), 1)
     print('variant, VIS and H: median, NMAD, share within 10 %; VIS NMAD '
           'closer than 0.6 arcsec; mean steps, share not converged')
-    for name, (look, between) in VARIANTS.items():
+    for name, (look, between, make) in VARIANTS.items():
         counter = Counter()
         looks._look, Prior.band_precision = look, between
         scene.fit_groups = counter
-        result, rows, _ = measure(blends, VAEDeblender(weights=args.weights))
+        result, rows, _ = measure(blends, make(weights=args.weights))
         line = f'{name:20s}'
         for band in (0, len(blends.bands) - 1):
             df = flux_errors(blends, result, rows, band)
@@ -192,12 +204,10 @@ def capacity(args):
     """Print what is left over of noise-free isolated galaxies."""
     blends = draw_blends('isolated', args.n, seed=args.seed,
                          population=population(args))
-    concentric = VAEDeblender(weights=args.weights)
-    make = concentric.make_fitter
-    concentric.make_fitter = lambda seen: make(seen).without_waves()
-    for name, deblend in (('concentric', concentric),
-                          ('structure', VAEDeblender(weights=args.weights))):
-        result, rows, corners = measure(blends, deblend, noise_free=True)
+    for name, make in (('concentric', concentric),
+                       ('structure', VAEDeblender)):
+        result, rows, corners = measure(blends, make(weights=args.weights),
+                                        noise_free=True)
         left, model = result.residual_image[0], result.model_image[0]
         share = []
         size = blends.image.shape[-1]

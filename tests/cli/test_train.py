@@ -25,7 +25,9 @@ def config(tmp_path):
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.json')),
                          ids=lambda path: path.name)
 def test_the_example_settings_are_valid(path):
-    assert TrainingConfig.read(path).n_steps['blended'] > 0
+    config = TrainingConfig.read(path)
+    # some teach networks, others only the waves of structure
+    assert config.n_steps['blended'] > 0 or config.model.n_structure
 
 
 def test_a_run_is_resumed_and_its_weights_are_released(

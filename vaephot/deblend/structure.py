@@ -59,7 +59,8 @@ def add_structure(fitter, solution):
     free = has_waves(start, config)
     rows = np.flatnonzero((fit.snr.max(1) > LEAST_SNR) & ~solution.is_point
                           & ~free)
-    if not (config.n_structure and fitter.settings.max_steps and len(rows)):
+    if not (config.n_structure and fitter.waves and len(rows)
+            and fitter.settings.max_steps):
         return solution
     seen = set(rows.tolist())
     pieces = [piece for piece in solution.pieces if seen & set(piece.core)]
