@@ -44,7 +44,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     add = parser.add_argument
     add('kinds', nargs='*', metavar='KIND',
-        help=f'of {", ".join(KINDS)} (default: all)')
+        help=f'of {", ".join(KINDS)} (default: all)'.replace('%', '%%'))
     add('--n', type=int, default=150,
         help='stamps of each kind (default: %(default)s)')
     add('--n-good', type=int, default=800,
