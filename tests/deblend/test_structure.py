@@ -11,6 +11,7 @@ from vaephot.deblend.pipeline import solve
 from vaephot.deblend.structure import add_structure
 from vaephot.deblend.waves import has_waves
 from vaephot.models.encoder import Gaussian
+from vaephot.models.structure import frames
 
 SHAPE = (64, 110)
 N, N_BANDS = 7, 2
@@ -28,6 +29,18 @@ def _segm():
     data[18:44, 12:44] = 1
     data[20:38, 79:97] = 2
     return SegmentationImage(data)
+
+
+@pytest.fixture(autouse=True)
+def _neighbours_do_not_matter(request, monkeypatch):
+    """Let galaxies have structure whoever is near, but where marked."""
+    if 'crowded' not in request.fixturenames:
+        monkeypatch.setattr(structure, 'FREE_RADII', 0.0)
+
+
+@pytest.fixture
+def crowded():
+    """Leave the limit of the distance of neighbours as it is."""
 
 
 @pytest.fixture
@@ -240,6 +253,23 @@ def test_structure_is_added(solved, seen):
     np.testing.assert_array_equal(found.fit.parameters[2], before[2])
     np.testing.assert_array_equal(found.fit.covariance[2],
                                   solution.fit.covariance[2])
+
+
+def test_galaxies_with_a_source_in_them_stay_concentric(
+        crowded, solved, seen, monkeypatch):
+    fitter, solution = solved
+    frame, _ = frames(torch.as_tensor(solution.fit.parameters[:1, 2]),
+                      torch.as_tensor(solution.fit.parameters[:1, 3:5]))
+    apart = (solution.fit.parameters[1, :2]
+             - solution.fit.parameters[0, :2])
+    radii = np.linalg.norm(np.linalg.solve(frame[0].numpy(), apart))
+    seen(PARAMETERS[:, N:])
+    monkeypatch.setattr(structure, 'FREE_RADII', 1.05 * radii)
+    found = add_structure(fitter, solution)
+    assert (found.fit.parameters[0, N:] == 0).all()
+    monkeypatch.setattr(structure, 'FREE_RADII', 0.95 * radii)
+    found = add_structure(fitter, solution)
+    assert (found.fit.parameters[0, N:] != 0).all()
 
 
 def test_models_of_structure_add_up(solved, seen):

@@ -139,6 +139,22 @@ def test_structure_has_no_flux(decoder):
     torch.testing.assert_close(flux, expected, atol=2e-4, rtol=0)
 
 
+def test_centroid_is_that_of_the_light(decoder):
+    values = _parameters()
+    values[:, 2] -= 0.5
+    image = _renderer().templates(decoder.from_parameters(values),
+                                  values[:, :2])
+    step = torch.arange(SIZE, dtype=torch.float64)
+    flux = image.sum((1, 2))
+    expected = torch.stack([(image.sum(1) * step).sum(1) / flux,
+                            (image.sum(2) * step).sum(1) / flux], 1)
+    found = decoder.centroids(values)
+    assert (found - values[:, :2]).abs().amax(1).min() > 0.02
+    torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
+    plain = values[:, :CONFIG.n_concentric]
+    assert torch.equal(decoder.centroids(plain), plain[:, :2])
+
+
 def test_no_amplitude_is_no_structure(decoder):
     values = _parameters()
     values[:, CONFIG.n_concentric:] = 0

@@ -12,7 +12,7 @@ from vaephot._covariance import build_groups
 from vaephot.deblend.assign import assign_pixels, build_segmentation
 from vaephot.deblend.info import add_info
 from vaephot.deblend.labels import sum_by_label, values_of_labels
-from vaephot.deblend.measure import describe, shapes_of
+from vaephot.deblend.measure import centroids_of, describe, shapes_of
 from vaephot.deblend.native import (
     blendedness_of,
     goodness_of,
@@ -133,7 +133,7 @@ def _warn(conditions, labels):
 
 
 def _measurements(views, solution, fitter, quality, labels, areas,
-                  conditions):
+                  conditions, xy):
     """Numbers of the table, in the order of the sources."""
     fit, parent = solution.fit, solution.sources.parent
     n_bands = fit.flux.shape[1]
@@ -141,8 +141,8 @@ def _measurements(views, solution, fitter, quality, labels, areas,
         fit.covariance, axis1=1, axis2=2), 0))
     shapes = shapes_of(fit.parameters, fitter.decoder)
     return Measurements(
-        label=labels, parent_label=parent, x=fit.parameters[:, 0],
-        y=fit.parameters[:, 1], x_err=errors[:, n_bands],
+        label=labels, parent_label=parent, x=xy[:, 0], y=xy[:, 1],
+        x_err=errors[:, n_bands],
         y_err=errors[:, n_bands + 1],
         n_blended=np.where(parent > 0, sum_by_label(parent), 1).astype(int),
         area=areas,
@@ -200,11 +200,10 @@ def _images(views, observation):
     return out
 
 
-def _sources(observation, views, solution, labels, oddities):
+def _sources(observation, views, solution, labels, oddities, xy):
     """Deblended sources with their models and shares of the data."""
     parent = solution.sources.parent
     fit, n_bands = solution.fit, solution.fit.flux.shape[1]
-    xy = fit.parameters[:, :2]
 
     def shaped(array):
         return array[0] if observation.is_2d else array
@@ -310,14 +309,15 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     add_info(children, observation, fallback)
     areas = _areas(children, labels)
     quality = goodness_of(views)
-    oddities = oddity_terms(solution, misfit_of(views), fitter.fwhm.min())
+    xy = centroids_of(solution.fit.parameters, fitter.decoder)
+    oddities = oddity_terms(solution, misfit_of(views), fitter.fwhm.min(), xy)
     if fitter.settings.max_steps and fitter.settings.background is None:
         solution = _with_share(solution, share_of(views))
     conditions = _conditions(views, chosen, fitter, solution, quality, areas,
                              fallback, oddities)
-    sources = _sources(observation, views, solution, labels, oddities)
+    sources = _sources(observation, views, solution, labels, oddities, xy)
     measured = _measurements(views, solution, fitter, quality, labels, areas,
-                             conditions)
+                             conditions, xy)
     _warn(conditions, labels)
     order = np.arange(len(labels)) if chosen.given else np.argsort(labels)
     table = make_table(

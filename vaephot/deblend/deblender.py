@@ -301,7 +301,7 @@ class VAEDeblender:
         with tqdm(total=len(some.sources) + len(others.sources),
                   unit='source', desc='deblend',
                   disable=not self.progress_bar) as bar:
-            judge = fitter if chosen.given else fitter.without_waves()
+            judge = fitter.without_waves()
             solution = solve(judge, segm, some.sources, some.is_point,
                              progress=bar.update, settled=chosen.given)
             solution = decide(judge, segm, solution, some, self)

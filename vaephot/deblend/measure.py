@@ -11,8 +11,8 @@ from scipy import ndimage
 from vaephot.deblend.labels import values_of_labels
 
 __all__ = ['Goodness', 'Share', 'Shapes', 'blendedness', 'box_index',
-           'describe', 'goodness', 'noise_variance', 'residual_share',
-           'shapes_of', 'unseen']
+           'centroids_of', 'describe', 'goodness', 'noise_variance',
+           'residual_share', 'shapes_of', 'unseen']
 
 # sources whose reduced chi-square exceeds 1 by this many of its 1-sigma
 # errors, and by this much in itself, are poorly fitted
@@ -83,6 +83,28 @@ def shapes_of(parameters, decoder):
     return Shapes(np.exp(parameters[:, 2]),
                   np.exp(-mean * np.hypot(eta1, eta2)),
                   0.5 * np.arctan2(eta2, eta1))
+
+
+def centroids_of(parameters, decoder):
+    """
+    Centres of the light of sources.
+
+    Parameters
+    ----------
+    parameters : `numpy.ndarray`, (n, n_parameters)
+        Fitted parameters.
+    decoder : `~vaephot.models.decoder.Decoder`
+        Decoder of the fit.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n, 2)
+        In pixels of the image; lopsided galaxies are not where their
+        concentric part is.
+    """
+    values = torch.as_tensor(parameters, dtype=decoder.sigma.dtype,
+                             device=decoder.sigma.device)
+    return decoder.centroids(values).cpu().double().numpy()
 
 
 def box_index(bbox):

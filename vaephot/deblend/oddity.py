@@ -111,7 +111,7 @@ def _misfit_term(fit, left, fwhm):
     return np.maximum(left.excess, 0) / np.where(scale > 0, scale, np.nan)
 
 
-def oddity_terms(solution, left, fwhm):
+def oddity_terms(solution, left, fwhm, centroids=None):
     r"""
     Terms of the oddity of sources.
 
@@ -136,6 +136,8 @@ def oddity_terms(solution, left, fwhm):
         What `misfit` returned, summed over the pixel grids.
     fwhm : float
         Smallest FWHM of the PSFs, in pixels of the reference grid.
+    centroids : `numpy.ndarray`, (n, 2), optional
+        Positions that count; by default those of the fit.
 
     Returns
     -------
@@ -148,8 +150,10 @@ def oddity_terms(solution, left, fwhm):
     mean, precision = (column.detach().cpu().double().numpy()
                        for column in solution.prior)
     z = np.full(fit.parameters.shape, np.nan)
-    z[:len(mean)] = ((fit.parameters[:len(mean)] - mean)
-                     * np.sqrt(precision))
+    values = fit.parameters.copy()
+    if centroids is not None:
+        values[:, :2] = centroids
+    z[:len(mean)] = (values[:len(mean)] - mean) * np.sqrt(precision)
     terms = {
         'misfit': _misfit_term(fit, left, fwhm),
         'small': np.minimum(z[:, 2], 0) ** 2 / SMALL,

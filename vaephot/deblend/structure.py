@@ -4,7 +4,8 @@ Give sources structure once it is settled which sources there are.
 
 While sources are searched, waves would fit what may be another source as
 arms or lopsidedness of its neighbour. So candidates are judged by concentric
-galaxies, and what these leave over is explained afterwards.
+galaxies, and what these leave over is explained afterwards. Galaxies with
+another source in them stay concentric: its light would be a wave of theirs.
 """
 
 from dataclasses import replace
@@ -12,20 +13,34 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from vaephot.deblend.candidates import FIXED_SIGMA
 from vaephot.deblend.looks import look_again
 from vaephot.deblend.oddity import misfit
 from vaephot.deblend.pipeline import image_without, reference_view, settle
 from vaephot.deblend.waves import has_waves
 from vaephot.models.encoder import Gaussian
+from vaephot.models.structure import frames
 
 __all__ = ['add_structure']
 
 # sources of this signal-to-noise ratio as a point source in some band may
 # have structure; nothing can be seen of that of others
 LEAST_SNR = 20.0
+# half-light radii within which there must be no other source
+FREE_RADII = 3.0
 # excess of the chi-square of a concentric galaxy, in units of its noise, that
 # asks for structure whatever the encoder says
 LEAST_EXCESS = 25.0
+
+
+def _free_of_others(parameters, rows):
+    """Which of some sources have no other one in them."""
+    values = torch.as_tensor(parameters)
+    frame, _ = frames(values[rows, 2], values[rows, 3:5])
+    apart = values[None, :, :2] - values[rows, None, :2]
+    radii = torch.linalg.solve(frame, apart.transpose(1, 2)).norm(dim=1)
+    radii[torch.arange(len(rows)), torch.as_tensor(rows)] = torch.inf
+    return (radii.amin(1) > FREE_RADII).numpy()
 
 
 def _misfit(fitter, solution):
@@ -57,10 +72,15 @@ def add_structure(fitter, solution):
     start = Gaussian(torch.as_tensor(fit.parameters.copy()),
                      solution.prior.precision)
     free = has_waves(start, config)
-    rows = np.flatnonzero((fit.snr.max(1) > LEAST_SNR) & ~solution.is_point
-                          & ~free)
-    if not (config.n_structure and fitter.waves and len(rows)
-            and fitter.settings.max_steps):
+    rows = np.flatnonzero(
+        (fit.snr.max(1) > LEAST_SNR) & ~solution.is_point & ~free
+        & (solution.sources.position_sigma > FIXED_SIGMA))
+    if (config.n_structure and fitter.waves and fitter.settings.max_steps
+            and len(rows)):
+        rows = rows[_free_of_others(fit.parameters, rows)]
+    else:
+        rows = rows[:0]
+    if not len(rows):
         return solution
     seen = set(rows.tolist())
     pieces = [piece for piece in solution.pieces if seen & set(piece.core)]

@@ -208,6 +208,25 @@ class Decoder(nn.Module):
         return mixture._replace(structure=Structure(frame, amplitude,
                                                     self.structure))
 
+    def centroids(self, parameters):
+        """
+        Where the centre of the light of sources is.
+
+        Parameters
+        ----------
+        parameters : `torch.Tensor`, (n, n_parameters)
+            Parameters, as for `from_parameters`.
+
+        Returns
+        -------
+        `torch.Tensor`, (n, 2)
+            In the pixels of the positions.
+        """
+        structure = self.from_parameters(parameters).structure
+        if structure is None:
+            return parameters[:, :2]
+        return parameters[:, :2] + self.structure.centroid(structure)
+
     def _network_jacobian(self, latent):
         """Output of the network and its derivative by the latent."""
         value = latent.to(self.network[0].weight.dtype)

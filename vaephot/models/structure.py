@@ -202,6 +202,28 @@ class StructureBasis(nn.Module):
         own = [structure.amplitude[:, k, None] for k in self._columns[i]]
         return own if len(own) == 2 else (own[0], torch.zeros_like(own[0]))
 
+    def centroid(self, structure):
+        """
+        How far waves of order 1 move the centre of the light.
+
+        Parameters
+        ----------
+        structure : Structure
+            Of sources of unit flux.
+
+        Returns
+        -------
+        `torch.Tensor`, (n, 2)
+            In pixels.
+        """
+        moment = self._rings().sum(1)
+        moved = torch.zeros_like(structure.frame[..., 0])
+        for i, order in enumerate(self.orders):
+            if order == 1:
+                own = torch.cat(self._amplitudes(structure, i), 1)
+                moved = moved + moment[i].to(own) * own
+        return (structure.frame @ moved[..., None])[..., 0]
+
     def spectrum(self, structure, kx, ky):
         """
         Fourier transform of the structure of sources of unit flux.
