@@ -8,6 +8,8 @@ import pytest
 from vaephot.cli.main import main
 from vaephot.cli.train import _figure_writer
 from vaephot.train.config import TrainingConfig
+from vaephot.train.loop import _first_networks
+from vaephot.weights import load_weights
 from vaephot.weights import load_weights
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -26,8 +28,17 @@ def config(tmp_path):
                          ids=lambda path: path.name)
 def test_the_example_settings_are_valid(path):
     config = TrainingConfig.read(path)
-    # some teach networks, others only the waves of structure
-    assert config.n_steps['blended'] > 0 or config.model.n_structure
+    if path.name == 'structure.json':
+        assert config.model.n_structure > 0
+    else:
+        assert config.n_steps['blended'] > 0
+
+
+@pytest.mark.parametrize('name', ['gpu.json', 'finetune.json'])
+def test_settings_go_on_from_the_weights_that_ship(name):
+    networks = _first_networks(TrainingConfig.read(CONFIGS / name),
+                               load_weights('default'))
+    assert networks['blended'].decoder.structure.radial.any(1).all()
 
 
 def test_a_run_is_resumed_and_its_weights_are_released(
