@@ -10,7 +10,6 @@ from vaephot.cli.train import _figure_writer
 from vaephot.train.config import TrainingConfig
 from vaephot.train.loop import _first_networks
 from vaephot.weights import load_weights
-from vaephot.weights import load_weights
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

@@ -32,15 +32,9 @@ def _segm():
 
 
 @pytest.fixture(autouse=True)
-def _neighbours_do_not_matter(request, monkeypatch):
-    """Let galaxies have structure whoever is near, but where marked."""
-    if 'crowded' not in request.fixturenames:
-        monkeypatch.setattr(structure, 'FREE_RADII', 0.0)
-
-
-@pytest.fixture
-def crowded():
-    """Leave the limit of the distance of neighbours as it is."""
+def _neighbours_do_not_matter(monkeypatch):
+    """Let galaxies have structure whoever is near."""
+    monkeypatch.setattr(structure, 'FREE_RADII', 0.0)
 
 
 @pytest.fixture
@@ -256,7 +250,7 @@ def test_structure_is_added(solved, seen):
 
 
 def test_galaxies_with_a_source_in_them_stay_concentric(
-        crowded, solved, seen, monkeypatch):
+        solved, seen, monkeypatch):
     fitter, solution = solved
     frame, _ = frames(torch.as_tensor(solution.fit.parameters[:1, 2]),
                       torch.as_tensor(solution.fit.parameters[:1, 3:5]))

@@ -165,9 +165,8 @@ class _Pen:
                     v, device=fitter.device, dtype=values.dtype)
                     for v in (self.matrix[rows], place - corner)))
             mixture = fitter.decoder.from_parameters(values[:, i])
-            images.append(band.templates(
-                mixture.to(optics.dtype),
-                values[:, i, :2]))
+            images.append(band.templates(mixture.to(optics.dtype),
+                                         values[:, i, :2]))
         return corner, torch.stack(images, 1).cpu().double().numpy()
 
 

@@ -59,6 +59,12 @@ class Share(NamedTuple):
     variance: np.ndarray
 
 
+def _tensor(parameters, decoder):
+    """Parameters as a decoder takes them."""
+    return torch.as_tensor(parameters, dtype=decoder.sigma.dtype,
+                           device=decoder.sigma.device)
+
+
 def shapes_of(parameters, decoder):
     """
     Intrinsic shapes of sources.
@@ -74,8 +80,7 @@ def shapes_of(parameters, decoder):
     -------
     Shapes
     """
-    values = torch.as_tensor(parameters, dtype=decoder.sigma.dtype,
-                             device=decoder.sigma.device)
+    values = _tensor(parameters, decoder)
     weight, _, factor = decoder.profile(
         values[:, 5:decoder.config.n_concentric])
     mean = (weight * factor).sum(-1).cpu().double().numpy()
@@ -102,8 +107,7 @@ def centroids_of(parameters, decoder):
         In pixels of the image; lopsided galaxies are not where their
         concentric part is.
     """
-    values = torch.as_tensor(parameters, dtype=decoder.sigma.dtype,
-                             device=decoder.sigma.device)
+    values = _tensor(parameters, decoder)
     return decoder.centroids(values).cpu().double().numpy()
 
 

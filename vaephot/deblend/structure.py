@@ -61,7 +61,7 @@ def add_structure(fitter, solution):
     fitter : `~vaephot.deblend.scene.SceneFitter`
         Observation, networks and settings.
     solution : `~vaephot.deblend.pipeline.Solution`
-        Stars and galaxies, most or all of them concentric.
+        Stars and concentric galaxies.
 
     Returns
     -------
@@ -69,19 +69,17 @@ def add_structure(fitter, solution):
         The same where no shapes are fitted.
     """
     config, fit = fitter.vae.config, solution.fit
-    start = Gaussian(torch.as_tensor(fit.parameters.copy()),
-                     solution.prior.precision)
-    free = has_waves(start, config)
     rows = np.flatnonzero(
-        (fit.snr.max(1) > LEAST_SNR) & ~solution.is_point & ~free
+        (fit.snr.max(1) > LEAST_SNR) & ~solution.is_point
         & (solution.sources.position_sigma > FIXED_SIGMA))
-    if (config.n_structure and fitter.waves and fitter.settings.max_steps
-            and len(rows)):
-        rows = rows[_free_of_others(fit.parameters, rows)]
-    else:
-        rows = rows[:0]
+    if not (config.n_structure and fitter.waves and len(rows)
+            and fitter.settings.max_steps):
+        return solution
+    rows = rows[_free_of_others(fit.parameters, rows)]
     if not len(rows):
         return solution
+    start = Gaussian(torch.as_tensor(fit.parameters.copy()),
+                     solution.prior.precision)
     seen = set(rows.tolist())
     pieces = [piece for piece in solution.pieces if seen & set(piece.core)]
     rest = fitter.observation.data - image_without(solution, rows)
@@ -90,10 +88,9 @@ def add_structure(fitter, solution):
         start, fit.snr, rest, rows=rows)
     start.mean[rows, config.n_concentric:] = shapes.mean[
         :, config.n_concentric:]
-    new = rows[(has_waves(start, config) | _misfit(fitter, solution))[rows]]
-    free[new] = True
-    again = [piece for piece in pieces
-             if set(new.tolist()) & set(piece.members)]
+    free = np.zeros(len(fit.snr), bool)
+    free[rows] = (has_waves(start, config) | _misfit(fitter, solution))[rows]
+    again = [piece for piece in pieces if free[list(piece.members)].any()]
     if not again:
         return solution
     fitted = fitter.fit(solution.sources, again, start, solution.prior,

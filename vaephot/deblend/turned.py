@@ -108,12 +108,12 @@ def encode_both_ways(fitter, sources, snr, shapes, own_light, *, image=None,
     config = fitter.vae.config
 
     def turned(gaussian):
+        """Shapes as they are in the turned image."""
         return gaussian._replace(mean=_turned_shapes(gaussian.mean, shape,
                                                      config))
     second = encode(fitter.vae, [_turned_view(view) for view in views],
                     _turned_targets(targets, shape, config), turned(prior),
-                    snr,
-                    device=device)
+                    snr, device=device)
     posterior = _mean(first, turned(second))
     least = LEAST_SIGNIFICANCE if fitter.waves else np.inf
     return without_weak_waves(posterior, config, least), prior

@@ -201,12 +201,15 @@ class Decoder(nn.Module):
         n = self.config.n_concentric
         mixture = self(parameters[..., 2], parameters[..., 3:5],
                        parameters[..., 5:n])
-        amplitude = parameters[..., n:]
-        if not amplitude.numel() or not amplitude.any():
+        if not parameters[..., n:].any():
             return mixture
-        frame, _ = frames(parameters[:, 2], parameters[:, 3:5])
-        return mixture._replace(structure=Structure(frame, amplitude,
-                                                    self.structure))
+        return mixture._replace(structure=self._structure(parameters)[0])
+
+    def _structure(self, parameters):
+        """Structure of sources, and the same with slopes of its frame."""
+        amplitude = parameters[:, self.config.n_concentric:]
+        return [Structure(frame, amplitude, self.structure) for frame
+                in frames(parameters[:, 2], parameters[:, 3:5])]
 
     def centroids(self, parameters):
         """
@@ -222,9 +225,9 @@ class Decoder(nn.Module):
         `torch.Tensor`, (n, 2)
             In the pixels of the positions.
         """
-        structure = self.from_parameters(parameters).structure
-        if structure is None:
+        if parameters.shape[1] == self.config.n_concentric:
             return parameters[:, :2]
+        structure, _ = self._structure(parameters)
         return parameters[:, :2] + self.structure.centroid(structure)
 
     def _network_jacobian(self, latent):
@@ -281,14 +284,11 @@ class Decoder(nn.Module):
         """
         n = self.config.n_concentric
         mixture, derivative = self._concentric_jacobian(parameters[:, :n])
-        amplitude = parameters[:, n:]
-        if not amplitude.shape[1]:
+        if parameters.shape[1] == n:
             return mixture, derivative
-        frame, steep = frames(parameters[:, 2], parameters[:, 3:5])
-        return (mixture._replace(structure=Structure(
-                    frame, amplitude, self.structure)),
-                derivative._replace(structure=Structure(
-                    steep, amplitude, self.structure)))
+        structure, steep = self._structure(parameters)
+        return (mixture._replace(structure=structure),
+                derivative._replace(structure=steep))
 
     def _concentric_jacobian(self, parameters):
         """What `jacobian` returns, without structure."""

@@ -475,8 +475,9 @@ def train(store, path, config, *, start=None, device='auto',
         Settings; those of a run cannot change.
     start : str or path-like, optional
         Weights to go on from: a name or a file. Their decoder gets no
-        noise-free lessons; without steps of the first stage it stays as
-        it is, and the second stage begins with their second encoder.
+        noise-free lessons; if it is frozen or the first stage has no steps
+        it stays as it is, and the second stage begins with their second
+        encoder. Waves that they have not are learned.
     device : str or `torch.device`, optional
         Where to train; ``'auto'`` is CUDA where there is one, else the
         CPU. A run may go on on another device.

@@ -220,8 +220,8 @@ def learn_structure(decoder, shards):
     Returns
     -------
     dict
-        ``'power'``: mean square of the light that each wave moves, of
-        galaxies whose squared image is about one; ``'n_galaxies'``.
+        ``'power'``: mean square of the light that each wave moves, to be
+        compared with each other; ``'n_galaxies'``.
 
     Raises
     ------
