@@ -3,6 +3,7 @@
 
 import copy
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -25,10 +26,25 @@ DRAW_PIXELS = 200_000
 MAX_OUTSIDE = 0.2
 
 
-def _ring_index(size):
-    """Chebyshev distance of pixels from the central one."""
+@lru_cache(maxsize=len(DRAW_SIZES))
+def _rings(size):
+    """
+    Square rings of pixels around the central one of a stamp.
+
+    Returns
+    -------
+    ring : `numpy.ndarray` of int, (size * size,)
+        Number of the ring that each pixel is on.
+    order : `numpy.ndarray` of int, (size * size,)
+        Pixels by their rings.
+    starts : `numpy.ndarray` of int
+        Where each ring begins among these.
+    """
     distance = np.abs(np.arange(size) - size // 2)
-    return np.maximum(distance[:, None], distance[None, :]).ravel()
+    ring = np.maximum(distance[:, None], distance[None, :]).ravel()
+    order = np.argsort(ring, kind='stable')
+    return ring, order, np.searchsorted(ring[order],
+                                        np.arange(size // 2 + 1))
 
 
 def _half_width(images, limit):
@@ -39,15 +55,13 @@ def _half_width(images, limit):
     outside.
     """
     size = images.shape[-1]
-    ring = _ring_index(size)
-    n_rings = size // 2 + 1
+    ring, order, starts = _rings(size)
+    n_rings = len(starts)
     enclosed = np.stack([
         np.cumsum(np.bincount(ring, image.ravel(), n_rings))
         for image in images]).min(0)
     enough = enclosed >= AIM_ENCLOSED
     if np.isfinite(limit).any():
-        order = np.argsort(ring, kind='stable')
-        starts = np.searchsorted(ring[order], np.arange(n_rings))
         for image, most in zip(np.abs(images), limit, strict=True):
             top = np.maximum.reduceat(image.ravel()[order], starts)
             outside = np.maximum.accumulate(top[::-1])[::-1]
