@@ -7,7 +7,9 @@ is true, the nearest to a true one, or false. Their galaxies are smooth, have
 knots, arms and bars, or are real ones where ``--real`` names a folder of
 them; Euclid (wide and deep) and HSC see them. Logistic models of the evidence
 are fitted to that, one for each kind of candidate, for the coefficients in
-`vaephot.deblend.decisions`, and tested on blends that they have not seen.
+`vaephot.deblend.probability`, and tested on blends that they have not seen.
+Of what is not dropped then, sources that may be structure of others are
+compared with that, and another model says what the gain is worth.
 """
 
 import argparse
@@ -20,13 +22,22 @@ from mosaic import make_mosaic, vaephot_inputs
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
-from vaephot import VAEDeblender
+from vaephot import PeakFinder, VAEDeblender
 from vaephot.cli._demo_field import detect_parents
 from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import COEFFICIENTS, kinds_of, search
+from vaephot.deblend.decisions import drop_doubtful, search
 from vaephot.deblend.evidence import FEATURES, measure_evidence
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.pipeline import reference_view, solve
+from vaephot.deblend.probability import (
+    COEFFICIENTS,
+    RIVAL_COEFFICIENTS,
+    kinds_of,
+    log_gain,
+    log_odds,
+    source_probability,
+)
+from vaephot.deblend.rivals import rivalry, structure_gains
 from vaephot.simulate import MockCatalog, RealGalaxies, Structure
 
 # kinds of blends, how many of them for each isolated one
@@ -37,6 +48,8 @@ MAX_DISTANCE = 3.0
 RIDGE = 0.3
 N_FOLDS = 5
 LEAST_PROBABILITIES = (0.1, 0.3, 0.5, 0.7, 0.9)
+# sources above this probability are compared with structure
+LEAST_COMPARED = 0.25
 RELIABILITY_EDGES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)
 
 
@@ -97,10 +110,30 @@ def find_all(deblender, mosaic):
 
 
 def collect(deblender, mosaic):
-    """Evidence of all sources of a search, and which are true."""
-    fitter, _, solution = find_all(deblender, mosaic)
+    """
+    Evidence of all sources of a search, and which are true.
+
+    Returns
+    -------
+    evidence, real
+        Of all sources.
+    odds, gain, likely_real
+        Of those that are likely and may be structure of others.
+    """
+    fitter, segm, solution = find_all(deblender, mosaic)
     evidence = measure_evidence(*reference_view(fitter, solution))
-    return evidence, is_true(solution.fit.parameters[:, :2], mosaic.true_xy)
+    real = is_true(solution.fit.parameters[:, :2], mosaic.true_xy)
+    cautious = VAEDeblender(
+        deblender.n_pixels, refine=deblender.refine, contrast=0,
+        finder=PeakFinder(min_probability=LEAST_COMPARED))
+    likely = reference_view(fitter, drop_doubtful(fitter, segm, solution,
+                                                  cautious))
+    pairs = rivalry(*likely)
+    probability = source_probability(measure_evidence(*likely))[pairs.rows]
+    xy = likely[1].fit.parameters[:, :2]
+    return (evidence, real, log_odds(probability),
+            log_gain(structure_gains(*likely, pairs)),
+            is_true(xy, mosaic.true_xy)[pairs.rows])
 
 
 def populations(real):
@@ -123,8 +156,9 @@ def collect_all(args):
                                  args.seed, population=population,
                                  survey=survey)
             parts.append(collect(deblender, mosaic))
-            print(f'{name}, {case}: {len(parts[-1][1])} sources, '
-                  f'{parts[-1][1].sum()} true')
+            real, compared = parts[-1][1], parts[-1][4]
+            print(f'{name}, {case}: {len(real)} sources, {real.sum()} true; '
+                  f'{len(compared)} compared, {compared.sum()} true')
     return tuple(np.concatenate(columns)
                  for columns in zip(*parts, strict=True))
 
@@ -177,7 +211,7 @@ def reliability(probability, real):
 def main():
     """Run the script."""
     args = parse_arguments()
-    evidence, real = collect_all(args)
+    evidence, real, odds, gain, compared = collect_all(args)
     probability = np.zeros(len(real))
     for kind, rows in kinds_of(evidence).items():
         if not rows.any():
@@ -196,6 +230,11 @@ def main():
     table = reliability(probability, real)
     table['predicted'].format = table['true'].format = '.3f'
     print(table)
+    if len(gain):
+        beta = fit_logistic(np.column_stack([odds, gain]), compared)
+        print(f'with structure, {len(gain)} sources, {compared.sum()} true:',
+              {name: round(float(value), 2) for name, value in zip(
+                  RIVAL_COEFFICIENTS, beta, strict=True)})
 
 
 if __name__ == '__main__':

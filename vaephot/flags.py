@@ -45,6 +45,7 @@ _TABLE = (
     ('forced', 'the position was given and lies outside every segment'),
     ('no_pixels', 'other sources dominate everywhere; the area is 0'),
     ('not_deblended', 'the parent was passed through, not deblended'),
+    ('no_source', 'nothing stands out; the flux is an upper limit'),
 )
 
 FLAGS = tuple(FlagDefinition(name, 1 << i, text)

@@ -29,6 +29,7 @@ PLACES = [row[:2] for row in GALAXIES] + [(5.0, 45.0)]
 PARENTS = [BLEND, BLEND, SINGLE, 0]
 SETTINGS = {'n_pixels': 5, 'contrast': 0.001, 'n_levels': 32,
             'mode': 'exponential', 'connectivity': 8, 'refine': True,
+            'finder': None,
             'local_background': None, 'relabel': True, 'device': 'cpu'}
 RECORD = SimpleNamespace(name='tiny', sha256='0' * 64)
 
@@ -56,7 +57,8 @@ def solved(make_fitter):
         return SimpleNamespace(
             observation=observation, segm=segm, fitter=fitter,
             chosen=Chosen(sources=sources, is_point=is_point, given=given),
-            solution=solve(fitter, segm, sources, is_point))
+            solution=replace(solve(fitter, segm, sources, is_point),
+                             p_source=np.ones(len(sources))))
     return make
 
 

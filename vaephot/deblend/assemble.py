@@ -10,6 +10,7 @@ import numpy as np
 from vaephot import __version__
 from vaephot._covariance import build_groups
 from vaephot.deblend.assign import assign_pixels, build_segmentation
+from vaephot.deblend.empty import find_empty
 from vaephot.deblend.info import add_info
 from vaephot.deblend.labels import sum_by_label, values_of_labels
 from vaephot.deblend.measure import centroids_of, describe, shapes_of
@@ -139,7 +140,10 @@ def _measurements(views, solution, fitter, quality, labels, areas,
     n_bands = fit.flux.shape[1]
     errors = np.sqrt(np.maximum(np.diagonal(
         fit.covariance, axis1=1, axis2=2), 0))
-    shapes = shapes_of(fit.parameters, fitter.decoder)
+    # what is no source has no place and no shape
+    errors[conditions['no_source'], n_bands:] = np.nan
+    shapes = shapes_of(np.where(conditions['no_source'][:, None], np.nan,
+                                fit.parameters), fitter.decoder)
     return Measurements(
         label=labels, parent_label=parent, x=xy[:, 0], y=xy[:, 1],
         x_err=errors[:, n_bands],
@@ -306,7 +310,8 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     views = layer_views(fitter, solution, segm)
     children, labels = assign_labels(deblender, segm, solution, sky_rms,
                                      fallback=fallback)
-    add_info(children, observation, fallback)
+    empty = find_empty(fitter, segm, solution, chosen, deblender)
+    add_info(children, observation, fallback, solution.sources.parent[empty])
     areas = _areas(children, labels)
     quality = goodness_of(views)
     xy = centroids_of(solution.fit.parameters, fitter.decoder)
@@ -315,6 +320,8 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
         solution = _with_share(solution, share_of(views))
     conditions = _conditions(views, chosen, fitter, solution, quality, areas,
                              fallback, oddities)
+    conditions['no_source'] = empty
+    xy[empty] = np.nan
     sources = _sources(observation, views, solution, labels, oddities, xy)
     measured = _measurements(views, solution, fitter, quality, labels, areas,
                              conditions, xy)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from vaephot.deblend.evidence import FEATURES, chi2_gain, measure_evidence
+from vaephot.deblend.evidence import chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.labels import brightest_of_parent
@@ -22,28 +22,13 @@ from vaephot.deblend.pipeline import (
     solve_again,
     take_back,
 )
+from vaephot.deblend.probability import source_probability, with_rivals
 from vaephot.deblend.residual import find_left_over
+from vaephot.deblend.rivals import rivalry, structure_gains
 
-__all__ = ['COEFFICIENTS', 'decide', 'drop_doubtful', 'kinds_of', 'search',
-           'source_probability', 'with_probability']
+__all__ = ['decide', 'drop_doubtful', 'least_alone', 'search',
+           'with_good_pixels', 'with_probability']
 
-# of the logistic models of `source_probability`: the brightest source of a
-# parent; others, with their shapes fitted; others, without. Fitted with a
-# ridge to 748 candidates with fitted shapes beside a brighter one (348 of them
-# false) and 701 without (350), and to 948 that are the brightest of a parent,
-# of simulated blends and isolated galaxies as seen by Euclid (wide and deep)
-# and HSC: smooth ones, ones with knots, arms and bars, and real ones, weighted
-# to as many isolated galaxies as faint and 0.7 times as many bright blends.
-# benchmarks/source_probability.py fits anew.
-COEFFICIENTS = {
-    'first': {'constant': -4.65, 'log_drop': 2.86, 'log_central': 6.9},
-    'beside': {'constant': -0.47, 'log_snr': 4.14, 'on_host': -0.59,
-               'log_size': 4.63, 'log_axis_ratio': 2.27, 'around': -5.21,
-               'mirrored': -2.35, 'colour': 0.61},
-    'beside_unrefined': {'constant': -0.95, 'log_snr': 2.85,
-                         'log_here': 0.83, 'log_size': 4.04,
-                         'log_axis_ratio': 0.36, 'around': -5.96,
-                         'mirrored': -4.68, 'colour': 0.29}}
 # prior 1-sigma of the positions of what is left over, in pixels
 LEFT_OVER_SIGMA = 1.0
 # least gain in chi-square of a source that is added
@@ -52,59 +37,19 @@ MIN_GAIN = 25.0
 # ratio of all but the first
 MAX_TRIES = 3
 MIN_RETRY = 6.0
+# gain over structure that a source is hoped to have before that is known
+HOPE = np.inf
+# probability from which on a source is no structure
+SURE = 0.97
 # how often sources are dropped
 MAX_REJECTIONS = 4
 # sources closer than this, in FWHM of the sharpest band, are one
 MERGE_FWHM = 0.5
+# least probability of a source that is alone in its segment, in units of that
+# of a child: detections of the caller's are believed more than ours
+ALONE_SHARE = 0.2
 # of doubtful sources this close, in the same unit, one goes at a time
 NEAR_FWHM = 8.0
-
-
-def _logistic(values):
-    return 1 / (1 + np.exp(-np.clip(values, -50, 50)))
-
-
-def kinds_of(evidence):
-    """
-    Which of the logistic models holds for each source.
-
-    Parameters
-    ----------
-    evidence : `numpy.ndarray`, (n, n_features)
-        What `~vaephot.deblend.evidence.measure_evidence` returned.
-
-    Returns
-    -------
-    dict
-        Name of a model to the rows, `numpy.ndarray` of bool, (n,).
-    """
-    first, refined = (evidence[:, FEATURES.index(name)] > 0
-                      for name in ('first', 'refined'))
-    return {'first': first, 'beside': ~first & refined,
-            'beside_unrefined': ~first & ~refined}
-
-
-def source_probability(evidence):
-    """
-    Probability to be a source of its own.
-
-    Parameters
-    ----------
-    evidence : `numpy.ndarray`, (n, n_features)
-        What `~vaephot.deblend.evidence.measure_evidence` returned.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n,)
-        From 0 to 1.
-    """
-    total = np.zeros(len(evidence))
-    for kind, rows in kinds_of(evidence).items():
-        for name, weight in COEFFICIENTS[kind].items():
-            total[rows] += weight * (
-                1.0 if name == 'constant'
-                else evidence[rows, FEATURES.index(name)])
-    return _logistic(total)
 
 
 def _probability(fitter, solution):
@@ -297,6 +242,22 @@ def _settings(finder):
     return _Settings(0.0, 0, MIN_SNR)
 
 
+def least_alone(finder):
+    """
+    Least probability of a source that is alone in its segment.
+
+    Parameters
+    ----------
+    finder : callable or None
+        Search for peaks; those of others are believed all they find.
+
+    Returns
+    -------
+    float
+    """
+    return ALONE_SHARE * _settings(finder).min_probability
+
+
 def _wanted(segm, deblender):
     """Parents that may be split, whether they are asked for or not."""
     labels = np.asarray(segm.labels, int)
@@ -305,8 +266,24 @@ def _wanted(segm, deblender):
     return labels[segm.areas >= 2 * deblender.n_pixels]
 
 
-def _seen(fitter, segm, labels):
-    """Parents with a good pixel; of the others nothing can be told."""
+def with_good_pixels(fitter, segm, labels):
+    """
+    Parents of which anything can be told.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Masks.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    labels : `numpy.ndarray` of int
+        Some of them.
+
+    Returns
+    -------
+    `numpy.ndarray` of int
+        Those with a good pixel.
+    """
     good = ~reference_fitter(fitter).observation.mask.all(0)
     return labels[ndimage.sum_labels(good, segm.data, labels) > 0]
 
@@ -336,6 +313,53 @@ def search(fitter, segm, solution, deblender):
     return solution
 
 
+class _Judge:
+    """
+    Probabilities that know of structure.
+
+    What a source gains over structure of its host is measured once as long
+    as the sources of its parent stay the same.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Data, noise and networks.
+    """
+
+    def __init__(self, fitter):
+        self.fitter = fitter
+        self._known = {}
+
+    def _pairs(self, solution):
+        """Sources that may be structure, on the grid of the parents."""
+        first, seen = reference_view(self.fitter, solution)
+        return first, seen, rivalry(first, seen)
+
+    def hopeful(self, solution):
+        """Probabilities if all gain over structure what sources do."""
+        _, _, pairs = self._pairs(solution)
+        gain = np.full(len(solution.sources), np.nan)
+        gain[pairs.rows] = HOPE
+        return with_rivals(_probability(self.fitter, solution), gain)
+
+    def __call__(self, solution):
+        """Probabilities of all sources of a solution."""
+        first, seen, pairs = self._pairs(solution)
+        before = _probability(self.fitter, solution)
+        pairs = pairs.take(before[pairs.rows] < SURE)
+        x, y, parent = (getattr(solution.sources, name)
+                        for name in ('x', 'y', 'parent'))
+        keys = [(x[k], y[k], x[parent == parent[k]].tobytes())
+                for k in pairs.rows]
+        new = np.array([key not in self._known for key in keys], bool)
+        gains = structure_gains(first, seen, pairs.take(new))
+        self._known.update(zip([k for k, n in zip(keys, new, strict=True)
+                                if n], gains.tolist(), strict=True))
+        gain = np.full(len(x), np.nan)
+        gain[pairs.rows] = [self._known[key] for key in keys]
+        return with_rivals(before, gain)
+
+
 def drop_doubtful(fitter, segm, solution, deblender):
     """
     Drop sources without evidence until none is.
@@ -354,15 +378,19 @@ def drop_doubtful(fitter, segm, solution, deblender):
         each parent that had any.
     """
     settings = _settings(deblender.finder)
-    wanted = _seen(fitter, segm, _wanted(segm, deblender))
-    for _ in range(MAX_REJECTIONS):
-        drop = _rejected(fitter, solution, _probability(fitter, solution),
-                         settings, deblender.contrast,
-                         ~np.isin(solution.sources.parent, wanted))
-        if not drop.any():
-            break
-        solution = solve_again(fitter, segm, solution, ~drop, settled=False)
-    return with_probability(fitter, settle(fitter, solution))
+    wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
+    judge = _Judge(fitter)
+    for probability in (judge.hopeful, judge):
+        for _ in range(MAX_REJECTIONS):
+            drop = _rejected(fitter, solution, probability(solution),
+                             settings, deblender.contrast,
+                             ~np.isin(solution.sources.parent, wanted))
+            if not drop.any():
+                break
+            solution = solve_again(fitter, segm, solution, ~drop,
+                                   settled=False)
+    solution = settle(fitter, solution)
+    return replace(solution, p_source=judge(solution))
 
 
 def decide(fitter, segm, solution, chosen, deblender):

@@ -11,7 +11,7 @@ import numpy as np
 from vaephot.deblend.detect import convolve_line, gaussian_line
 from vaephot.stamps import cut_window, overlap
 
-__all__ = ['FEATURES', 'chi2_gain', 'measure_evidence']
+__all__ = ['FEATURES', 'chi2_gain', 'find_hosts', 'measure_evidence']
 
 # names of the columns of `measure_evidence`, all of order one
 FEATURES = ('log_drop', 'log_snr', 'log_here', 'log_central', 'on_host',
@@ -138,15 +138,30 @@ def _axis_ratio(parameters):
     return np.exp(-np.hypot(parameters[:, 3], parameters[:, 4]))
 
 
-def _hosts(solution, noise, bright, nearest):
+def find_hosts(fitter, solution):
     """
-    Source that each one may be a part of, or -1.
+    Find the source that each one may be a part of.
 
-    The brighter source of the same parent that has most light at its
-    place, or the nearest brighter one where none has any.
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Noise.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+
+    Returns
+    -------
+    `numpy.ndarray` of int, (n,)
+        The brighter source of the same parent that has most light at its
+        place, or the nearest brighter one where none has any; -1 for the
+        brightest of a parent.
     """
-    host = nearest.copy()
     xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
+    if not len(parent):
+        return np.zeros(0, int)
+    noise = fitter.sky_rms(xy)
+    bright = np.maximum(solution.fit.flux / noise, 0).sum(1)
+    host = _nearest_brighter(xy, parent, bright)
     order = np.argsort(parent, kind='stable')
     cuts = np.flatnonzero(np.diff(parent[order])) + 1
     for rows in np.split(order, cuts):
@@ -366,13 +381,9 @@ def measure_evidence(fitter, solution):
     if not n:
         return np.zeros((0, len(FEATURES)))
     weight = fitter.weight(solution.model_image)
-    xy = fit.parameters[:, :2]
-    noise = fitter.sky_rms(xy)
-    bright = np.maximum(fit.flux / noise, 0).sum(1)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
-    host = _hosts(solution, noise, bright,
-                  _nearest_brighter(xy, parent, bright))
+    host = find_hosts(fitter, solution)
     share = _central_share(solution, weight)
     others = np.maximum(1 - share, 10.0 ** LOG_ALONE)
     columns = {

@@ -20,7 +20,7 @@ def _estimates(observation):
     return out
 
 
-def add_info(segmentation_image, observation, fallback):
+def add_info(segmentation_image, observation, fallback, empty=()):
     """
     Say in a segmentation what was estimated and what could not be modelled.
 
@@ -33,6 +33,8 @@ def add_info(segmentation_image, observation, fallback):
         Images.
     fallback : `~vaephot.deblend.fallback.Fallback`
         Parents that could not be modelled.
+    empty : `numpy.ndarray` of int, optional
+        Parents in which nothing was found.
 
     Notes
     -----
@@ -40,8 +42,9 @@ def add_info(segmentation_image, observation, fallback):
     1-sigma noise of a pixel, and ``smoothing_fwhm``, with what Gaussian the
     image was smoothed before, 0 for none, where no error was given;
     ``psf_fwhm`` where no PSF was given. Widths are in pixels.
-    ``info['fallback_labels']`` are labels of the parents. Neither is there
-    if there is nothing to say.
+    ``info['fallback_labels']`` and ``info['empty_labels']`` are labels of
+    parents: those that could not be modelled, and those in which nothing was
+    found. None of these is there if there is nothing to say.
     """
     info = dict(getattr(segmentation_image, 'info', None) or {})
     estimated = {}
@@ -54,4 +57,6 @@ def add_info(segmentation_image, observation, fallback):
         info['estimated'] = estimated
     if fallback.labels:
         info['fallback_labels'] = np.array(fallback.labels)
+    if len(empty):
+        info['empty_labels'] = np.array(empty)
     segmentation_image.info = info

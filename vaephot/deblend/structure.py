@@ -17,9 +17,8 @@ from vaephot.deblend.candidates import FIXED_SIGMA
 from vaephot.deblend.looks import look_again
 from vaephot.deblend.oddity import misfit
 from vaephot.deblend.pipeline import image_without, reference_view, settle
-from vaephot.deblend.waves import has_waves
+from vaephot.deblend.waves import has_waves, radii_within
 from vaephot.models.encoder import Gaussian
-from vaephot.models.structure import frames
 
 __all__ = ['add_structure']
 
@@ -35,12 +34,9 @@ LEAST_EXCESS = 25.0
 
 def _free_of_others(parameters, rows):
     """Which of some sources have no other one in them."""
-    values = torch.as_tensor(parameters)
-    frame, _ = frames(values[rows, 2], values[rows, 3:5])
-    apart = values[None, :, :2] - values[rows, None, :2]
-    radii = torch.linalg.solve(frame, apart.transpose(1, 2)).norm(dim=1)
-    radii[torch.arange(len(rows)), torch.as_tensor(rows)] = torch.inf
-    return (radii.amin(1) > FREE_RADII).numpy()
+    radii = radii_within(parameters[rows], parameters[None, :, :2])
+    radii[np.arange(len(rows)), rows] = np.inf
+    return radii.min(1) > FREE_RADII
 
 
 def _misfit(fitter, solution):

@@ -12,9 +12,10 @@ import torch
 
 from vaephot.deblend.refine import HELD
 from vaephot.models.encoder import Gaussian
+from vaephot.models.structure import frames
 
 __all__ = ['LEAST_SIGNIFICANCE', 'has_waves', 'held_waves',
-           'without_weak_waves']
+           'radii_within', 'without_weak_waves']
 
 # squared distance of all amplitudes from zero, in units of their errors, from
 # which on a source has structure
@@ -90,3 +91,26 @@ def held_waves(prior, free, config):
     precision = prior.precision.clone()
     precision[torch.as_tensor(~free), config.n_concentric:] = HELD
     return Gaussian(prior.mean, precision)
+
+
+def radii_within(parameters, places):
+    """
+    Distances from galaxies along their ellipses.
+
+    Parameters
+    ----------
+    parameters : `numpy.ndarray`, (n, n_parameters)
+        Galaxies.
+    places : `numpy.ndarray`, (n, m, 2) or (1, m, 2)
+        Positions, those of each galaxy or the same for all.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n, m)
+        In units of their half-light radii.
+    """
+    values = torch.as_tensor(parameters)
+    frame, _ = frames(values[:, 2], values[:, 3:5])
+    apart = torch.as_tensor(places) - values[:, None, :2]
+    return torch.linalg.solve(frame, apart.transpose(1, 2)).norm(
+        dim=1).numpy()

@@ -1,0 +1,142 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Probability of each fitted source to be one of its own.
+
+Logistic models of the evidence, fitted to simulated blends by
+``benchmarks/source_probability.py``.
+"""
+
+import numpy as np
+
+from vaephot.deblend.evidence import FEATURES
+
+__all__ = ['COEFFICIENTS', 'RIVAL_COEFFICIENTS', 'kinds_of', 'log_gain',
+           'log_odds', 'source_probability', 'with_rivals']
+
+# of the logistic models of `source_probability`: the brightest source of a
+# parent; others, with their shapes fitted; others, without. Fitted with a
+# ridge to 748 candidates with fitted shapes beside a brighter one (348 of them
+# false) and 701 without (350), and to 948 that are the brightest of a parent,
+# of simulated blends and isolated galaxies as seen by Euclid (wide and deep)
+# and HSC: smooth ones, ones with knots, arms and bars, and real ones, weighted
+# to as many isolated galaxies as faint and 0.7 times as many bright blends.
+# benchmarks/source_probability.py fits anew.
+COEFFICIENTS = {
+    'first': {'constant': -4.65, 'log_drop': 2.86, 'log_central': 6.9},
+    'beside': {'constant': -0.47, 'log_snr': 4.14, 'on_host': -0.59,
+               'log_size': 4.63, 'log_axis_ratio': 2.27, 'around': -5.21,
+               'mirrored': -2.35, 'colour': 0.61},
+    'beside_unrefined': {'constant': -0.95, 'log_snr': 2.85,
+                         'log_here': 0.83, 'log_size': 4.04,
+                         'log_axis_ratio': 0.36, 'around': -5.96,
+                         'mirrored': -4.68, 'colour': 0.29}}
+# of the model of `with_rivals`
+RIVAL_COEFFICIENTS = {'constant': -1.32, 'log_odds': 1.04, 'log_gain': 1.15}
+MAX_GAIN = 99.0
+# probabilities closer to 0 and 1 than this say no more
+LEAST_DOUBT = 1e-4
+
+
+def _logistic(values):
+    return 1 / (1 + np.exp(-np.clip(values, -50, 50)))
+
+
+def kinds_of(evidence):
+    """
+    Which of the logistic models holds for each source.
+
+    Parameters
+    ----------
+    evidence : `numpy.ndarray`, (n, n_features)
+        What `~vaephot.deblend.evidence.measure_evidence` returned.
+
+    Returns
+    -------
+    dict
+        Name of a model to the rows, `numpy.ndarray` of bool, (n,).
+    """
+    first, refined = (evidence[:, FEATURES.index(name)] > 0
+                      for name in ('first', 'refined'))
+    return {'first': first, 'beside': ~first & refined,
+            'beside_unrefined': ~first & ~refined}
+
+
+def source_probability(evidence):
+    """
+    Probability to be a source of its own.
+
+    Parameters
+    ----------
+    evidence : `numpy.ndarray`, (n, n_features)
+        What `~vaephot.deblend.evidence.measure_evidence` returned.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n,)
+        From 0 to 1.
+    """
+    total = np.zeros(len(evidence))
+    for kind, rows in kinds_of(evidence).items():
+        for name, weight in COEFFICIENTS[kind].items():
+            total[rows] += weight * (
+                1.0 if name == 'constant'
+                else evidence[rows, FEATURES.index(name)])
+    return _logistic(total)
+
+
+def log_odds(probability):
+    """
+    Logarithm of the odds of probabilities.
+
+    Parameters
+    ----------
+    probability : `numpy.ndarray`
+        From 0 to 1.
+
+    Returns
+    -------
+    `numpy.ndarray`
+    """
+    value = np.clip(probability, LEAST_DOUBT, 1 - LEAST_DOUBT)
+    return np.log(value / (1 - value))
+
+
+def log_gain(gain):
+    """
+    Gain over structure as a power of ten.
+
+    Parameters
+    ----------
+    gain : `numpy.ndarray`
+        What `~vaephot.deblend.rivals.structure_gains` returned.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        From 0, no gain or a loss, to 2: structure is no answer to knots, so
+        that very large gains say no more.
+    """
+    return np.log10(1 + np.clip(gain, 0, MAX_GAIN))
+
+
+def with_rivals(probability, gain):
+    """
+    Probability of sources that may be structure of others.
+
+    Parameters
+    ----------
+    probability : `numpy.ndarray`, (n,)
+        What `source_probability` returned.
+    gain : `numpy.ndarray`, (n,)
+        What each gains over structure of its host, NaN where there is no
+        such host.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n,)
+        As before where the gain is NaN.
+    """
+    weight = RIVAL_COEFFICIENTS
+    total = (weight['constant'] + weight['log_odds'] * log_odds(probability)
+             + weight['log_gain'] * log_gain(np.nan_to_num(gain)))
+    return np.where(np.isnan(gain), probability, _logistic(total))
