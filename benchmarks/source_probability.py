@@ -33,9 +33,9 @@ from vaephot.deblend.probability import (
     COEFFICIENTS,
     RIVAL_COEFFICIENTS,
     kinds_of,
-    log_gain,
     log_odds,
     source_probability,
+    worth,
 )
 from vaephot.deblend.rivals import rivalry, structure_gains
 from vaephot.simulate import MockCatalog, RealGalaxies, Structure
@@ -117,8 +117,9 @@ def collect(deblender, mosaic):
     -------
     evidence, real
         Of all sources.
-    odds, gain, likely_real
-        Of those that are likely and may be structure of others.
+    odds, weight, likely_real
+        Of those that are likely and may be structure of others: logarithm
+        of the odds before, and weight of the gain.
     """
     fitter, segm, solution = find_all(deblender, mosaic)
     evidence = measure_evidence(*reference_view(fitter, solution))
@@ -132,7 +133,7 @@ def collect(deblender, mosaic):
     probability = source_probability(measure_evidence(*likely))[pairs.rows]
     xy = likely[1].fit.parameters[:, :2]
     return (evidence, real, log_odds(probability),
-            log_gain(structure_gains(*likely, pairs)),
+            worth(structure_gains(*likely, pairs)),
             is_true(xy, mosaic.true_xy)[pairs.rows])
 
 
@@ -211,7 +212,7 @@ def reliability(probability, real):
 def main():
     """Run the script."""
     args = parse_arguments()
-    evidence, real, odds, gain, compared = collect_all(args)
+    evidence, real, odds, weight, compared = collect_all(args)
     probability = np.zeros(len(real))
     for kind, rows in kinds_of(evidence).items():
         if not rows.any():
@@ -230,9 +231,10 @@ def main():
     table = reliability(probability, real)
     table['predicted'].format = table['true'].format = '.3f'
     print(table)
-    if len(gain):
-        beta = fit_logistic(np.column_stack([odds, gain]), compared)
-        print(f'with structure, {len(gain)} sources, {compared.sum()} true:',
+    if len(weight):
+        beta = fit_logistic(np.column_stack([weight, weight * odds]),
+                            compared)
+        print(f'with structure, {len(weight)} sources, {compared.sum()} true:',
               {name: round(float(value), 2) for name, value in zip(
                   RIVAL_COEFFICIENTS, beta, strict=True)})
 

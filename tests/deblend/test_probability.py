@@ -6,10 +6,10 @@ from vaephot.deblend.evidence import FEATURES
 from vaephot.deblend.probability import (
     COEFFICIENTS,
     kinds_of,
-    log_gain,
     log_odds,
     source_probability,
     with_rivals,
+    worth,
 )
 
 
@@ -69,17 +69,18 @@ def test_odds_are_those_of_the_probability():
     assert np.isfinite(log_odds(np.array([0.0, 1.0]))).all()
 
 
-def test_gain_is_a_power_of_ten_within_limits():
-    np.testing.assert_allclose(
-        log_gain(np.array([-99.0, 0, 9, 99, 1e6, np.inf])),
-        [0, 0, 1, 2, 2, 2])
+def test_gains_have_a_weight():
+    weight = worth(np.array([-1e6, 0.0, 20, 40, np.inf]))
+    assert (np.diff(weight) > 0).all()
+    np.testing.assert_allclose(weight, [0, 0, 0.5, 1, 1], atol=0.02)
 
 
-def test_no_gain_over_structure_makes_a_source_unlikely():
-    p = with_rivals(np.full(4, 0.7), np.array([0.0, 5, 30, 1000]))
+@pytest.mark.parametrize('before', [0.3, 0.7, 0.95])
+def test_no_gain_over_structure_makes_a_source_unlikely(before):
+    p = with_rivals(np.full(4, before), np.array([0.0, 10, 30, 1000]))
     assert (np.diff(p) > 0).all()
-    assert p[0] < 0.5
-    assert p[-1] > 0.7
+    assert p[0] < 0.3
+    assert p[-1] > before
 
 
 def test_without_a_rival_nothing_changes():
