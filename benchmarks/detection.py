@@ -8,8 +8,7 @@ SExtractor's algorithm (``sep``) over a grid of its two settings of deblending.
 A measured source belongs to the nearest true one if that is within three
 pixels; further ones at the same place are false. All that ``VAEDeblender``
 may find is fitted once; each value of ``min_probability`` only drops from
-what the one before has left. No parent loses its last source by that, so the
-scores of the rows whose ``p_source`` is at least that value are given as well.
+what the one before has left. What is flagged ``no_source`` is no source.
 """
 
 import argparse
@@ -24,7 +23,9 @@ from source_probability import find_all, is_true, reliability
 
 from vaephot import PeakFinder, VAEDeblender
 from vaephot.cli._demo_field import detect_parents
+from vaephot.deblend.candidates import Chosen
 from vaephot.deblend.decisions import drop_doubtful
+from vaephot.deblend.empty import find_empty
 from vaephot.simulate import CASES
 from vaephot.utils._atomic import atomic_write
 
@@ -65,8 +66,11 @@ def run_vaephot(mosaic, weights):
         deblender.finder = PeakFinder(min_probability=value)
         # what is dropped below a value is dropped below larger ones
         solution = drop_doubtful(fitter, segm, solution, deblender)
+        found = ~find_empty(fitter, segm, solution, Chosen(
+            sources=solution.sources, is_point=solution.is_point,
+            given=False), deblender)
         yield (f'min_probability={value:g}',
-               solution.fit.parameters[:, :2], solution.p_source)
+               solution.fit.parameters[found, :2], solution.p_source[found])
 
 
 def run_photutils(mosaic):
@@ -102,11 +106,7 @@ def measure(case, args):
             for program, runs in (
                 ('sep', run_sep(mosaic)),
                 ('photutils', run_photutils(mosaic)),
-                ('vaephot', [run[:2] for run in ours]),
-                ('vaephot, rows', [
-                    (setting, xy[p_source >= least]) for
-                    least, (setting, xy, p_source) in zip(
-                        PROBABILITIES, ours, strict=True)]))
+                ('vaephot', [run[:2] for run in ours]))
             for setting, xy in runs]
     # the least probability drops next to nothing
     _, xy, p_source = ours[0]

@@ -101,7 +101,7 @@ def find_all(deblender, mosaic):
     """
     observation = prepare_observation(mosaic.data, **vaephot_inputs(mosaic))
     segm = detect_parents(mosaic)
-    fitter = deblender.make_fitter(observation)
+    fitter = deblender.make_fitter(observation).without_waves()
     chosen = choose_sources(deblender, observation, segm, None, None,
                             fitter=fitter)
     solution = solve(fitter, segm, chosen.sources, chosen.is_point,

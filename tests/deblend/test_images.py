@@ -8,7 +8,9 @@ import torch
 from vaephot.deblend.images import (
     MAX_DRAW_SIZE,
     MIN_ENCLOSED,
+    draw_scene,
     draw_sources,
+    redraw,
 )
 from vaephot.models.render import Renderer, make_transfer, padded_size
 
@@ -160,3 +162,65 @@ def test_parameters_are_left_unchanged(fitter):
     before = own.copy()
     _draw(fitter, own)
     np.testing.assert_array_equal(own, before)
+
+
+# ------------------------------------------------------------ drawing again
+@pytest.fixture
+def drawer(fitter):
+    """Return a fitter that counts what it draws, on two grids."""
+    def draw(parameters, flux):
+        drawer.n_drawn += len(flux)
+        first, second = (draw_scene(fitter, parameters, scale * flux)
+                         for scale in (1.0, 2.0))
+        return {**first, 'layers': (second,)}
+    shape = (2, *SHAPE)
+    fitter.observation = SimpleNamespace(data=np.zeros(shape))
+    drawer = SimpleNamespace(draw=draw, n_drawn=0)
+    return drawer
+
+
+def _fit(*rows):
+    parameters = _parameters(*rows)
+    flux = 100.0 + np.arange(2.0 * len(rows)).reshape(-1, 2)
+    return SimpleNamespace(
+        band_parameters=np.repeat(parameters[:, None], 2, 1), flux=flux)
+
+
+def _assert_same(one, other):
+    for a, b in zip((one, *one['layers']), (other, *other['layers']),
+                    strict=True):
+        assert a['boxes'] == b['boxes']
+        np.testing.assert_array_equal(a['truncated'], b['truncated'])
+        np.testing.assert_allclose(a['model_image'], b['model_image'],
+                                   rtol=1e-5, atol=1e-8)
+
+
+def test_only_what_changed_is_drawn_again(drawer):
+    old = _fit([20, 20, 0.5], [60, 40, 1.0], [90, 60, 0.2])
+    drawn = drawer.draw(old.band_parameters, old.flux)
+    new = _fit([20, 20, 0.5], [61, 40, 1.0], [90, 60, 0.2])
+    new.flux[2, 1] += 1
+    drawer.n_drawn = 0
+    again = redraw(drawer, new, old, drawn)
+    assert drawer.n_drawn == 2
+    _assert_same(again, drawer.draw(new.band_parameters, new.flux))
+
+
+def test_sources_that_came_and_went_are_told_apart(drawer):
+    old = _fit([20, 20, 0.5], [60, 40, 1.0], [90, 60, 0.2])
+    drawn = drawer.draw(old.band_parameters, old.flux)
+    new = _fit([0, 0, 0], [90, 60, 0.2], [40, 70, 0.3])
+    new.band_parameters[:2] = old.band_parameters[[1, 2]]
+    new.flux[:2] = old.flux[[1, 2]]
+    drawer.n_drawn = 0
+    again = redraw(drawer, new, old, drawn, [1, 2, -1])
+    assert drawer.n_drawn == 1
+    _assert_same(again, drawer.draw(new.band_parameters, new.flux))
+
+
+def test_nothing_is_drawn_of_the_same_fit(drawer):
+    fit = _fit([20, 20, 0.5], [60, 40, 1.0])
+    drawn = drawer.draw(fit.band_parameters, fit.flux)
+    drawer.n_drawn = 0
+    _assert_same(redraw(drawer, fit, fit, drawn), drawn)
+    assert drawer.n_drawn == 0

@@ -43,7 +43,8 @@ def make_view(gaussian_band):
         mask = np.zeros(data.shape, bool) if mask is None else mask
         variance = (np.full((1, 1), variance) if np.ndim(variance) == 0
                     else variance)
-        return BandView(data, mask, variance, psf.sample(0, 0), psf.fwhm)
+        return BandView(data, mask, variance, psf.sample(0, 0), psf.fwhm,
+                        {})
     return make
 
 
@@ -258,7 +259,7 @@ def test_binning_is_undone(tiny_vae, gaussian_band, monkeypatch, factor):
         psf = gaussian_band(1.3 * scale, half=8 * factor)
         view = BandView(data, np.zeros(data.shape, bool),
                         np.full((1, 1), float(scale) ** 2),
-                        psf.sample(0, 0), psf.fwhm)
+                        psf.sample(0, 0), psf.fwhm, {})
         assert bin_factors(np.zeros(1), psf.fwhm).tolist() == [scale]
         x, y = (np.array([v]) * scale + (scale - 1) / 2
                 for v in (20.1, 21.9))

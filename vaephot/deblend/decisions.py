@@ -380,7 +380,9 @@ def drop_doubtful(fitter, segm, solution, deblender):
     settings = _settings(deblender.finder)
     wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
     judge = _Judge(fitter)
-    for probability in (judge.hopeful, judge):
+    # without fitted shapes nothing is known of structure
+    steps = (judge.hopeful, judge) if fitter.settings.max_steps else (judge,)
+    for probability in steps:
         for _ in range(MAX_REJECTIONS):
             drop = _rejected(fitter, solution, probability(solution),
                              settings, deblender.contrast,

@@ -12,8 +12,11 @@ from photutils.aperture import BoundingBox
 from vaephot.deblend.groups import STAMP_SIZES
 from vaephot.stamps import cut_window
 
-__all__ = ['add_up', 'clip_stamp', 'draw_scene', 'draw_sources',
-           'draw_stamps', 'light_of_others', 'on_grid']
+__all__ = ['DRAWN', 'add_up', 'clip_stamp', 'draw_scene', 'draw_sources',
+           'draw_stamps', 'light_of_others', 'on_grid', 'redraw']
+
+# what `draw_scene` returns
+DRAWN = ('boxes', 'models', 'truncated', 'model_image')
 
 # share of the flux of every band that a box must hold, and what it aims at
 MIN_ENCLOSED = 0.99
@@ -229,6 +232,62 @@ def draw_scene(fitter, parameters, flux, *, grid_map=None):
         fitter, parameters, flux, shape[1:], grid_map=grid_map)
     return {'boxes': boxes, 'models': models, 'truncated': truncated,
             'model_image': add_up(boxes, models, shape[1:], shape[0])}
+
+
+def _merged(old, new, rows):
+    """Models of one grid: those of some rows of the old, and new ones."""
+    n = len(rows)
+    boxes, models, truncated = [None] * n, [None] * n, np.zeros(n, bool)
+    fresh = iter(range(n))
+    for i, row in enumerate(rows.tolist()):
+        drawn, k = (new, next(fresh)) if row < 0 else (old, row)
+        boxes[i], models[i] = drawn['boxes'][k], drawn['models'][k]
+        truncated[i] = drawn['truncated'][k]
+    n_bands, *shape = old['model_image'].shape
+    return {'boxes': boxes, 'models': models, 'truncated': truncated,
+            'model_image': add_up(boxes, models, shape, n_bands)}
+
+
+def redraw(fitter, fit, former, drawn, rows=None):
+    """
+    Draw the models of sources that are not what they were.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Draws templates.
+    fit : `~vaephot.deblend.scene_fit.SceneFit`
+        Sources.
+    former : `~vaephot.deblend.scene_fit.SceneFit`
+        What was drawn before.
+    drawn : dict
+        The result of that.
+    rows : `numpy.ndarray` of int, (n,), optional
+        Where each source is in ``former``, -1 for those that are new; by
+        default the sources are the same.
+
+    Returns
+    -------
+    dict
+        As ``fitter.draw`` returns it for all of them.
+    """
+    rows = np.arange(len(fit.flux)) if rows is None else np.array(rows)
+    known = rows >= 0
+    old = rows[known]
+    same = ((fit.band_parameters[known]
+             == former.band_parameters[old]).all((1, 2))
+            & (fit.flux[known] == former.flux[old]).all(1))
+    rows[np.flatnonzero(known)[~same]] = -1
+    if (rows < 0).all():
+        return fitter.draw(fit.band_parameters, fit.flux)
+    some = rows < 0
+    new = fitter.draw(fit.band_parameters[some], fit.flux[some])
+    out = _merged(drawn, new, rows)
+    if 'layers' in new:
+        out['layers'] = tuple(
+            _merged(*layers, rows) for layers in
+            zip(drawn['layers'], new['layers'], strict=True))
+    return out
 
 
 def add_up(boxes, models, shape, n_bands):

@@ -102,6 +102,10 @@ class Optics:
         Flux error of an isolated point source for a pixel noise of one.
     wings : list of `numpy.ndarray`
         Largest pixel of each PSF beyond each distance in pixels.
+    numbers : list of dict
+        What the encoder is told of each PSF, by the binning of its pixels,
+        as far as that was asked for; the same for a PSF turned by 180
+        degrees.
     core_reach : int
         Half-width in pixels of the square that holds `CORE_SHARE` of the
         light of every PSF.
@@ -118,6 +122,7 @@ class Optics:
         self.point_error = np.array([_point_error(*sample)
                                      for sample in self.samples])
         self.wings = [_wing(*sample) for sample in self.samples]
+        self.numbers = [{} for _ in psfs]
         self.core_reach = max(_core_reach(*sample)
                               for sample in self.samples)
         self._renderers = _Kept()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vaephot.deblend.images import redraw
 from vaephot.deblend.labels import brightest_of_parent, sum_by_label
 from vaephot.deblend.pipeline import solve_again
 
@@ -51,4 +52,4 @@ def pass_through(fitter, segm, solution, labels):
         single, fit=fit, rejected=solution.rejected,
         p_source=(None if solution.p_source is None
                   else solution.p_source[keep]),
-        **fitter.draw(fit.band_parameters, fit.flux))
+        **redraw(fitter, fit, single.fit, single.drawn))

@@ -8,7 +8,7 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece
-from vaephot.deblend.images import light_of_others
+from vaephot.deblend.images import DRAWN, light_of_others, redraw
 from vaephot.deblend.labels import (
     brightest_of_parent,
     segment_radii,
@@ -30,8 +30,6 @@ __all__ = ['Solution', 'accepted', 'image_without', 'reference_view',
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
 MAX_ROUNDS = 3
-# what `_drawn` returns at least
-DRAWN = ('boxes', 'models', 'truncated', 'model_image', 'layers')
 # detections below this signal-to-noise ratio are no sources of their own
 MIN_SNR = 4.0
 
@@ -82,10 +80,10 @@ class Solution:
     p_source: np.ndarray | None = None
     foreign: object = None
 
-
-def _drawn(fitter, parameters, flux):
-    """Models of all sources and their sum."""
-    return fitter.draw(parameters, flux)
+    @property
+    def drawn(self):
+        """What drawing the fit returned."""
+        return {name: getattr(self, name) for name in (*DRAWN, 'layers')}
 
 
 class _ForeignLight:
@@ -116,7 +114,7 @@ def _foreign_light(fitter, pieces, parameters, flux):
     """Light between pieces, where a fit is to take it into account."""
     if not fitter.settings.max_steps or len(pieces) < 2:
         return None
-    return _ForeignLight(fitter, _drawn(fitter, parameters, flux()))
+    return _ForeignLight(fitter, fitter.draw(parameters, flux()))
 
 
 def _chi2(fitter, weight, model_image, piece):
@@ -142,7 +140,7 @@ def _better_half(fitter, old, new, pieces):
            <= _chi2(fitter, weight, drawn['model_image'], piece)]
     if len(won) < len(pieces):
         other = fit.merge(other, [i for piece in won for i in piece.core])
-        redrawn = _drawn(fitter, other.band_parameters, other.flux)
+        redrawn = redraw(fitter, other, fit, drawn)
     ny, nx = drawn['model_image'].shape[1:]
     everywhere = Piece(core=(), halo=(), ix=0, iy=0, size=max(ny, nx),
                        cropped=False)
@@ -155,7 +153,7 @@ def _rounds(fitter, solution):
     """Refit what other pieces shine on until it settles."""
     sources, pieces = solution.sources, solution.pieces
     fit, prior = solution.fit, solution.prior
-    drawn = {name: getattr(solution, name) for name in DRAWN}
+    drawn = solution.drawn
     seen = dict.fromkeys(pieces, solution.foreign)
     if not fitter.settings.max_steps or len(pieces) < 2:
         return fit, drawn
@@ -174,7 +172,7 @@ def _rounds(fitter, solution):
         moved = np.abs(new.flux - fit.flux)[rows]
         fit, drawn = _better_half(
             fitter, (fit, drawn),
-            (new, _drawn(fitter, new.band_parameters, new.flux)), again)
+            (new, redraw(fitter, new, fit, drawn)), again)
         if (moved < 0.05 * fit.flux_err[rows]).all():
             break
     return fit, drawn
@@ -218,7 +216,7 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
     solution = Solution(
         sources=sources, is_point=is_point, fit=fit, prior=prior,
         pieces=pieces, foreign=foreign,
-        **_drawn(fitter, fit.band_parameters, fit.flux))
+        **fitter.draw(fit.band_parameters, fit.flux))
     return settle(fitter, solution) if settled else solution
 
 
@@ -257,7 +255,7 @@ def solve_rest(fitter, segm, solution, sources, is_point, *, progress=None):
         sources=solution.sources.join(rest.sources), fit=fit, prior=prior,
         is_point=np.concatenate([solution.is_point, rest.is_point]),
         pieces=solution.pieces + pieces, rejected=solution.rejected,
-        **_drawn(fitter, fit.band_parameters, fit.flux))
+        **fitter.draw(fit.band_parameters, fit.flux))
 
 
 def settle(fitter, solution):
@@ -346,12 +344,16 @@ def _touched(solution, keep):
     return touched
 
 
-def _changed(solution, keep, pieces):
-    """Pieces that have other members now, or lose foreign light."""
+def _changed(fitter, solution, keep, pieces):
+    """
+    Pieces that have other members now.
+
+    Where shapes are fitted, also those that lose foreign light.
+    """
     number = np.cumsum(keep) - 1
     before = {(tuple(number[list(p.members)]), p.ix, p.iy, p.size)
               for p in solution.pieces if keep[list(p.members)].all()}
-    touched = _touched(solution, keep)
+    touched = _touched(solution, keep | (not fitter.settings.max_steps))
 
     def same(piece):
         window = touched[max(piece.iy, 0):piece.iy + piece.size,
@@ -471,7 +473,7 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
     is_point = np.concatenate([solution.is_point[keep],
                                np.zeros(n_new, bool)])
     pieces = fitter.divide(sources, segm)
-    changed = _changed(solution, keep, pieces)
+    changed = _changed(fitter, solution, keep, pieces)
     start, prior, snr = _renewed_start(fitter, solution, keep, sources,
                                        changed, fit, prior, is_point)
     foreign = _foreign_light(fitter, pieces, fit.band_parameters,
@@ -483,7 +485,8 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
     again = Solution(
         sources=sources, is_point=is_point, fit=fit, prior=prior,
         pieces=pieces, rejected=tuple(lost.astype(int).tolist()),
-        **_drawn(fitter, fit.band_parameters, fit.flux))
+        **redraw(fitter, fit, solution.fit, solution.drawn, np.concatenate(
+            [np.flatnonzero(keep), np.full(n_new, -1)])))
     return settle(fitter, again) if settled else again
 
 

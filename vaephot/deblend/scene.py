@@ -329,7 +329,8 @@ class SceneFitter:
         image = self.observation.data if image is None else image
         return [BandView(image[band] - self._sky[band],
                          self.observation.mask[band], self.variance[band],
-                         self.optics.samples[band], float(self.fwhm[band]))
+                         self.optics.samples[band], float(self.fwhm[band]),
+                         self.optics.numbers[band])
                 for band in range(self.n_bands)]
 
     @staticmethod

@@ -40,7 +40,8 @@ class BandView(NamedTuple):
 
     ``data``, ``mask`` ``(ny, nx)``, True for bad pixels; ``variance`` of
     the sky ``(ny, nx)`` or ``(1, 1)``; ``psf``: image and samples per
-    pixel; ``fwhm`` in pixels.
+    pixel; ``fwhm`` in pixels; ``numbers``: those that tell of the PSF, by
+    binning, as far as they are known.
     """
 
     data: np.ndarray
@@ -48,6 +49,7 @@ class BandView(NamedTuple):
     variance: np.ndarray
     psf: tuple
     fwhm: float
+    numbers: dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,8 +259,10 @@ def _binned_stamps(view, band, targets, rows, factors, size):
 def _optics(view, factors):
     """Width of the PSF in binned pixels and its numbers, for each stamp."""
     some, index = np.unique(factors, return_inverse=True)
-    numbers = np.array([psf_numbers(*bin_psf(*view.psf, int(factor)),
-                                    view.fwhm / factor) for factor in some])
+    for factor in set(some.tolist()) - set(view.numbers):
+        view.numbers[factor] = psf_numbers(*bin_psf(*view.psf, factor),
+                                           view.fwhm / factor)
+    numbers = np.array([view.numbers[factor] for factor in some.tolist()])
     return view.fwhm / factors, numbers[index]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from vaephot.deblend.candidates import FIXED_SIGMA
+from vaephot.deblend.images import redraw
 from vaephot.deblend.looks import look_again
 from vaephot.deblend.oddity import misfit
 from vaephot.deblend.pipeline import image_without, reference_view, settle
@@ -94,4 +95,4 @@ def add_structure(fitter, solution):
     fit = fit.merge(fitted, sorted(i for piece in again for i in piece.core))
     return settle(fitter, replace(
         solution, fit=fit, foreign=None,
-        **fitter.draw(fit.band_parameters, fit.flux)))
+        **redraw(fitter, fit, solution.fit, solution.drawn)))
