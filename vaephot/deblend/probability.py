@@ -30,9 +30,9 @@ COEFFICIENTS = {
                          'log_here': 0.83, 'log_size': 4.04,
                          'log_axis_ratio': 0.36, 'around': -5.96,
                          'mirrored': -4.68, 'colour': 0.29}}
-# of the model of `with_rivals`, fitted likewise to 96 sources (68 of them
+# of the model of `with_rivals`, fitted likewise to 143 sources (108 of them
 # true): where structure is as good, what was seen before says nothing
-RIVAL_COEFFICIENTS = {'constant': -1.18, 'worth': 1.8, 'worth_odds': 1.47}
+RIVAL_COEFFICIENTS = {'constant': -0.49, 'worth': 1.41, 'worth_odds': 1.15}
 # gain over structure that is worth half, and the width of the step
 HALF_WORTH, WORTH_WIDTH = 20.0, 5.0
 # probabilities closer to 0 and 1 than this say no more
