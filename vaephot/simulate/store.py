@@ -41,9 +41,8 @@ import errno
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -62,6 +61,7 @@ from vaephot.simulate.psfs import draw_psf, sample_psf
 from vaephot.simulate.real import RealGalaxies, RealGalaxy
 from vaephot.simulate.render import PSFStack, Renderer
 from vaephot.simulate.survey import ZEROPOINT, get_survey, survey_psfs
+from vaephot.utils._processes import process_pool
 
 __all__ = ['StoreConfig', 'draw_shard', 'read_manifest', 'read_shard',
            'shard_name', 'split_of', 'write_store']
@@ -516,8 +516,7 @@ def _finished_shards(path, config, indices, n_workers):
         for index in indices:
             yield index, _write_shard(path, config, index)
         return
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
+    with process_pool(n_workers) as pool:
         jobs = {pool.submit(_write_shard, path, config, index): index
                 for index in indices}
         for job in as_completed(jobs):
