@@ -116,9 +116,13 @@ def test_the_file_holds_bands_psfs_and_truth(simulated, tmp_path):
 @pytest.mark.parametrize('change', [
     {'shape': (0, 10)}, {'shape': (10,)}, {'galaxy_density': -1.0},
     {'star_density': -1.0}, {'galaxy_density': np.nan},
-    {'pair_share': 1.0}, {'bad_pixel_share': -0.1}, {'background': -1.0}])
+    {'pair_share': 1.0}, {'bad_pixel_share': -0.1}, {'background': -1.0},
+    {'shape': (40.5, 40)}, {'psf_pixels': 0}, {'wing_pixels': -5},
+    {'mask_growth': -1}, {'density_mag': 10.0}, {'star_mags': (25, 16)},
+    {'galaxy_mags': (18, np.nan)}, {'pair_distance': (2, 1)},
+    {'pair_distance': (-1, 1)}, {'center_deg': (0, 95)}])
 def test_bad_settings_are_refused(change):
-    with pytest.raises(CatalogError, match='must be|negative'):
+    with pytest.raises(CatalogError, match='must be|give the'):
         FieldConfig(**{'shape': (10, 10), **change})
 
 

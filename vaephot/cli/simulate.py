@@ -51,7 +51,7 @@ def add_parser(subparsers):
 
 def _add_shared(parser, metavar):
     parser.add_argument('-o', '--output', required=True, metavar=metavar)
-    parser.add_argument('--seed', type=_seed, default=1,
+    parser.add_argument('--seed', type=_not_negative, default=1,
                         help='seed of all random choices (default: 1)')
     parser.add_argument('--preview', metavar='FILE.png',
                         help='draw a picture too')
@@ -147,7 +147,8 @@ def _add_field(actions):
     parser.add_argument('--star-density', type=float, default=None,
                         metavar='N', help='stars per square arcmin '
                         '(default: as in the direction of COSMOS)')
-    parser.add_argument('--clusters', type=int, default=0, metavar='N',
+    parser.add_argument('--clusters', type=_not_negative, default=0,
+                        metavar='N',
                         help='clusters of galaxies (default: none)')
     parser.add_argument('--bad-pixels', type=float, default=0.0,
                         metavar='SHARE',
@@ -161,7 +162,7 @@ def _add_field(actions):
                         help='write the images of the single sources too')
 
 
-def _seed(text):
+def _not_negative(text):
     value = int(text)
     if value < 0:
         msg = f'{text!r} is negative'

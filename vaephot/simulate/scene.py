@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from photutils.aperture import BoundingBox
 
+from vaephot.simulate._checks import check_count, check_number
 from vaephot.simulate.catalog.mock import MockCatalog
 from vaephot.simulate.catalog.population import band_wavelengths
 from vaephot.simulate.galaxies import Galaxy
@@ -104,6 +105,12 @@ class PSFVariation:
     n_nodes: int = 3
     widening: float = 0.03
     ellipticity: float = 0.03
+
+    def __post_init__(self):
+        check_count('a PSF variation', 'n_nodes', self.n_nodes, low=2)
+        check_number('a PSF variation', 'widening', self.widening, low=-0.9)
+        check_number('a PSF variation', 'ellipticity', self.ellipticity,
+                     low=-0.9, high=0.9)
 
     def nodes(self, shape):
         """
