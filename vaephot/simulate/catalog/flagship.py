@@ -22,6 +22,7 @@ from types import MappingProxyType
 import numpy as np
 
 from vaephot.exceptions import CatalogError
+from vaephot.simulate._checks import check_count
 from vaephot.simulate.catalog.population import (
     REFERENCE_BAND,
     CatalogGalaxy,
@@ -194,13 +195,13 @@ def _standard_rows(raw, mapping, bands):
 
 
 def _magnitudes(flux, kind):
-    """AB magnitudes; NaN where a flux is not positive."""
+    """AB magnitudes; infinite where a flux is 0, NaN if impossible."""
     if kind == 'mag':
         return np.where((flux > 0) & (flux < 50), flux, np.nan)
     scale = FNU_PER_MICROJANSKY if kind == 'fnu' else 1.0
     with np.errstate(divide='ignore', invalid='ignore'):
         mags = ZEROPOINT - 2.5 * np.log10(flux / scale)
-    return np.where(np.isfinite(mags), mags, np.nan)
+    return np.where(np.isneginf(mags), np.nan, mags)
 
 
 def _parents(raw, n):
@@ -238,7 +239,10 @@ def _clean(rows, mapping):
     rows['g1'], rows['g2'] = g1, g2
     small = (rows['disk_radius'] < MAX_RADIUS_ARCSEC) & (
         rows['bulge_radius'] < MAX_RADIUS_ARCSEC)
-    return (np.isfinite(rows['mags']).all(axis=1) & (share >= 0)
+    # dropouts have no light at all in blue bands, but a magnitude in VIS
+    bright = (np.isfinite(rows['mags'][:, 0])
+              & ~np.isnan(rows['mags']).any(axis=1))
+    return (bright & (share >= 0)
             & (share <= 1) & ~(no_disk & no_bulge) & small
             & (np.hypot(g1, g2) < MAX_SHEAR))
 
@@ -253,7 +257,7 @@ def iterate_catalog(path, bands, *, mapping=FLAGSHIP_COLUMNS,
     path : path-like
         FITS, parquet or CSV file, also compressed.
     bands : sequence of str
-        Bands whose fluxes are read.
+        Bands whose fluxes are read; in the first each galaxy has light.
     mapping : `ColumnMapping`, optional
         Names of the columns; those of Flagship by default.
     chunk_rows : int, optional
@@ -263,11 +267,12 @@ def iterate_catalog(path, bands, *, mapping=FLAGSHIP_COLUMNS,
     ------
     rows : dict of ndarray
         Usable rows: radii circularised in arcsec, ``mags`` of shape
-        (n, n_bands), ``g1``, ``g2`` of lenses, ``parent`` and others.
+        (n, n_bands), infinite without light, ``g1``, ``g2`` of lenses,
+        ``parent`` and others.
     n_dropped : int
-        Rows of the piece that cannot be used: fluxes that are not
-        positive, shares outside 0 to 1, no positive radius, strong
-        lensing.
+        Rows of the piece that cannot be used: negative or unknown
+        fluxes, none in the first band, shares outside 0 to 1, no
+        positive radius, strong lensing.
 
     Raises
     ------
@@ -319,6 +324,7 @@ def sample_catalog(path, n_galaxies, bands, *, seed, mag_limits=None,
     CatalogError
         If no row is left, or as for `iterate_catalog`.
     """
+    check_count('a sample', 'n_galaxies', n_galaxies, low=1)
     bands = list(dict.fromkeys([REFERENCE_BAND, *bands]))
     if mag_limits is not None:
         check_mag_limits(mag_limits)
