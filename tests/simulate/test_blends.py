@@ -193,3 +193,9 @@ def test_an_archive_without_the_arrays_is_refused(tmp_path):
     np.savez(path, image=np.zeros(3))
     with pytest.raises(StoreError, match='models'):
         read_blends(path)
+
+
+def test_files_of_other_names_are_refused(blends, tmp_path):
+    with pytest.raises(StoreError, match=r'must end in .npz'):
+        write_blends(tmp_path / 'b.txt', blends)
+    assert not list(tmp_path.iterdir())

@@ -243,8 +243,10 @@ def _empty_store(folder):
 
 def _blends(args):
     from vaephot.simulate import draw_blends, get_survey, write_blends
+    from vaephot.simulate.blend_files import check_name
 
     check_outputs(args.output, args.preview, overwrite=args.overwrite)
+    check_name(args.output)
     survey = get_survey(args.survey)
     blends = draw_blends(
         args.case, args.number, survey=survey, seed=args.seed,

@@ -492,6 +492,8 @@ def write_blends(path, blends, *, overwrite=False):
     ------
     OutputExistsError
         If the file exists and ``overwrite`` is False.
+    StoreError
+        If its name ends in something else.
     """
     from vaephot.simulate.blend_files import write
 
