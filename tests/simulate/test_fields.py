@@ -310,10 +310,13 @@ def test_a_varying_psf_is_that_of_the_gridded_model():
         assert drawn == pytest.approx(expected, abs=3e-3 * expected.max())
 
 
-def test_bright_stars_have_wings_beyond_the_box():
+@pytest.mark.parametrize('variation', [
+    None, PSFVariation(widening=0.2, ellipticity=0.1)])
+def test_bright_stars_have_wings_beyond_the_box(variation):
     config = FieldConfig(shape=(140, 140), survey=SURVEY, psf_pixels=31,
                          wing_pixels=121, galaxy_density=0,
-                         star_density=60.0, star_mags=(15.0, 16.0))
+                         star_density=60.0, star_mags=(15.0, 16.0),
+                         psf_variation=variation)
     simulated = draw_field(config, seed=3)
     bbox, model = simulated.models[0]
     assert max(bbox.shape) > 60
@@ -325,6 +328,9 @@ def test_bright_stars_have_wings_beyond_the_box():
     wings = model[0][far].sum() / flux
     assert 1e-4 < wings < 0.1
     assert model[0][~far].sum() / flux == pytest.approx(1, abs=5e-3)
+    psf = simulated.psf_model('i').evaluate(
+        ix + bbox.ixmin, iy + bbox.iymin, flux, star.x, star.y)
+    assert model[0][~far] == pytest.approx(psf[~far], abs=3e-3 * psf.max())
 
 
 def test_models_come_back_from_the_file(simulated, tmp_path):
