@@ -174,6 +174,13 @@ def test_missing_columns_are_named_with_the_mapping(tmp_path):
     assert len(sample_catalog(path, 9, BANDS, seed=1, mapping=mapping)) == 9
 
 
+def test_mappings_name_what_they_cannot_be(tmp_path):
+    with pytest.raises(CatalogError, match="no column 'size'"):
+        ColumnMapping().renamed({'size': 'r50'})
+    with pytest.raises(CatalogError, match='without disk_radius'):
+        ColumnMapping().renamed({'disk_radius': ''})
+
+
 def test_empty_selections_are_refused(tmp_path):
     path = write(flagship(), tmp_path / 'f.fits')
     with pytest.raises(CatalogError, match='no galaxy is left'):

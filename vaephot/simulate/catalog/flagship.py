@@ -15,6 +15,7 @@ References
 .. [1] Castander et al. 2025, A&A 697, A5 (arXiv:2405.13495).
 """
 
+import hashlib
 import logging
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -49,6 +50,12 @@ _FLUXES = {'VIS': 'euclid_vis', 'Y': 'euclid_nisp_y', 'J': 'euclid_nisp_j',
 # erg/s/cm2/Hz in a microjansky, and AB magnitude of a microjansky.
 FNU_PER_MICROJANSKY = 1e-29
 ZEROPOINT = 23.9
+
+# What columns other than fluxes can mean.
+PLAIN_COLUMNS = ('id', 'halo', 'redshift', 'bulge_fraction', 'bulge_radius',
+                 'disk_radius', 'bulge_axis_ratio', 'disk_axis_ratio',
+                 'bulge_index', 'angle', 'gamma1', 'gamma2', 'kappa')
+NEEDED_COLUMNS = ('bulge_fraction', 'bulge_radius', 'disk_radius')
 
 # Rows with larger reduced shear are dropped: such images are arcs.
 MAX_SHEAR = 0.5
@@ -122,6 +129,50 @@ class ColumnMapping:
             msg = (f'flux_kind is {self.flux_kind!r}; choose fnu, '
                    f'microjansky or mag.')
             raise CatalogError(msg, flux_kind=self.flux_kind)
+        for name in NEEDED_COLUMNS:
+            if getattr(self, name) is None:
+                msg = f'a catalogue cannot be read without {name}.'
+                raise CatalogError(msg, missing=name)
+
+    def renamed(self, columns):
+        """
+        Return the mapping with other columns.
+
+        Parameters
+        ----------
+        columns : dict of str
+            Columns by what they mean: parameters of the mapping, or
+            ``flux_`` and a band. `None` or an empty name stands for a
+            column that the catalogue lacks.
+
+        Returns
+        -------
+        `ColumnMapping`
+
+        Raises
+        ------
+        CatalogError
+            If a key is unknown.
+
+        Examples
+        --------
+        >>> from vaephot.simulate import ColumnMapping
+        >>> mine = ColumnMapping().renamed({'redshift': 'z', 'halo': '',
+        ...                                 'flux_VIS': 'vis'})
+        >>> mine.redshift, mine.halo, mine.fluxes['VIS']
+        ('z', None, 'vis')
+        """
+        fluxes, plain = dict(self.fluxes), {}
+        for key, name in columns.items():
+            if key.startswith('flux_') and name:
+                fluxes[key.removeprefix('flux_')] = name
+            elif key in PLAIN_COLUMNS:
+                plain[key] = name or None
+            else:
+                msg = (f'a mapping has no column {key!r}; it has '
+                       f'{", ".join(PLAIN_COLUMNS)} and flux_BAND.')
+                raise CatalogError(msg, key=key)
+        return replace(self, fluxes=MappingProxyType(fluxes), **plain)
 
     def columns(self, bands):
         """
@@ -141,10 +192,7 @@ class ColumnMapping:
         CatalogError
             If a band has no column.
         """
-        plain = ('id', 'halo', 'redshift', 'bulge_fraction', 'bulge_radius',
-                 'disk_radius', 'bulge_axis_ratio', 'disk_axis_ratio',
-                 'bulge_index', 'angle', 'gamma1', 'gamma2', 'kappa')
-        out = {name: getattr(self, name) for name in plain
+        out = {name: getattr(self, name) for name in PLAIN_COLUMNS
                if getattr(self, name) is not None}
         for band in bands:
             if band not in self.fluxes:
@@ -167,8 +215,9 @@ def _check_columns(path, columns):
         wanted = ', '.join(f'{name!r} (mapping {key})'
                            for key, name in missing.items())
         msg = (f'{path} lacks the columns {wanted}; name those it has '
-               f'instead in a ColumnMapping, or set an optional one to '
-               f'None. It has {", ".join(sorted(have))}.')
+               f'instead in a ColumnMapping (--column on the command '
+               f'line), or set an optional one to None. It has '
+               f'{", ".join(sorted(have))}.')
         raise CatalogError(msg, path=str(path), missing=missing)
 
 
@@ -387,6 +436,15 @@ class CatalogSample:
 
     def __len__(self):
         return len(self.rows['parent'])
+
+    @property
+    def fingerprint(self):
+        """SHA-256 of all that scenes follow from, a str."""
+        digest = hashlib.sha256(repr(
+            (self.bands, self.with_structure)).encode())
+        for name in sorted(self.rows):
+            digest.update(np.ascontiguousarray(self.rows[name]))
+        return digest.hexdigest()
 
     def draw(self, rng, mags, bands):
         """
