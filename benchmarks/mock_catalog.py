@@ -9,7 +9,7 @@ Fit the mock catalogue to cosmoDC2, test it on other rows, draw figures.
 FOLDER holds ``cosmodc2/cosmodc2_lsst_euclid_derived.fits`` and, for the
 figure of sizes, ``cosmos_realgalaxy``. The fit sees rows with an even
 ``galaxy_id``; the tests compare with the odd ones. Without options only
-the table of the tests is printed.
+the tables of the tests are printed.
 """
 
 import argparse
@@ -35,6 +35,10 @@ MIN_BULGE = 1e-4
 # Number of Gaussians of disks, and of galaxies with a bulge.
 N_PARTS = {'disk': 8, 'bulge': 6}
 SEED = 1
+
+# Bins and quantities of the relations with magnitude.
+RELATION_MAGS = (19.0, 21.0, 22.5, 23.5, 24.5, 25.5, 26.5, 27.5)
+RELATIONS = ('g-r', 'u-VIS', 'VIS-H', 'redshift', 'q_disk')
 SHARE_MAGS = (18.0, 20.0, 21.5, 22.5, 23.5, 24.5, 25.5, 26.5, 27.5)
 
 
@@ -108,10 +112,17 @@ def derived(values):
             'u-VIS': sum(values[name] for name in blue)}
 
 
+def sample_of(values, chosen=slice(None)):
+    """Some of the rows, with all that is compared."""
+    out = derived({name: column[chosen] for name, column in values.items()})
+    if 'redshift' not in out:
+        out['redshift'] = 10 ** out['log_1z'] - 1
+    return out
+
+
 def compare(reference, fitted, seed=0):
     """Mock and unseen reference rows of the same magnitudes."""
-    unseen = derived({k: v[~fitted] for k, v in reference.items()})
-    unseen['redshift'] = 10 ** unseen['log_1z'] - 1
+    unseen = sample_of(reference, ~fitted)
     rng = np.random.default_rng(seed)
     drawn = mock.MockCatalog().draw_properties(rng, unseen['mag'])
     return derived(drawn), unseen
@@ -142,6 +153,41 @@ def same_kind_share(drawn, unseen, n_neighbours=5):
     return float((kind[near[:, 1:]] == kind[:, None]).mean())
 
 
+def median_error(values, n_draws=300):
+    """Error of a median, by drawing the values again."""
+    rng = np.random.default_rng(1)
+    return np.std([np.median(rng.choice(values, len(values)))
+                   for _ in range(n_draws)])
+
+
+def relations(name, reference, fitted, seed=0, n_draws=20):
+    """
+    Medians in bins of magnitude: of the mock, of unseen rows, and error.
+
+    The error is that of the unseen rows and of the fitted ones, since
+    the mock cannot know better than what it was fitted to.
+    """
+    samples = [sample_of(reference, chosen) for chosen in (fitted, ~fitted)]
+    mags = np.tile(samples[1]['mag'], n_draws)
+    drawn = sample_of(mock.MockCatalog().draw_properties(
+        np.random.default_rng(seed), mags))
+    for low, high in pairwise(RELATION_MAGS):
+        seen, unseen, made = (
+            sample[name][(sample['mag'] >= low) & (sample['mag'] < high)]
+            for sample in (*samples, drawn))
+        error = np.hypot(median_error(seen), median_error(unseen))
+        yield low, high, np.median(made), np.median(unseen), error
+
+
+def print_relations(reference, fitted):
+    print('medians of the mock and of unseen rows, with errors:')
+    for name in RELATIONS:
+        print(f'{name:10s}', '  '.join(
+            f'{low}-{high}: {made:.2f} {true:.2f}({error:.2f})'
+            for low, high, made, true, error in relations(
+                name, reference, fitted)))
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -158,6 +204,7 @@ def main():
         print(f'{OUTPUT}: {OUTPUT.stat().st_size} bytes')
     drawn, unseen = compare(reference, fitted)
     print_tests(drawn, unseen)
+    print_relations(reference, fitted)
     if args.figures:
         from _mock_figures import draw_figures
 
