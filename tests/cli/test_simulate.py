@@ -9,7 +9,7 @@ from vaephot.cli import deblend, simulate
 from vaephot.cli._inputs import read_inputs
 from vaephot.cli._options import UsageError
 from vaephot.exceptions import CatalogError, OutputExistsError
-from vaephot.simulate import CASES, read_blends, read_manifest
+from vaephot.simulate import CASES, read_blends, read_manifest, read_shard
 
 
 def parse(*argv):
@@ -119,6 +119,39 @@ def test_blends_of_a_catalogue_are_written_as_fits(tmp_path):
     with pytest.raises(CatalogError, match='lacks the columns'):
         run(*options, '--catalog', catalog, '--suffix', '_none',
             '--overwrite')
+
+
+@pytest.mark.galsim
+def test_columns_of_a_catalogue_can_be_named(tmp_path):
+    catalog = tmp_path / 'mine.csv'
+    catalog.write_text('n,bt,rb,rd,vis,y,j,h\n' + '\n'.join(
+        f'{k},0.3,0.1,0.3' + f',{20 + 0.1 * k}' * 4 for k in range(50)))
+    columns = [f'--column={text}' for text in (
+        'id=n', 'bulge_fraction=bt', 'bulge_radius=rb', 'disk_radius=rd',
+        'halo=', 'redshift=', 'bulge_axis_ratio=', 'disk_axis_ratio=',
+        'bulge_index=', 'angle=', 'gamma1=', 'gamma2=', 'kappa=',
+        'flux_VIS=vis', 'flux_Y=y', 'flux_J=j', 'flux_H=h')]
+    options = ['--catalog', catalog, '--flux-kind', 'mag', *columns]
+    folder = tmp_path / 'store'
+    assert run('stamps', '-o', folder, '--shards', 1, '--galaxies', 3,
+               *options) == 0
+    assert (read_shard(folder, 0)['parent'] < 50).all()
+    with pytest.raises(SystemExit):
+        run('stamps', '-o', folder, '--column', 'redshift')
+
+
+@pytest.mark.galsim
+def test_ranges_of_blends_can_be_chosen(tmp_path):
+    path = tmp_path / 'b.npz'
+    assert run('blends', 'isolated', '-o', path, '-n', 2, '--survey',
+               'hsc-wide', '--mag', 22, 23, '--n-neighbors', 2, 2,
+               '--neighbor-distance', 0.5, 1.0, '--blendedness', 0.1,
+               0.9) == 0
+    blends = read_blends(path)
+    assert (blends.n_sources == 3).all()
+    assert blends.case == 'custom'
+    shared = blends.blendedness[:, 0, 0]
+    assert ((shared > 0.1) & (shared < 0.9)).all()
 
 
 @pytest.mark.galsim

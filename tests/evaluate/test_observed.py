@@ -8,6 +8,7 @@ from photutils.aperture import BoundingBox
 
 from vaephot.evaluate.observed import (
     clean_image,
+    has_models,
     paste_models,
     read_observed,
 )
@@ -95,3 +96,26 @@ def test_simulated_blends_are_what_methods_see(tmp_path):
     assert residual.std() == pytest.approx(1, abs=0.05)
     everything = read_observed(tmp_path / 'faint.npz', score='all')
     assert everything.truth.is_scored.all()
+    write_blends(tmp_path / 'faint.fits', blends)
+    other = read_observed(tmp_path / 'faint.fits')
+    assert (other.image == observed.image).all()
+    assert (other.truth.flux == observed.truth.flux).all()
+    assert (clean_image(other, 1) == clean_image(observed, 1)).all()
+
+
+@pytest.mark.galsim
+def test_models_of_a_field_are_part_of_its_truth(tmp_path):
+    from vaephot.simulate import FieldConfig, draw_field, write_field
+
+    simulated = draw_field(FieldConfig(shape=(60, 60), survey='hsc-wide',
+                                       psf_pixels=25), seed=2)
+    path = tmp_path / 'f.fits'
+    write_field(path, simulated)
+    assert not has_models(path)
+    assert read_observed(path).truth.models is None
+    write_field(path, simulated, with_models=True, overwrite=True)
+    assert has_models(path)
+    observed = read_observed(path)
+    assert clean_image(observed, 0) == pytest.approx(
+        simulated.noiseless, abs=1e-6 * simulated.noiseless.max())
+    assert observed.truth.error[0] == pytest.approx(simulated.error)

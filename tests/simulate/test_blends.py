@@ -129,10 +129,18 @@ def test_a_blendedness_that_never_happens_is_an_error(monkeypatch):
 
 @pytest.mark.parametrize('change', [
     {'stamp_size': 4}, {'n_neighbors': (2, 1)}, {'blendedness': (0.5, 0.2)},
-    {'blendedness': (0.5, 1.2)}])
+    {'blendedness': (0.5, 1.2)}, {'mag': (26, 20)}, {'mag': (np.nan, 25)},
+    {'bright_radius': (-1.0, -0.5)}, {'neighbor_distance': (-3.0, -1.0)}])
 def test_impossible_cases_are_refused(change):
     with pytest.raises(CatalogError):
         BlendCase(**{'stamp_size': 32, **change})
+
+
+@pytest.mark.parametrize('change', [
+    {'n_blends': 0}, {'background': -1.0}, {'background': np.nan}])
+def test_impossible_sets_are_refused(change):
+    with pytest.raises(CatalogError, match='at least'):
+        draw_blends('isolated', **{'n_blends': 1, 'seed': 1, **change})
 
 
 def test_blends_do_not_depend_on_the_workers():
@@ -185,3 +193,9 @@ def test_an_archive_without_the_arrays_is_refused(tmp_path):
     np.savez(path, image=np.zeros(3))
     with pytest.raises(StoreError, match='models'):
         read_blends(path)
+
+
+def test_files_of_other_names_are_refused(blends, tmp_path):
+    with pytest.raises(StoreError, match=r'must end in .npz'):
+        write_blends(tmp_path / 'b.txt', blends)
+    assert not list(tmp_path.iterdir())

@@ -41,7 +41,7 @@ def test_members_have_one_colour():
 
 @pytest.mark.parametrize('change', [
     {'bcg_radius': 0.0}, {'n_members': -1}, {'icl_share': -0.1},
-    {'bcg_mag': 26.0}])
+    {'bcg_mag': 26.0}, {'n_members': 2.5}, {'bcg_radius': np.nan}])
 def test_impossible_clusters_are_refused(change):
     with pytest.raises(CatalogError):
         Cluster(**change)

@@ -27,6 +27,8 @@ def test_the_density_is_that_of_the_configuration():
 def test_impossible_densities_are_refused():
     with pytest.raises(CatalogError, match='at most 10000'):
         draw(galaxy_density=1e6)
+    with pytest.raises(CatalogError, match='star_density is 1e'):
+        draw(star_density=1e9)
 
 
 def test_pairs_are_nearer_than_chance():

@@ -116,9 +116,13 @@ def test_the_file_holds_bands_psfs_and_truth(simulated, tmp_path):
 @pytest.mark.parametrize('change', [
     {'shape': (0, 10)}, {'shape': (10,)}, {'galaxy_density': -1.0},
     {'star_density': -1.0}, {'galaxy_density': np.nan},
-    {'pair_share': 1.0}, {'bad_pixel_share': -0.1}, {'background': -1.0}])
+    {'pair_share': 1.0}, {'bad_pixel_share': -0.1}, {'background': -1.0},
+    {'shape': (40.5, 40)}, {'psf_pixels': 0}, {'wing_pixels': -5},
+    {'mask_growth': -1}, {'density_mag': 10.0}, {'star_mags': (25, 16)},
+    {'galaxy_mags': (18, np.nan)}, {'pair_distance': (2, 1)},
+    {'pair_distance': (-1, 1)}, {'center_deg': (0, 95)}])
 def test_bad_settings_are_refused(change):
-    with pytest.raises(CatalogError, match='must be|negative'):
+    with pytest.raises(CatalogError, match='must be|give the'):
         FieldConfig(**{'shape': (10, 10), **change})
 
 
@@ -306,10 +310,13 @@ def test_a_varying_psf_is_that_of_the_gridded_model():
         assert drawn == pytest.approx(expected, abs=3e-3 * expected.max())
 
 
-def test_bright_stars_have_wings_beyond_the_box():
+@pytest.mark.parametrize('variation', [
+    None, PSFVariation(widening=0.2, ellipticity=0.1)])
+def test_bright_stars_have_wings_beyond_the_box(variation):
     config = FieldConfig(shape=(140, 140), survey=SURVEY, psf_pixels=31,
                          wing_pixels=121, galaxy_density=0,
-                         star_density=60.0, star_mags=(15.0, 16.0))
+                         star_density=60.0, star_mags=(15.0, 16.0),
+                         psf_variation=variation)
     simulated = draw_field(config, seed=3)
     bbox, model = simulated.models[0]
     assert max(bbox.shape) > 60
@@ -321,6 +328,9 @@ def test_bright_stars_have_wings_beyond_the_box():
     wings = model[0][far].sum() / flux
     assert 1e-4 < wings < 0.1
     assert model[0][~far].sum() / flux == pytest.approx(1, abs=5e-3)
+    psf = simulated.psf_model('i').evaluate(
+        ix + bbox.ixmin, iy + bbox.iymin, flux, star.x, star.y)
+    assert model[0][~far] == pytest.approx(psf[~far], abs=3e-3 * psf.max())
 
 
 def test_models_come_back_from_the_file(simulated, tmp_path):

@@ -1,4 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from photutils.aperture import BoundingBox
@@ -12,6 +14,7 @@ from vaephot.simulate.scene import (
     draw_star_source,
     source_bbox,
 )
+from vaephot.simulate.survey import get_survey
 
 pytestmark = pytest.mark.galsim
 
@@ -97,7 +100,10 @@ def test_a_star_at_the_limit_just_saturates(instrument):
 
 
 def test_bands_without_a_limit_never_saturate():
-    assert np.isinf(Instrument('hsc-wide', 25).saturation_levels).all()
+    survey = get_survey('hsc-wide')
+    survey = replace(survey, bands=tuple(
+        replace(band, saturation_mag=None) for band in survey.bands))
+    assert np.isinf(Instrument(survey, 25).saturation_levels).all()
 
 
 def test_large_stamps_hold_the_flux_of_the_catalogue_to_two_permille(

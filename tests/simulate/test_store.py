@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vaephot.exceptions import CatalogError, StoreError
-from vaephot.simulate import store
+from vaephot.simulate import ColumnMapping, sample_catalog, store
 from vaephot.simulate.store import (
     StoreConfig,
     draw_shard,
@@ -228,3 +228,49 @@ def test_parents_are_never_shared_between_shards(folder):
     parents = np.concatenate([read_shard(folder, k)['parent']
                               for k in (0, 1)])
     assert len(np.unique(parents)) == len(parents)
+
+
+@pytest.fixture
+def sample(tmp_path):
+    path = tmp_path / 'catalog.csv'
+    rows = [f'{k},{0.2 * (k % 3)},0.1,0.25,{19 + 0.1 * k},{18 + 0.1 * k}'
+            for k in range(70)]
+    path.write_text('n,bt,rb,rd,vis,h\n' + '\n'.join(rows))
+    optional = ('halo', 'redshift', 'bulge_axis_ratio', 'disk_axis_ratio',
+                'bulge_index', 'angle', 'gamma1', 'gamma2', 'kappa')
+    mapping = ColumnMapping(
+        id='n', bulge_fraction='bt', bulge_radius='rb', disk_radius='rd',
+        flux_kind='mag', fluxes={'VIS': 'vis', 'H': 'h'},
+        **dict.fromkeys(optional))
+    return sample_catalog(path, 70, ['VIS', 'H'], seed=1, mapping=mapping)
+
+
+def test_galaxies_of_a_catalogue_keep_their_numbers_and_split(sample,
+                                                              tmp_path):
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    for path, n_workers in ((one, 1), (two, 2)):
+        write_store(path, n_shards=2, population=sample,
+                    n_workers=n_workers, **SETTINGS)
+    assert contents(one) == contents(two)
+    assert (read_manifest(one)['config']['population']
+            == sample.fingerprint)
+    shards = [read_shard(one, k) for k in (0, 1)]
+    parents = np.concatenate([shard['parent'] for shard in shards])
+    splits = np.concatenate([shard['split'] for shard in shards])
+    assert set(parents) <= set(sample.rows['parent'])
+    assert splits.tolist() == [split_of(p) for p in parents]
+    for other in (None, sample.without_structure()):
+        with pytest.raises(StoreError, match='another folder'):
+            write_store(one, n_shards=2, population=other, **SETTINGS)
+
+
+def test_a_survey_of_a_file_must_not_change(tmp_path):
+    path = tmp_path / 'mine.toml'
+    text = ('name = "mine"\npixel_scale = 0.2\n[[bands]]\nname = "r"\n'
+            'psf_fwhm = 0.7\nsky_rms = 0.01\ngain = 100.0\n')
+    path.write_text(text)
+    settings = {**SETTINGS, 'survey': str(path), 'stamp_size': 48}
+    write_store(tmp_path / 'store', n_shards=1, **settings)
+    path.write_text(text.replace('0.7', '0.9'))
+    with pytest.raises(StoreError, match='another folder'):
+        write_store(tmp_path / 'store', n_shards=2, **settings)

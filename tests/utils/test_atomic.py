@@ -1,4 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+import errno
 import os
 
 import pytest
@@ -47,6 +48,13 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
             temporary.write_text('ours')
             path.write_text('theirs')
     assert path.read_text() == 'theirs'
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match=r'a.txt could not .*: No space left'):
+        with atomic_write(tmp_path / 'a.txt'):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_folder_is_named(tmp_path):

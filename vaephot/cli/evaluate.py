@@ -35,7 +35,8 @@ def add_parser(subparsers):
     parser.add_argument(
         'source', metavar='CONFIG|TRUTH',
         help='settings (.toml, .json; examples in configs/experiments), or '
-        'blends (.npz) or a field (FITS) that vaephot simulate wrote')
+        'blends (.npz, FITS) or a field (FITS) that vaephot simulate '
+        'wrote')
     parser.add_argument('-o', '--output', metavar='DIR', required=True,
                         help='folder of the run; made if absent')
     parser.add_argument(
@@ -141,6 +142,7 @@ def _configure_truth(args, methods):
     """Settings that measure one file."""
     from vaephot.evaluate.config import EvaluationConfig, SetConfig
     from vaephot.evaluate.methods import find_method
+    from vaephot.evaluate.observed import has_models
 
     for option in ('only', 'sets', 'number'):
         if getattr(args, option):
@@ -150,7 +152,7 @@ def _configure_truth(args, methods):
     path = Path(args.source)
     if not methods:
         names = [name for name in DEFAULT_METHODS
-                 if name != 'oracle' or path.suffix == '.npz']
+                 if name != 'oracle' or has_models(path)]
         methods = [find_method(name) for name in names]
     return EvaluationConfig(
         title=f'Deblenders on {path.name}', methods=methods,

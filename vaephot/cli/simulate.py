@@ -24,8 +24,24 @@ __all__ = ['add_parser', 'run']
 PREVIEW_SIDE = 6
 PREVIEW_SOFTENING = 2.0
 
-# Galaxies that are kept of a catalogue.
+# Ranges of blends that can be chosen, as of vaephot.simulate.BlendCase.
+BLEND_RANGES = {
+    'mag': (float, 'magnitudes of the galaxy in the middle'),
+    'n_neighbors': (int, 'fewest and most neighbours'),
+    'neighbor_mag': (float, 'their magnitudes less that of the middle'),
+    'neighbor_distance': (float, 'their distances in arcsec'),
+    'bright_mag': (float, 'magnitude of a bright galaxy less that of the '
+                   'middle'),
+    'star_mag': (float, 'magnitude of a star'),
+    'bright_distance': (float, 'distance in arcsec of the bright galaxy, '
+                        'the star or the cluster'),
+    'blendedness': (float, 'blendedness of the middle in the first band'),
+}
+
+# Galaxies that are kept of a catalogue, and the survey whose bands
+# stamps of random PSFs are drawn in.
 CATALOG_ROWS = 100_000
+CATALOG_SURVEY = 'euclid-wide'
 
 
 def add_parser(subparsers):
@@ -51,7 +67,7 @@ def add_parser(subparsers):
 
 def _add_shared(parser, metavar):
     parser.add_argument('-o', '--output', required=True, metavar=metavar)
-    parser.add_argument('--seed', type=_seed, default=1,
+    parser.add_argument('--seed', type=_not_negative, default=1,
                         help='seed of all random choices (default: 1)')
     parser.add_argument('--preview', metavar='FILE.png',
                         help='draw a picture too')
@@ -79,10 +95,26 @@ def _add_stamps(actions):
     parser.add_argument('--survey', metavar='NAME',
                         help='draw all bands of a survey, or of a .toml or '
                         '.yaml file (default: one random PSF per file)')
-    _add_real(parser)
+    _add_catalog(parser)
 
 
-def _add_real(parser):
+def _add_catalog(parser):
+    """Options of where galaxies come from."""
+    parser.add_argument('--catalog', metavar='FILE',
+                        help='galaxy catalogue with the columns of Flagship '
+                        '(FITS, parquet, CSV); default: the mock catalogue')
+    parser.add_argument('--column', action='append', default=[],
+                        metavar='KEY=NAME', type=_column,
+                        help='another column of the catalogue, such as '
+                        'redshift=z or flux_VIS=vis, or none with redshift=; '
+                        'may be repeated')
+    parser.add_argument('--suffix', default='', metavar='TEXT',
+                        help='end of the names of its flux columns, such as '
+                        '_el_model3_ext')
+    parser.add_argument('--flux-kind', default='fnu',
+                        choices=('fnu', 'microjansky', 'mag'),
+                        help='what its fluxes are (default: %(default)s, '
+                        'erg/s/cm2/Hz)')
     parser.add_argument('--real', metavar='DIR',
                         help='folder of real galaxies in the format of '
                         'GalSim, used where they are bright enough')
@@ -93,17 +125,7 @@ def _add_scene(parser):
     parser.add_argument('--survey', default='euclid-wide', metavar='NAME',
                         help='a survey, several joined by "+", or a .toml '
                         'or .yaml file (default: %(default)s)')
-    parser.add_argument('--catalog', metavar='FILE',
-                        help='galaxy catalogue with the columns of Flagship '
-                        '(FITS, parquet, CSV); default: the mock catalogue')
-    parser.add_argument('--suffix', default='', metavar='TEXT',
-                        help='end of the names of its flux columns, such as '
-                        '_el_model3_ext')
-    parser.add_argument('--flux-kind', default='fnu',
-                        choices=('fnu', 'microjansky', 'mag'),
-                        help='what its fluxes are (default: %(default)s, '
-                        'erg/s/cm2/Hz)')
-    _add_real(parser)
+    _add_catalog(parser)
     parser.add_argument('--real-split', default='all',
                         choices=('train', 'test', 'all'),
                         help='even rows, odd rows, or all of them (default: '
@@ -127,6 +149,10 @@ def _add_blends(actions):
     _add_shared(parser, 'FILE.npz|FILE.fits')
     parser.add_argument('-n', '--number', type=positive_int, default=100,
                         help='number of blends (default: %(default)s)')
+    for name, (number, text) in BLEND_RANGES.items():
+        parser.add_argument(f'--{name.replace("_", "-")}', type=number,
+                            nargs=2, metavar=('LOW', 'HIGH'),
+                            help=f'{text} (default: that of the case)')
     _add_scene(parser)
 
 
@@ -147,7 +173,8 @@ def _add_field(actions):
     parser.add_argument('--star-density', type=float, default=None,
                         metavar='N', help='stars per square arcmin '
                         '(default: as in the direction of COSMOS)')
-    parser.add_argument('--clusters', type=int, default=0, metavar='N',
+    parser.add_argument('--clusters', type=_not_negative, default=0,
+                        metavar='N',
                         help='clusters of galaxies (default: none)')
     parser.add_argument('--bad-pixels', type=float, default=0.0,
                         metavar='SHARE',
@@ -161,7 +188,15 @@ def _add_field(actions):
                         help='write the images of the single sources too')
 
 
-def _seed(text):
+def _column(text):
+    key, equals, name = text.partition('=')
+    if not equals:
+        msg = f'{text!r} is not of the form KEY=NAME'
+        raise argparse.ArgumentTypeError(msg)
+    return key, name
+
+
+def _not_negative(text):
     value = int(text)
     if value < 0:
         msg = f'{text!r} is negative'
@@ -191,23 +226,32 @@ def _progress(args):
     return not args.quiet and sys.stderr.isatty()
 
 
+def _sample(args, bands):
+    """Sample of the catalogue; None is the mock catalogue."""
+    from vaephot.simulate import ColumnMapping, sample_catalog
+
+    if args.catalog is None:
+        return None
+    mapping = ColumnMapping(suffix=args.suffix, flux_kind=args.flux_kind)
+    return sample_catalog(args.catalog, CATALOG_ROWS, bands, seed=args.seed,
+                          mapping=mapping.renamed(dict(args.column)))
+
+
 def _population(args, bands):
     """Where galaxies come from; None is the mock catalogue."""
-    from vaephot.simulate import ColumnMapping, RealGalaxies, sample_catalog
+    from vaephot.simulate import RealGalaxies
 
-    base = None
-    if args.catalog is not None:
-        mapping = ColumnMapping(suffix=args.suffix, flux_kind=args.flux_kind)
-        base = sample_catalog(args.catalog, CATALOG_ROWS, bands,
-                              seed=args.seed, mapping=mapping)
+    base = _sample(args, bands)
     if args.real is None:
         return base
     return RealGalaxies(args.real, split=args.real_split, base=base)
 
 
 def _stamps(args):
-    from vaephot.simulate import read_shard, write_store
+    from vaephot.simulate import get_survey, read_shard, write_store
 
+    survey = get_survey(args.survey or CATALOG_SURVEY)
+    population = _sample(args, survey.catalog_bands)
     folder = Path(args.output)
     if args.overwrite:
         _empty_store(folder)
@@ -216,7 +260,7 @@ def _stamps(args):
     manifest = write_store(
         folder, n_shards=args.shards, galaxies_per_shard=args.galaxies,
         stamp_size=args.stamp_size, seed=args.seed, n_workers=args.workers,
-        survey=args.survey, real_folder=args.real,
+        survey=args.survey, real_folder=args.real, population=population,
         progress_bar=_progress(args))
     if args.preview is not None:
         stamps = read_shard(folder, 0)['image']
@@ -240,13 +284,26 @@ def _empty_store(folder):
         path.unlink()
 
 
+def _case(args):
+    """The case with the ranges that were chosen."""
+    from dataclasses import replace
+
+    from vaephot.simulate import CASES
+
+    chosen = {name: tuple(getattr(args, name)) for name in BLEND_RANGES
+              if getattr(args, name) is not None}
+    return replace(CASES[args.case], **chosen) if chosen else args.case
+
+
 def _blends(args):
     from vaephot.simulate import draw_blends, get_survey, write_blends
+    from vaephot.simulate.blend_files import check_name
 
     check_outputs(args.output, args.preview, overwrite=args.overwrite)
+    check_name(args.output)
     survey = get_survey(args.survey)
     blends = draw_blends(
-        args.case, args.number, survey=survey, seed=args.seed,
+        _case(args), args.number, survey=survey, seed=args.seed,
         population=_population(args, survey.catalog_bands),
         correlated=args.correlated, background=args.background,
         n_workers=args.workers, progress_bar=_progress(args))

@@ -16,8 +16,9 @@ from photutils.aperture import BoundingBox
 
 from vaephot.exceptions import CatalogError, ShapeMismatchError
 
-__all__ = ['ObservedBlends', 'Truth', 'clean_image', 'observe_blends',
-           'observe_field', 'paste_models', 'read_observed']
+__all__ = ['ObservedBlends', 'Truth', 'clean_image', 'has_models',
+           'observe_blends', 'observe_field', 'paste_models',
+           'read_observed']
 
 # scatter of the positions that are told, in arcsec in x and in y
 POSITION_SIGMA = 0.02
@@ -296,7 +297,7 @@ def read_observed(path, *, score='central', position_sigma=POSITION_SIGMA):
     Parameters
     ----------
     path : path-like
-        Blends (``.npz``) or a field (FITS, with its truth).
+        Blends (``.npz`` or FITS) or a field (FITS, with its truth).
     score : {'central', 'all'}, optional
         As for `observe_blends`; in a field all sources are scored.
     position_sigma : float, optional
@@ -312,18 +313,47 @@ def read_observed(path, *, score='central', position_sigma=POSITION_SIGMA):
         If the file lacks the truth, or a number in a header.
     """
     if str(path).endswith('.npz'):
-        from vaephot.simulate import read_blends
-
-        return observe_blends(read_blends(path), score=score,
-                              position_sigma=position_sigma)
+        return _observe_file(path, score, position_sigma)
     with fits.open(path, memmap=False) as hdus:
         names = [hdu.name for hdu in hdus]
+        if 'MODELS' in names and 'IMAGE' in names:
+            return _observe_file(path, score, position_sigma)
         if 'TRUTH' not in names:
             msg = (f'{path} has no extension TRUTH; it has '
                    f'{", ".join(names)}. Give a field that "vaephot '
                    'simulate field" wrote.')
             raise CatalogError(msg, path=str(path))
         return _observe_hdus(path, hdus, names, position_sigma)
+
+
+def has_models(path):
+    """
+    Whether a file of blends or of a field has its sources and its noise.
+
+    Parameters
+    ----------
+    path : path-like
+        Blends (``.npz`` or FITS) or a field (FITS).
+
+    Returns
+    -------
+    bool
+    """
+    if str(path).endswith('.npz'):
+        return True
+    with fits.open(path) as hdus:
+        names = [hdu.name for hdu in hdus]
+    # those of a field are of use with its noise alone
+    return 'MODELS' in names and ('IMAGE' in names or any(
+        name.startswith('ERROR_') for name in names))
+
+
+def _observe_file(path, score, position_sigma):
+    """Observed blends of a file."""
+    from vaephot.simulate import read_blends
+
+    return observe_blends(read_blends(path), score=score,
+                          position_sigma=position_sigma)
 
 
 def _observe_hdus(path, hdus, names, position_sigma):
@@ -344,6 +374,13 @@ def _observe_hdus(path, hdus, names, position_sigma):
             mask[k] |= hdus[f'MASK_{band}'].data.astype(bool)
     scale = 3600 * np.abs(_card(path, headers[0], 'CDELT1'))
     truth = _field_truth(QTable.read(hdus['TRUTH']), bands, scale)
+    if has_models(path):
+        from vaephot.simulate import read_models
+
+        truth = replace(
+            truth, models=tuple(read_models(path).values()),
+            error=np.array([[hdus[f'ERROR_{band}'].data for band in bands]],
+                           dtype=float))
     return ObservedBlends(
         image=image[None], mask=mask[None], truth=truth, bands=bands,
         sky_rms=np.array([_card(path, h, 'SKYRMS') for h in headers]),

@@ -9,10 +9,9 @@ finished by the same call, and more blends or methods can be added.
 """
 
 import json
-import multiprocessing
 import os
 import platform
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +24,7 @@ from vaephot.evaluate.measure import describe_truth, measure_blends
 from vaephot.evaluate.methods import METHODS
 from vaephot.exceptions import EvaluationError, MissingDependencyError
 from vaephot.utils._atomic import atomic_write
+from vaephot.utils._processes import process_pool
 
 __all__ = ['SetResult', 'describe_software', 'evaluate', 'read_manifest',
            'read_results']
@@ -215,15 +215,10 @@ def _work(jobs, n_workers):
         for job in jobs:
             yield _run_chunk(*job)
         return
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
+    with process_pool(n_workers) as pool:
         futures = [pool.submit(_run_chunk, *job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for future in as_completed(futures):
+            yield future.result()
 
 
 def evaluate(config, folder, *, n_workers=1, overwrite=False,

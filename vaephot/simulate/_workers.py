@@ -1,9 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Share work among processes so that the result is always the same."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+
+from vaephot.utils._processes import process_pool
 
 __all__ = ['ordered_map']
 
@@ -48,10 +48,8 @@ def ordered_map(function, jobs, n_workers):
         yield from map(function, jobs)
         return
     jobs = iter(jobs)
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(n_workers, mp_context=context,
-                             initializer=_start,
-                             initargs=(function,)) as pool:
+    with process_pool(n_workers, initializer=_start,
+                      initargs=(function,)) as pool:
         waiting = [pool.submit(_call, job)
                    for job in islice(jobs, AHEAD * n_workers)]
         while waiting:

@@ -49,6 +49,10 @@ class Band:
         that independent pixels give the depth of the survey.
     gain : float
         Electrons per microjansky in the stack.
+    zeropoint, sky_mag, exposure : float or None, optional
+        AB magnitude of one electron per second, AB magnitude of the sky
+        per square arcsec, and seconds of the stack, which ``gain`` and
+        in part ``sky_rms`` follow from. `None` if not known.
     wavelengths_nm : tuple of float, optional
         Wavelengths that the PSF of a space telescope is averaged over,
         in nm. Empty means a Moffat PSF.
@@ -80,6 +84,9 @@ class Band:
     psf_fwhm: float
     sky_rms: float
     gain: float
+    zeropoint: float | None = None
+    sky_mag: float | None = None
+    exposure: float | None = None
     wavelengths_nm: tuple[float, ...] = ()
     blur_fwhm: float = 0.0
     saturation_mag: float | None = None
@@ -97,6 +104,13 @@ class Band:
                 msg = (f'{name} of band {self.name} is {value}; it must be '
                        f'positive.')
                 raise CatalogError(msg, band=self.name, value=value)
+        if self.saturation_mag is not None and not np.isfinite(
+                self.saturation_mag):
+            msg = (f'saturation_mag of band {self.name} is '
+                   f'{self.saturation_mag}; leave it out if nothing '
+                   f'saturates.')
+            raise CatalogError(msg, band=self.name,
+                               value=self.saturation_mag)
 
     @property
     def catalog_name(self):

@@ -18,7 +18,7 @@ from astropy.table import Table
 from vaephot.exceptions import StoreError
 from vaephot.utils._atomic import atomic_write
 
-__all__ = ['read', 'write']
+__all__ = ['check_name', 'read', 'write']
 
 SCALARS = ('oversampling', 'pixel_scale', 'zeropoint', 'case', 'seed')
 CUBES = ('image', 'error', 'mask', 'models', 'psf')
@@ -28,8 +28,33 @@ TABLE = ('x', 'y', 'half_light_radius', 'eta1', 'eta2', 'redshift',
 TABLE_BANDS = ('flux', 'flux_inside', 'blendedness', 'mags')
 
 
-def _is_fits(path):
-    return any(s.lower() in ('.fits', '.fit') for s in Path(path).suffixes)
+def check_name(path):
+    """
+    Tell files of blends by their name.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    bool
+        Whether it is a FITS file, not a NumPy archive.
+
+    Raises
+    ------
+    StoreError
+        If it is neither.
+    """
+    suffixes = [s.lower() for s in Path(path).suffixes]
+    if any(s in ('.fits', '.fit') for s in suffixes):
+        return True
+    if suffixes[-1:] == ['.npz']:
+        return False
+    msg = (f'{path} is no file of blends by its name; it must end in .npz, '
+           f'.fits or .fits.gz.')
+    raise StoreError(msg, path=path)
 
 
 def write(path, arrays, *, overwrite):
@@ -44,9 +69,15 @@ def write(path, arrays, *, overwrite):
         Fields of `~vaephot.simulate.Blends`.
     overwrite : bool
         Whether to replace a file.
+
+    Raises
+    ------
+    StoreError
+        If the name ends in something else.
     """
+    is_fits = check_name(path)
     with atomic_write(path, overwrite=overwrite) as temporary:
-        if _is_fits(path):
+        if is_fits:
             _to_hdus(arrays).writeto(temporary, overwrite=True)
         else:
             with open(temporary, 'wb') as file:
@@ -121,7 +152,7 @@ def read(path, names):
     StoreError
         If arrays are missing.
     """
-    if _is_fits(path):
+    if check_name(path):
         return _from_fits(path)
     with np.load(path, allow_pickle=False) as archive:
         _check(path, names, archive.files)

@@ -30,6 +30,7 @@ from photutils.aperture import BoundingBox
 from tqdm import tqdm
 
 from vaephot.exceptions import CatalogError
+from vaephot.simulate._checks import check_count, check_number, check_range
 from vaephot.simulate._workers import ordered_map
 from vaephot.simulate.clusters import Cluster, draw_cluster
 from vaephot.simulate.noise import (
@@ -56,6 +57,11 @@ MAX_OFFSET = 0.5
 
 # Faintest and brightest galaxy of all, VIS.
 MAG_LIMITS = (20.0, 26.5)
+
+# Ranges of a blend, and the smallest number that each may hold.
+RANGES = {'mag': 10.0, 'neighbor_mag': -np.inf, 'neighbor_distance': 0.0,
+          'bright_mag': -np.inf, 'bright_radius': 0.01, 'star_mag': 0.0,
+          'bright_distance': 0.0}
 
 # Blends that are drawn to find one of the wanted blendedness.
 MAX_TRIES = 200
@@ -115,6 +121,10 @@ class BlendCase:
                    f'and the fewest neighbours come first.')
             raise CatalogError(msg, stamp_size=self.stamp_size,
                                n_neighbors=self.n_neighbors)
+        for name, least in RANGES.items():
+            limits = getattr(self, name)
+            if limits is not None:
+                check_range('a blend', name, limits, low=least)
         if self.blendedness is not None and not (
                 0 <= self.blendedness[0] < self.blendedness[1] <= 1):
             msg = (f'blendedness is {self.blendedness}; give a range within '
@@ -440,9 +450,11 @@ def draw_blends(case, n_blends, *, survey='euclid-wide', seed,
     Raises
     ------
     CatalogError
-        If the case or the survey is unknown, or no blend has the wanted
-        blendedness.
+        If the case or the survey is unknown, no blend has the wanted
+        blendedness, or a number is impossible.
     """
+    check_count('draw_blends', 'n_blends', n_blends, low=1)
+    check_number('draw_blends', 'background', background)
     config = _find_case(case)
     name = case if isinstance(case, str) else 'custom'
     survey = get_survey(survey)
@@ -480,6 +492,8 @@ def write_blends(path, blends, *, overwrite=False):
     ------
     OutputExistsError
         If the file exists and ``overwrite`` is False.
+    StoreError
+        If its name ends in something else.
     """
     from vaephot.simulate.blend_files import write
 

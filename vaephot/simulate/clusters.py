@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vaephot.exceptions import CatalogError
+from vaephot.simulate._checks import check_count, check_number
 from vaephot.simulate.catalog.mock import MockCatalog
 from vaephot.simulate.catalog.population import CatalogGalaxy
 from vaephot.simulate.galaxies import Galaxy
@@ -27,6 +28,9 @@ FAINT_SLOPE = -1.0
 # Scatter of the red sequence in mag, and galaxies that it is chosen of.
 SEQUENCE_SCATTER = 0.04
 SEQUENCE_CHOICE = 40
+
+# Smallest radius of a cluster's galaxy or of the cluster.
+MIN_RADIUS_ARCSEC = 0.01
 
 # Sersic index of the brightest galaxy and of the light between.
 BCG_INDEX = 4.0
@@ -71,15 +75,10 @@ class Cluster:
 
     def __post_init__(self):
         for name in ('bcg_radius', 'icl_radius', 'member_radius'):
-            if not getattr(self, name) > 0:
-                msg = (f'{name} of a cluster is {getattr(self, name)} '
-                       f'arcsec; it must be positive.')
-                raise CatalogError(msg, value=getattr(self, name))
-        if self.n_members < 0 or self.icl_share < 0:
-            msg = (f'a cluster has n_members {self.n_members} and icl_share '
-                   f'{self.icl_share}; neither may be negative.')
-            raise CatalogError(msg, n_members=self.n_members,
-                               icl_share=self.icl_share)
+            check_number('a cluster', name, getattr(self, name),
+                         low=MIN_RADIUS_ARCSEC)
+        check_count('a cluster', 'n_members', self.n_members)
+        check_number('a cluster', 'icl_share', self.icl_share)
         if not self.bcg_mag < self.faintest_mag:
             msg = (f'bcg_mag is {self.bcg_mag} and faintest_mag '
                    f'{self.faintest_mag}; the first must be smaller.')

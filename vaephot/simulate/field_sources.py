@@ -9,7 +9,9 @@ from astropy.table import QTable
 from astropy.wcs import WCS
 
 from vaephot.exceptions import CatalogError
+from vaephot.simulate._checks import check_count, check_number, check_range
 from vaephot.simulate.catalog.mock import MockCatalog
+from vaephot.simulate.catalog.population import check_mag_limits
 from vaephot.simulate.clusters import draw_cluster
 from vaephot.simulate.scene import Source, source_of
 from vaephot.simulate.stars import (
@@ -19,14 +21,62 @@ from vaephot.simulate.stars import (
 )
 from vaephot.simulate.survey import ZEROPOINT
 
-__all__ = ['draw_sources', 'make_wcs', 'on_grid', 'truth_table']
+__all__ = ['check_settings', 'draw_sources', 'make_wcs', 'on_grid',
+           'truth_table']
 
 # Square arcsec in a square arcmin.
 ARCMIN2 = 3600.0
 
-# More galaxies than this per square arcmin cannot be meant: there is
-# one in each third of a square arcsec then.
+# More galaxies or stars than this per square arcmin cannot be meant:
+# there is one in each third of a square arcsec then.
 MAX_DENSITY = 10000.0
+
+# Number counts are known from this magnitude on.
+BRIGHTEST_MAG = 14.0
+
+
+def check_settings(config):
+    """
+    Refuse a field that cannot be drawn.
+
+    Parameters
+    ----------
+    config : `~vaephot.simulate.FieldConfig`
+        What the field holds.
+
+    Raises
+    ------
+    CatalogError
+        If a setting is out of its limits.
+    """
+    for name, high in (('galaxy_density', np.inf), ('star_density', np.inf),
+                       ('background', np.inf), ('pair_share', 1.0),
+                       ('bad_pixel_share', 1.0)):
+        value = getattr(config, name)
+        if value is not None:
+            check_number('a field', name, value, high=high)
+    if config.star_density is not None:
+        _check_density('star_density', config.star_density)
+    for name in ('galaxy_mags', 'star_mags'):
+        check_mag_limits(getattr(config, name), name)
+    check_number('a field', 'density_mag', config.density_mag,
+                 low=BRIGHTEST_MAG + 1)
+    check_range('a field', 'pair_distance', config.pair_distance, low=0)
+    check_count('a field', 'psf_pixels', config.psf_pixels, low=3)
+    check_count('a field', 'mask_growth', config.mask_growth)
+    if config.wing_pixels is not None:
+        check_count('a field', 'wing_pixels', config.wing_pixels, low=3)
+    if not abs(config.center_deg[1]) <= 90:
+        msg = (f'center_deg is {config.center_deg}; the declination must be '
+               f'from -90 to 90.')
+        raise CatalogError(msg, center_deg=config.center_deg)
+
+
+def _check_density(name, density, told=''):
+    if density > MAX_DENSITY:
+        msg = (f'{name} is {density:.3g} per square arcmin{told}; at most '
+               f'{MAX_DENSITY:g} can be drawn.')
+        raise CatalogError(msg, density=density)
 
 
 def make_wcs(shape, center_deg, pixel_scale):
@@ -73,13 +123,9 @@ def _draw_positions(rng, config, n_galaxies, pixel_scale):
 def _galaxies(rng, config, survey, area, population):
     ratio = population.counts_ratio(config.galaxy_mags, config.density_mag)
     density = config.galaxy_density * ratio
-    if density > MAX_DENSITY:
-        msg = (f'galaxy_density {config.galaxy_density} to '
-               f'{config.density_mag} makes {density:.3g} galaxies per '
-               f'square arcmin from {config.galaxy_mags[0]} to '
-               f'{config.galaxy_mags[1]}; at most {MAX_DENSITY:g} can be '
-               f'drawn.')
-        raise CatalogError(msg, galaxy_density=config.galaxy_density)
+    bright, faint = config.galaxy_mags
+    _check_density('galaxy_density', density,
+                   f' from magnitude {bright} to {faint}')
     n_galaxies = rng.poisson(density * area)
     mags = population.draw_mags(rng, n_galaxies, config.galaxy_mags)
     places = _draw_positions(rng, config, n_galaxies, survey.pixel_scale)

@@ -12,11 +12,13 @@ from photutils.aperture import BoundingBox
 from tqdm import tqdm
 
 from vaephot.exceptions import CatalogError
+from vaephot.simulate._checks import check_count
 from vaephot.simulate._workers import ordered_map
 from vaephot.simulate.blends import noise_levels
 from vaephot.simulate.clusters import Cluster
 from vaephot.simulate.field_files import field_hdus, write_field
 from vaephot.simulate.field_sources import (
+    check_settings,
     draw_sources,
     make_wcs,
     on_grid,
@@ -126,21 +128,12 @@ class FieldConfig:
     center_deg: tuple[float, float] = (150.0, 2.0)
 
     def __post_init__(self):
-        if len(self.shape) != 2 or min(self.shape) < 1:
-            msg = (f'shape is {self.shape!r}; it must be (ny, nx), both '
-                   f'positive.')
+        if len(self.shape) != 2:
+            msg = f'shape is {self.shape!r}; it must be (ny, nx).'
             raise CatalogError(msg, shape=self.shape)
-        for name in ('galaxy_density', 'star_density', 'background'):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < np.inf:
-                msg = (f'{name} is {value}; it must be a number and not '
-                       f'negative.')
-                raise CatalogError(msg, value=value)
-        for name in ('pair_share', 'bad_pixel_share'):
-            if not 0 <= getattr(self, name) < 1:
-                msg = (f'{name} is {getattr(self, name)}; it must be from 0 '
-                       f'to below 1.')
-                raise CatalogError(msg, value=getattr(self, name))
+        for side in self.shape:
+            check_count('a field', 'shape', side, low=1)
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)

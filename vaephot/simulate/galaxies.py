@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import gammainc
 
 from vaephot.exceptions import CatalogError
+from vaephot.simulate._checks import check_number
 from vaephot.simulate._galsim import drawing_accuracy, load_galsim
 from vaephot.simulate.structure import (
     ARM_WIDTH,
@@ -126,6 +127,8 @@ class Galaxy:
             msg = (f'bulge_fraction is {self.bulge_fraction}; it must be '
                    f'from 0 to 1.')
             raise CatalogError(msg, value=self.bulge_fraction)
+        check_number('a galaxy', 'the modulus of shear',
+                     np.hypot(*self.shear), high=1.0)
 
     @property
     def is_single(self):

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from photutils.aperture import BoundingBox
 
+from vaephot.simulate._checks import check_count, check_number
 from vaephot.simulate.catalog.mock import MockCatalog
 from vaephot.simulate.catalog.population import band_wavelengths
 from vaephot.simulate.galaxies import Galaxy
@@ -105,6 +106,12 @@ class PSFVariation:
     widening: float = 0.03
     ellipticity: float = 0.03
 
+    def __post_init__(self):
+        check_count('a PSF variation', 'n_nodes', self.n_nodes, low=2)
+        check_number('a PSF variation', 'widening', self.widening, low=-0.9)
+        check_number('a PSF variation', 'ellipticity', self.ellipticity,
+                     low=-0.9, high=0.9)
+
     def nodes(self, shape):
         """
         Places of the nodes and the PSF there.
@@ -169,7 +176,8 @@ class Instrument:
         (ny, nx) of the field; needed with a variation.
     wing_pixels : int or None, optional
         Side of the box that bright stars are drawn in. `None` takes
-        ``psf_pixels``. Not used with a variation.
+        ``psf_pixels``. The wings beyond those of the PSF are the same
+        across the field.
     """
 
     def __init__(self, survey, psf_pixels, *, variation=None, shape=None,
@@ -178,7 +186,6 @@ class Instrument:
         self.psf_pixels = psf_pixels
         self.variation = variation
         self.wing_pixels = (psf_pixels if wing_pixels is None
-                            or variation is not None
                             else max(wing_pixels, psf_pixels))
         self.wavelengths = band_wavelengths(self.survey.catalog_bands)
         self.psfs = survey_psfs(self.survey, psf_pixels)
@@ -205,6 +212,42 @@ class Instrument:
         factors = [narrow.peak / psf.peak for narrow, psf in
                    zip(self.psfs, wide, strict=True)]
         return Renderer(PSFStack([wide])), np.array(factors)
+
+    @cached_property
+    def _middle_renderer(self):
+        """Draws with the PSFs of the middle."""
+        return Renderer(PSFStack([self.psfs]))
+
+    def draw_star(self, source, bbox):
+        """
+        Draw a star without noise.
+
+        Parameters
+        ----------
+        source : `Source`
+            The star.
+        bbox : `photutils.aperture.BoundingBox`
+            Pixels to draw.
+
+        Returns
+        -------
+        ndarray (n_bands, ny, nx)
+            In microjansky.
+        """
+        def draw(renderer, flux, weights=None):
+            return renderer.draw([], {'point': flux}, bbox, source.x,
+                                 source.y, 0.0, weights=weights)
+
+        weights = self.weights(source.x, source.y)
+        if not self.has_wings(source):
+            return draw(self.renderer, source.flux, weights)
+        wide, factors = self.wing_renderer
+        star = draw(wide, source.flux * factors)
+        if weights is None:
+            return star
+        # the core of this place instead of that of the middle
+        return (star + draw(self.renderer, source.flux, weights)
+                - draw(self._middle_renderer, source.flux))
 
     @cached_property
     def psf_images(self):
@@ -399,20 +442,15 @@ def draw_source(source, instrument, bbox):
     ndarray (n_bands, ny, nx)
         In microjansky.
     """
-    renderer, flux = instrument.renderer, source.flux
-    weights = instrument.weights(source.x, source.y)
     if source.is_star:
-        if instrument.has_wings(source):
-            renderer, factors = instrument.wing_renderer
-            flux = flux * factors
-        return renderer.draw([], {'point': flux}, bbox, source.x, source.y,
-                             0.0, weights=weights)
+        return instrument.draw_star(source, bbox)
     parts = source.galaxy.part_fluxes(source.bulge_fractions,
                                       instrument.wavelengths)
-    return renderer.draw(
+    return instrument.renderer.draw(
         source.galaxy.components(),
-        {name: flux * share for name, share in parts.items()}, bbox,
-        source.x, source.y, source.galaxy.extent, weights=weights)
+        {name: source.flux * share for name, share in parts.items()}, bbox,
+        source.x, source.y, source.galaxy.extent,
+        weights=instrument.weights(source.x, source.y))
 
 
 def box_slices(bbox):

@@ -27,6 +27,8 @@ arrays of a shard:
 
 Real galaxies have the row of their catalogue, less one and negative, as
 parent, and belong to the split of their row: odd rows are for tests.
+Galaxies of a catalogue that the caller gives keep its numbers, so one
+that is drawn again is in the same split.
 
 A store of a survey has more, for its B bands; ``image`` and ``psf`` are
 then those of the first, and all shards have the PSFs of the survey:
@@ -41,12 +43,10 @@ import errno
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,7 @@ from tqdm import tqdm
 import vaephot
 from vaephot.exceptions import StoreError
 from vaephot.simulate._galsim import load_galsim
+from vaephot.simulate._workers import ordered_map
 from vaephot.simulate.catalog.mock import COLOR_CHAIN, MockCatalog
 from vaephot.simulate.catalog.population import band_wavelengths
 from vaephot.simulate.psfs import draw_psf, sample_psf
@@ -112,6 +113,9 @@ class StoreConfig:
         Folder of real galaxies in GalSim's format, which stand in for
         mock ones where they are bright enough. `None` means that all
         galaxies are of the mock catalogue.
+    population : str or None, optional
+        Fingerprint of the galaxies that stand in for the mock
+        catalogue. `None` means that none do.
     """
 
     galaxies_per_shard: int
@@ -119,6 +123,7 @@ class StoreConfig:
     stamp_size: int = 64
     survey: str | None = None
     real_folder: str | None = None
+    population: str | None = None
 
     def __post_init__(self):
         for name, low in (('galaxies_per_shard', 1), ('seed', 0),
@@ -138,10 +143,15 @@ class StoreConfig:
         Returns
         -------
         dict
-            Those of mock galaxies and random PSFs are left out.
+            Those of mock galaxies and random PSFs are left out; a
+            survey of a file brings its hash.
         """
-        return {name: value for name, value in asdict(self).items()
-                if value is not None}
+        out = {name: value for name, value in asdict(self).items()
+               if value is not None}
+        if self.survey is not None and Path(self.survey).suffix:
+            text = repr(get_survey(self.survey)).encode()
+            out['survey_sha256'] = hashlib.sha256(text).hexdigest()
+        return out
 
 
 def shard_name(index):
@@ -186,12 +196,18 @@ def split_of(parent):
                                side='right'))
 
 
-@lru_cache(maxsize=2)
-def _population(real_folder):
-    """Where galaxies come from; read once per process."""
-    if real_folder is None:
-        return MockCatalog()
-    return RealGalaxies(real_folder, split='all')
+def _population(real_folder, base):
+    """Where galaxies come from."""
+    if real_folder is not None:
+        return RealGalaxies(real_folder, split='all', base=base)
+    return MockCatalog() if base is None else base
+
+
+def _fingerprint(population):
+    """What tells galaxies of the caller from others."""
+    if population is None:
+        return None
+    return getattr(population, 'fingerprint', repr(population))
 
 
 @lru_cache(maxsize=4)
@@ -201,7 +217,7 @@ def _survey_renderer(survey, stamp_size):
     return psfs, Renderer(PSFStack([psfs]))
 
 
-def _shard_psfs(rng, config):
+def _shard_psfs(rng, config, population):
     """PSFs of a shard, what draws with them, and bands of galaxies."""
     if config.survey is not None:
         survey = get_survey(config.survey)
@@ -209,7 +225,8 @@ def _shard_psfs(rng, config):
                 survey.catalog_bands)
     _, pixel_scale, profile = draw_psf(rng)
     psfs = (sample_psf(profile, pixel_scale, config.stamp_size),)
-    return psfs, Renderer(PSFStack([psfs])), COLOR_CHAIN
+    return (psfs, Renderer(PSFStack([psfs])),
+            getattr(population, 'bands', COLOR_CHAIN))
 
 
 def _draw_stamp(item, x, y, renderer, size, chosen, bands):
@@ -255,13 +272,13 @@ def _shape(galaxy, pixel_scale):
 
 
 def _parent_of(item, number):
-    """Number of a galaxy: of its row if it is real."""
+    """Number of a galaxy: of its row or catalogue, if it has one."""
     if isinstance(item.galaxy, RealGalaxy):
         return -1 - item.parent
-    return number
+    return number if item.parent < 0 else item.parent
 
 
-def draw_shard(config, index):
+def draw_shard(config, index, population=None):
     """
     Draw one shard.
 
@@ -271,6 +288,8 @@ def draw_shard(config, index):
         What the store holds.
     index : int
         Number of the shard.
+    population : population or None, optional
+        Where galaxies come from. `None` follows from the configuration.
 
     Returns
     -------
@@ -283,8 +302,9 @@ def draw_shard(config, index):
         If too few galaxies fit the stamps.
     """
     rng = np.random.default_rng([config.seed, index])
-    psfs, renderer, bands = _shard_psfs(rng, config)
-    population = _population(config.real_folder)
+    if population is None:
+        population = _population(config.real_folder, None)
+    psfs, renderer, bands = _shard_psfs(rng, config, population)
     depth = rng.uniform(*DEPTH_RANGE)
     rows, wanted = [], config.galaxies_per_shard
     for start in range(0, 20 * wanted + BATCH, BATCH):
@@ -396,10 +416,10 @@ def _sha256(path):
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def _write_shard(path, config, index):
+def _write_shard(index, *, path, config, population):
     """Draw a shard, write it, and return its record."""
     buffer = io.BytesIO()
-    np.savez(buffer, **draw_shard(config, index))
+    np.savez(buffer, **draw_shard(config, index, population))
     content = buffer.getvalue()
     _write_atomically(path / shard_name(index), content)
     return {'sha256': hashlib.sha256(content).hexdigest(),
@@ -510,22 +530,8 @@ def _is_finished(path, manifest, index):
             and _sha256(file) == record['sha256'])
 
 
-def _finished_shards(path, config, indices, n_workers):
-    """Write shards and yield (index, record) as they are done."""
-    if n_workers == 1:
-        for index in indices:
-            yield index, _write_shard(path, config, index)
-        return
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-        jobs = {pool.submit(_write_shard, path, config, index): index
-                for index in indices}
-        for job in as_completed(jobs):
-            yield jobs[job], job.result()
-
-
 def write_store(path, *, n_shards, galaxies_per_shard, stamp_size=64, seed,
-                survey=None, real_folder=None, n_workers=1,
+                survey=None, real_folder=None, population=None, n_workers=1,
                 progress_bar=False):
     """
     Write a store of galaxy stamps, or finish one.
@@ -551,7 +557,11 @@ def write_store(path, *, n_shards, galaxies_per_shard, stamp_size=64, seed,
         draws a PSF for each shard.
     real_folder : path-like or None, optional
         Folder of real galaxies in GalSim's format. `None` means that
-        all galaxies are of the mock catalogue.
+        all galaxies are of the population.
+    population : population or None, optional
+        Where galaxies come from, such as a
+        `~vaephot.simulate.CatalogSample`; its magnitudes are drawn as
+        those of others. `None` is the mock catalogue.
     n_workers : int, optional
         Number of processes. Scripts that ask for more than one need
         the usual ``if __name__ == '__main__'``.
@@ -572,19 +582,22 @@ def write_store(path, *, n_shards, galaxies_per_shard, stamp_size=64, seed,
     config = StoreConfig(
         galaxies_per_shard=galaxies_per_shard, seed=seed,
         stamp_size=stamp_size, survey=survey,
-        real_folder=None if real_folder is None else str(real_folder))
-    _population(config.real_folder)
+        real_folder=None if real_folder is None else str(real_folder),
+        population=_fingerprint(population))
+    population = _population(config.real_folder, population)
     path = _open_folder(path)
+    write = partial(_write_shard, path=path, config=config,
+                    population=population)
     with _locked(path):
-        return _fill(path, config, n_shards, n_workers, progress_bar)
+        return _fill(path, config, write, n_shards, n_workers, progress_bar)
 
 
-def _fill(path, config, n_shards, n_workers, progress_bar):
+def _fill(path, config, write, n_shards, n_workers, progress_bar):
     """Draw the shards that are missing."""
     manifest = _open_manifest(path, config)
     missing = [k for k in range(n_shards)
                if not _is_finished(path, manifest, k)]
-    jobs = _finished_shards(path, config, missing, n_workers)
+    jobs = zip(missing, ordered_map(write, missing, n_workers), strict=True)
     for index, record in tqdm(jobs, total=len(missing), unit='shard',
                               desc='stamps', disable=not progress_bar):
         manifest['shards'][shard_name(index)] = record

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vaephot.simulate._checks import check_count, check_number
 from vaephot.simulate.transforms import EXPONENTIAL_RADIUS
 
 __all__ = ['Structure', 'arm_cloud', 'draw_structure', 'knot_cloud']
@@ -85,6 +86,14 @@ class Structure:
     bar_radius: float = 0.4
     bar_angle: float = 0.0
     seed: int = 0
+
+    def __post_init__(self):
+        for name in ('knot_fraction', 'arm_fraction', 'bar_fraction'):
+            check_number('a structure', name, getattr(self, name))
+        check_number('a structure', 'the sum of the shares',
+                     1 - self.smooth_fraction, high=1.0 + 1e-9)
+        if self.knot_fraction > 0:
+            check_count('a structure', 'n_knots', self.n_knots, low=1)
 
     @property
     def smooth_fraction(self):

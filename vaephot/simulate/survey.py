@@ -43,7 +43,7 @@ SKY_KEYS = ('zeropoint', 'sky_mag', 'exposure')
 
 def _noise_from_sky(entry, pixel_scale):
     """Gain and sky noise of a band that the sky limits."""
-    zeropoint, sky, exposure = (entry.pop(key) for key in SKY_KEYS)
+    zeropoint, sky, exposure = (entry[key] for key in SKY_KEYS)
     gain = exposure * 10 ** (0.4 * (zeropoint - ZEROPOINT))
     electrons = exposure * pixel_scale ** 2 * 10 ** (0.4 * (zeropoint - sky))
     return {'gain': gain, 'sky_rms': float(np.sqrt(electrons) / gain)}
@@ -140,8 +140,10 @@ def _deeper_band(band, mag):
     """Band that goes deeper: more exposures, same sky."""
     depth = None if band.depth is None else replace(
         band.depth, mag=round(band.depth.mag + mag, 6))
+    longer = 10 ** (0.8 * mag)
     return replace(band, sky_rms=band.sky_rms * 10 ** (-0.4 * mag),
-                   gain=band.gain * 10 ** (0.8 * mag), depth=depth)
+                   gain=band.gain * longer, depth=depth,
+                   exposure=band.exposure * longer)
 
 
 def _shipped_surveys():

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from vaephot.exceptions import OutputExistsError
+from vaephot.exceptions import OutputExistsError, VaephotError
 
 __all__ = ['atomic_write', 'check_output']
 
@@ -75,6 +75,9 @@ def atomic_write(path, *, overwrite=False):
     ------
     OutputExistsError
         If the file exists and ``overwrite`` is False.
+    OSError
+        If it cannot be written, for example to a full disk; the message
+        names the file.
 
     Examples
     --------
@@ -89,11 +92,18 @@ def atomic_write(path, *, overwrite=False):
     """
     path = check_output(path, overwrite=overwrite)
     temporary = path.with_name(f'.{uuid4().hex[:8]}.{path.name}')
-    temporary.open('xb').close()
     try:
+        temporary.open('xb').close()
         yield temporary
         if not overwrite:
             check_output(path)  # it may have appeared in the meantime
         os.replace(temporary, path)
+    except VaephotError:
+        raise
+    except OSError as err:
+        why = err.strerror or str(err)
+        msg = (f'{path} could not be written, and nothing of it is left: '
+               f'{why}. Free some space or choose another folder.')
+        raise type(err)(msg) from err
     finally:
         temporary.unlink(missing_ok=True)

@@ -10,11 +10,12 @@ from astropy.table import Table
 from vaephot.exceptions import CatalogError, MissingDependencyError
 from vaephot.simulate.catalog import (
     FLAGSHIP_COLUMNS,
+    CatalogSample,
     ColumnMapping,
     iterate_catalog,
     sample_catalog,
 )
-from vaephot.simulate.scene import draw_galaxy_source
+from vaephot.simulate.scene import draw_galaxy_source, source_of
 from vaephot.simulate.survey import get_survey
 from vaephot.utils._optional_deps import has_package
 
@@ -173,6 +174,13 @@ def test_missing_columns_are_named_with_the_mapping(tmp_path):
     assert len(sample_catalog(path, 9, BANDS, seed=1, mapping=mapping)) == 9
 
 
+def test_mappings_name_what_they_cannot_be(tmp_path):
+    with pytest.raises(CatalogError, match="no column 'size'"):
+        ColumnMapping().renamed({'size': 'r50'})
+    with pytest.raises(CatalogError, match='without disk_radius'):
+        ColumnMapping().renamed({'disk_radius': ''})
+
+
 def test_empty_selections_are_refused(tmp_path):
     path = write(flagship(), tmp_path / 'f.fits')
     with pytest.raises(CatalogError, match='no galaxy is left'):
@@ -195,6 +203,25 @@ def test_other_trouble_is_named(tmp_path):
         FLAGSHIP_COLUMNS.columns(['K'])
     with pytest.raises(CatalogError, match='flux_kind'):
         ColumnMapping(flux_kind='Jy')
+
+
+def test_galaxies_without_light_in_a_blue_band_are_kept(tmp_path):
+    table = flagship()
+    table['lsst_u'] = np.where(np.arange(N) % 2, table['euclid_vis'], 0.0)
+    path = write(table, tmp_path / 'f.fits')
+    sample = sample_catalog(path, 99, [*BANDS, 'u'], seed=1)
+    assert len(sample) == N_GOOD
+    dark = np.isinf(sample.rows['mags'][:, sample.bands.index('u')])
+    assert dark.sum() == pytest.approx(N_GOOD / 2, abs=3)
+    one = CatalogSample(rows={k: v[dark][:1] for k, v in
+                              sample.rows.items()}, bands=sample.bands)
+    item = one.draw(np.random.default_rng(1), [22.0], ('VIS', 'u'))[0]
+    assert source_of(item, 0, 0).flux[1] == 0
+
+
+def test_an_empty_sample_cannot_be_asked_for(tmp_path):
+    with pytest.raises(CatalogError, match='n_galaxies of a sample is 0'):
+        sample_catalog(tmp_path / 'f.fits', 0, BANDS, seed=1)
 
 
 @pytest.mark.skipif(has_package('pyarrow'), reason='pyarrow is installed')

@@ -15,6 +15,7 @@ References
 .. [1] Castander et al. 2025, A&A 697, A5 (arXiv:2405.13495).
 """
 
+import hashlib
 import logging
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from types import MappingProxyType
 import numpy as np
 
 from vaephot.exceptions import CatalogError
+from vaephot.simulate._checks import check_count
 from vaephot.simulate.catalog.population import (
     REFERENCE_BAND,
     CatalogGalaxy,
@@ -48,6 +50,12 @@ _FLUXES = {'VIS': 'euclid_vis', 'Y': 'euclid_nisp_y', 'J': 'euclid_nisp_j',
 # erg/s/cm2/Hz in a microjansky, and AB magnitude of a microjansky.
 FNU_PER_MICROJANSKY = 1e-29
 ZEROPOINT = 23.9
+
+# What columns other than fluxes can mean.
+PLAIN_COLUMNS = ('id', 'halo', 'redshift', 'bulge_fraction', 'bulge_radius',
+                 'disk_radius', 'bulge_axis_ratio', 'disk_axis_ratio',
+                 'bulge_index', 'angle', 'gamma1', 'gamma2', 'kappa')
+NEEDED_COLUMNS = ('bulge_fraction', 'bulge_radius', 'disk_radius')
 
 # Rows with larger reduced shear are dropped: such images are arcs.
 MAX_SHEAR = 0.5
@@ -121,6 +129,50 @@ class ColumnMapping:
             msg = (f'flux_kind is {self.flux_kind!r}; choose fnu, '
                    f'microjansky or mag.')
             raise CatalogError(msg, flux_kind=self.flux_kind)
+        for name in NEEDED_COLUMNS:
+            if getattr(self, name) is None:
+                msg = f'a catalogue cannot be read without {name}.'
+                raise CatalogError(msg, missing=name)
+
+    def renamed(self, columns):
+        """
+        Return the mapping with other columns.
+
+        Parameters
+        ----------
+        columns : dict of str
+            Columns by what they mean: parameters of the mapping, or
+            ``flux_`` and a band. `None` or an empty name stands for a
+            column that the catalogue lacks.
+
+        Returns
+        -------
+        `ColumnMapping`
+
+        Raises
+        ------
+        CatalogError
+            If a key is unknown.
+
+        Examples
+        --------
+        >>> from vaephot.simulate import ColumnMapping
+        >>> mine = ColumnMapping().renamed({'redshift': 'z', 'halo': '',
+        ...                                 'flux_VIS': 'vis'})
+        >>> mine.redshift, mine.halo, mine.fluxes['VIS']
+        ('z', None, 'vis')
+        """
+        fluxes, plain = dict(self.fluxes), {}
+        for key, name in columns.items():
+            if key.startswith('flux_') and name:
+                fluxes[key.removeprefix('flux_')] = name
+            elif key in PLAIN_COLUMNS:
+                plain[key] = name or None
+            else:
+                msg = (f'a mapping has no column {key!r}; it has '
+                       f'{", ".join(PLAIN_COLUMNS)} and flux_BAND.')
+                raise CatalogError(msg, key=key)
+        return replace(self, fluxes=MappingProxyType(fluxes), **plain)
 
     def columns(self, bands):
         """
@@ -140,10 +192,7 @@ class ColumnMapping:
         CatalogError
             If a band has no column.
         """
-        plain = ('id', 'halo', 'redshift', 'bulge_fraction', 'bulge_radius',
-                 'disk_radius', 'bulge_axis_ratio', 'disk_axis_ratio',
-                 'bulge_index', 'angle', 'gamma1', 'gamma2', 'kappa')
-        out = {name: getattr(self, name) for name in plain
+        out = {name: getattr(self, name) for name in PLAIN_COLUMNS
                if getattr(self, name) is not None}
         for band in bands:
             if band not in self.fluxes:
@@ -166,8 +215,9 @@ def _check_columns(path, columns):
         wanted = ', '.join(f'{name!r} (mapping {key})'
                            for key, name in missing.items())
         msg = (f'{path} lacks the columns {wanted}; name those it has '
-               f'instead in a ColumnMapping, or set an optional one to '
-               f'None. It has {", ".join(sorted(have))}.')
+               f'instead in a ColumnMapping (--column on the command '
+               f'line), or set an optional one to None. It has '
+               f'{", ".join(sorted(have))}.')
         raise CatalogError(msg, path=str(path), missing=missing)
 
 
@@ -194,13 +244,13 @@ def _standard_rows(raw, mapping, bands):
 
 
 def _magnitudes(flux, kind):
-    """AB magnitudes; NaN where a flux is not positive."""
+    """AB magnitudes; infinite where a flux is 0, NaN if impossible."""
     if kind == 'mag':
         return np.where((flux > 0) & (flux < 50), flux, np.nan)
     scale = FNU_PER_MICROJANSKY if kind == 'fnu' else 1.0
     with np.errstate(divide='ignore', invalid='ignore'):
         mags = ZEROPOINT - 2.5 * np.log10(flux / scale)
-    return np.where(np.isfinite(mags), mags, np.nan)
+    return np.where(np.isneginf(mags), np.nan, mags)
 
 
 def _parents(raw, n):
@@ -238,7 +288,10 @@ def _clean(rows, mapping):
     rows['g1'], rows['g2'] = g1, g2
     small = (rows['disk_radius'] < MAX_RADIUS_ARCSEC) & (
         rows['bulge_radius'] < MAX_RADIUS_ARCSEC)
-    return (np.isfinite(rows['mags']).all(axis=1) & (share >= 0)
+    # dropouts have no light at all in blue bands, but a magnitude in VIS
+    bright = (np.isfinite(rows['mags'][:, 0])
+              & ~np.isnan(rows['mags']).any(axis=1))
+    return (bright & (share >= 0)
             & (share <= 1) & ~(no_disk & no_bulge) & small
             & (np.hypot(g1, g2) < MAX_SHEAR))
 
@@ -253,7 +306,7 @@ def iterate_catalog(path, bands, *, mapping=FLAGSHIP_COLUMNS,
     path : path-like
         FITS, parquet or CSV file, also compressed.
     bands : sequence of str
-        Bands whose fluxes are read.
+        Bands whose fluxes are read; in the first each galaxy has light.
     mapping : `ColumnMapping`, optional
         Names of the columns; those of Flagship by default.
     chunk_rows : int, optional
@@ -263,11 +316,12 @@ def iterate_catalog(path, bands, *, mapping=FLAGSHIP_COLUMNS,
     ------
     rows : dict of ndarray
         Usable rows: radii circularised in arcsec, ``mags`` of shape
-        (n, n_bands), ``g1``, ``g2`` of lenses, ``parent`` and others.
+        (n, n_bands), infinite without light, ``g1``, ``g2`` of lenses,
+        ``parent`` and others.
     n_dropped : int
-        Rows of the piece that cannot be used: fluxes that are not
-        positive, shares outside 0 to 1, no positive radius, strong
-        lensing.
+        Rows of the piece that cannot be used: negative or unknown
+        fluxes, none in the first band, shares outside 0 to 1, no
+        positive radius, strong lensing.
 
     Raises
     ------
@@ -319,6 +373,7 @@ def sample_catalog(path, n_galaxies, bands, *, seed, mag_limits=None,
     CatalogError
         If no row is left, or as for `iterate_catalog`.
     """
+    check_count('a sample', 'n_galaxies', n_galaxies, low=1)
     bands = list(dict.fromkeys([REFERENCE_BAND, *bands]))
     if mag_limits is not None:
         check_mag_limits(mag_limits)
@@ -381,6 +436,15 @@ class CatalogSample:
 
     def __len__(self):
         return len(self.rows['parent'])
+
+    @property
+    def fingerprint(self):
+        """SHA-256 of all that scenes follow from, a str."""
+        digest = hashlib.sha256(repr(
+            (self.bands, self.with_structure)).encode())
+        for name in sorted(self.rows):
+            digest.update(np.ascontiguousarray(self.rows[name]))
+        return digest.hexdigest()
 
     def draw(self, rng, mags, bands):
         """

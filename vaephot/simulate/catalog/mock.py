@@ -4,7 +4,8 @@ A Flagship-like mock galaxy population, based on cosmoDC2.
 
 Colours, redshifts, bulge fractions and axis ratios come from a
 generative fit to galaxies of cosmoDC2 [1]_, made by
-``benchmarks/mock_catalog.py`` and stored in ``data/mock.json``. Disks of
+``benchmarks/mock_catalog.py`` and stored in ``data/mock.json``, apart
+for near galaxies and for far ones, without and with a bulge. Disks of
 cosmoDC2 are too small at the faint end, so sizes follow the relation of
 HST COSMOS galaxies [2]_. Number counts have the slope of deep I-band
 counts [3]_ and the density of Euclid's first data release.
@@ -80,12 +81,31 @@ MIN_AXIS_RATIO = 0.12
 
 @cache
 def _fit():
-    """The fit: shares of galaxies with a bulge, and two mixtures."""
+    """
+    The fit: share of near galaxies, and both kinds of galaxies.
+
+    Each kind, ``near`` and ``far``, has the share of galaxies with a
+    bulge and two mixtures.
+    """
     path = files('vaephot.simulate') / 'data' / 'mock.json'
     content = json.loads(path.read_text(encoding='utf-8'))
-    return (np.array(content['bulge_share']),
-            {name: ScoreMixture.from_dict(content[name])
-             for name in ('disk', 'bulge')})
+    places = {place: (np.array(content[place]['bulge_share']),
+                      {kind: ScoreMixture.from_dict(content[place][kind])
+                       for kind in ('disk', 'bulge')})
+              for place in ('near', 'far')}
+    return np.array(content['near_share']), places
+
+
+def _choose_mixtures(rng, mags):
+    """Yield mixtures, and which galaxies are drawn from each."""
+    near_share, places = _fit()
+    is_near = rng.random(len(mags)) < np.interp(mags, *near_share)
+    u = rng.random(len(mags))
+    for place, here in (('near', is_near), ('far', ~is_near)):
+        bulge_share, mixtures = places[place]
+        has_bulge = u < np.interp(mags, *bulge_share)
+        yield mixtures['disk'], here & ~has_bulge
+        yield mixtures['bulge'], here & has_bulge
 
 
 def _log_counts(mag):
@@ -174,17 +194,15 @@ class MockCatalog:
             ``excess_u`` ... of the bulge's colour over the disk's.
         """
         mags = np.asarray(mags, float)
-        share, mixtures = _fit()
-        has_bulge = rng.random(len(mags)) < np.interp(mags, *share)
-        names = dict.fromkeys([*mixtures['bulge'].names,
-                               *mixtures['disk'].names])
+        chosen = list(_choose_mixtures(rng, mags))
+        names = dict.fromkeys(name for mixture, _ in chosen
+                              for name in mixture.names)
         out = {name: np.zeros(len(mags)) for name in names}
         out['logit_bulge'][:] = -np.inf
         out['q_bulge'][:] = 1.0
-        for name, chosen in (('disk', ~has_bulge), ('bulge', has_bulge)):
-            drawn = mixtures[name].draw(rng, mags[chosen])
-            for key, values in drawn.items():
-                out[key][chosen] = values
+        for mixture, rows in chosen:
+            for key, values in mixture.draw(rng, mags[rows]).items():
+                out[key][rows] = values
         with np.errstate(over='ignore'):
             out['bulge_fraction'] = 1 / (1 + np.exp(-out.pop('logit_bulge')))
         out['redshift'] = 10 ** out.pop('log_1z') - 1

@@ -138,7 +138,7 @@ def band_wavelengths(bands):
     return np.array([BAND_WAVELENGTHS_NM[band] for band in bands])
 
 
-def check_mag_limits(mag_limits):
+def check_mag_limits(mag_limits, name='mag_limits'):
     """
     Refuse magnitude limits that are out of order.
 
@@ -146,6 +146,8 @@ def check_mag_limits(mag_limits):
     ----------
     mag_limits : tuple of float
         Bright and faint limit.
+    name : str, optional
+        What they are called.
 
     Raises
     ------
@@ -154,7 +156,7 @@ def check_mag_limits(mag_limits):
     """
     bright, faint = mag_limits
     if not bright < faint:
-        msg = (f'mag_limits is {mag_limits!r}; give the bright limit '
+        msg = (f'{name} is {mag_limits!r}; give the bright limit '
                f'first, smaller than the faint one.')
         raise CatalogError(msg, mag_limits=mag_limits)
 

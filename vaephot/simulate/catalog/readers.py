@@ -9,6 +9,8 @@ that a table larger than the memory can be gone through.
 import bz2
 import csv
 import gzip
+import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +60,21 @@ def _fits_table(hdus, path):
     raise CatalogError(msg, path=str(path))
 
 
-def _check_path(path):
+@contextmanager
+def _readable(path):
+    """Refuse a file that is missing, and tell which one is damaged."""
     if not Path(path).is_file():
         msg = f'there is no catalogue {path}.'
         raise CatalogError(msg, path=str(path))
+    try:
+        yield
+    except CatalogError:
+        raise
+    # pyarrow's errors, and texts that are none, are ValueErrors
+    except (OSError, EOFError, ValueError, TypeError, zlib.error) as err:
+        msg = (f'{path} cannot be read as a table: {err}. The file is '
+               f'damaged, cut off, or of another format than its name says.')
+        raise CatalogError(msg, path=str(path)) from err
 
 
 def read_column_names(path):
@@ -80,18 +93,29 @@ def read_column_names(path):
     Raises
     ------
     CatalogError
-        If the file is missing or of an unknown format.
+        If the file is missing, damaged or of an unknown format.
     """
-    _check_path(path)
-    kind = _format_of(path)
-    if kind == 'fits':
-        with fits.open(path) as hdus:
-            return list(_fits_table(hdus, path).columns.names)
-    if kind == 'parquet':
-        parquet = import_optional('pyarrow.parquet', 'a parquet catalogue')
-        return list(parquet.ParquetFile(path).schema_arrow.names)
+    with _readable(path):
+        return _NAMES[_format_of(path)](path)
+
+
+def _fits_names(path):
+    with fits.open(path) as hdus:
+        return list(_fits_table(hdus, path).columns.names)
+
+
+def _parquet_names(path):
+    parquet = import_optional('pyarrow.parquet', 'a parquet catalogue')
+    return list(parquet.ParquetFile(path).schema_arrow.names)
+
+
+def _csv_names(path):
     with _open_text(path) as file:
         return [name.strip() for name in next(_csv_rows(file), [])]
+
+
+_NAMES = {'fits': _fits_names, 'parquet': _parquet_names,
+          'csv': _csv_names}
 
 
 def _iterate_fits(path, columns, chunk_rows):
@@ -176,7 +200,9 @@ def iterate_columns(path, columns, *, chunk_rows=CHUNK_ROWS):
     MissingDependencyError
         If a parquet file is given and pyarrow is not installed.
     """
-    _check_path(path)
-    iterate = {'fits': _iterate_fits, 'parquet': _iterate_parquet,
-               'csv': _iterate_csv}[_format_of(path)]
-    yield from iterate(path, columns, chunk_rows)
+    with _readable(path):
+        yield from _PIECES[_format_of(path)](path, columns, chunk_rows)
+
+
+_PIECES = {'fits': _iterate_fits, 'parquet': _iterate_parquet,
+           'csv': _iterate_csv}
