@@ -3,11 +3,16 @@
 
 from io import BytesIO
 
+import matplotlib.pyplot as plt
 from PIL import Image
 
-__all__ = ['save_small']
+__all__ = ['GRAY', 'RED_BLUE', 'save_small']
 
-N_COLORS = 64
+# of the palette; colour maps of the images have this many steps each
+N_COLORS, N_STEPS = 256, 25
+
+GRAY = plt.get_cmap('gray', N_STEPS)
+RED_BLUE = plt.get_cmap('RdBu_r', N_STEPS)
 
 
 def save_small(figure, path, *, dpi):
@@ -15,5 +20,7 @@ def save_small(figure, path, *, dpi):
     buffer = BytesIO()
     figure.savefig(buffer, dpi=dpi)
     image = Image.open(buffer).convert('RGB')
-    image.quantize(N_COLORS, dither=Image.Dither.NONE).save(path,
-                                                            optimize=True)
+    # rare colours count as much as common ones: those of the markers
+    image = image.quantize(N_COLORS, method=Image.Quantize.MAXCOVERAGE,
+                           dither=Image.Dither.NONE)
+    image.save(path, optimize=True)

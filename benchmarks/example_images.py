@@ -19,7 +19,7 @@ import hundred_gaussians
 import matplotlib.pyplot as plt
 import numpy as np
 from _hsc_images import read_blends
-from _small_figure import save_small
+from _small_figure import GRAY, RED_BLUE, save_small
 from astropy.convolution import convolve
 from astropy.io import fits
 from astropy.table import Table
@@ -291,12 +291,12 @@ def draw(image, pull, lists, path):
     """The frame with the lists, and the residual of vaephot."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.6),
                                 layout='constrained', sharey=True)
-    axes[0].imshow(np.arcsinh(image / 2), vmin=-1, vmax=4, cmap='gray',
+    axes[0].imshow(np.arcsinh(image / 2), vmin=-1, vmax=4, cmap=GRAY,
                    origin='lower')
     limits = (-3, len(image) + 2)
     mark(axes[0], lists, ms=7)
     axes[0].legend(loc='upper center', bbox_to_anchor=(0.5, -0.02), ncols=3)
-    shown = axes[1].imshow(pull, vmin=-6, vmax=6, cmap='RdBu_r',
+    shown = axes[1].imshow(pull, vmin=-6, vmax=6, cmap=RED_BLUE,
                            origin='lower')
     axes[0].set(xticks=[], yticks=[], title='NTT frame and the three lists')
     axes[1].set(xticks=[], title='vaephot: residual / noise')
@@ -316,9 +316,9 @@ def draw_stamps(image, pull, lists, odd, path):
     for k, (x, y) in enumerate(odd):
         row, column = divmod(k, n_columns)
         pair = axes[2 * row:2 * row + 2, column]
-        pair[0].imshow(np.arcsinh(image / 2), vmin=-1, vmax=3, cmap='gray',
+        pair[0].imshow(np.arcsinh(image / 2), vmin=-1, vmax=3, cmap=GRAY,
                        origin='lower')
-        pair[1].imshow(pull, vmin=-6, vmax=6, cmap='RdBu_r', origin='lower')
+        pair[1].imshow(pull, vmin=-6, vmax=6, cmap=RED_BLUE, origin='lower')
         mark(pair[0], lists, ms=12)
         for axis in pair:
             axis.set(xlim=(x - HALF, x + HALF), ylim=(y - HALF, y + HALF))

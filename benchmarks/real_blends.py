@@ -24,7 +24,7 @@ from _hsc_images import (
     profile_model,
     read_blends,
 )
-from _small_figure import save_small
+from _small_figure import GRAY, RED_BLUE, save_small
 from astropy.table import Table
 from photutils.segmentation import SourceCatalog
 
@@ -251,10 +251,10 @@ def draw(blends, fits, path):
         for axis, (title, image, kind) in zip(row, panels, strict=True):
             if kind:
                 shown = axis.imshow((data - image) / error, origin='lower',
-                                    cmap='RdBu_r', vmin=-6, vmax=6)
+                                    cmap=RED_BLUE, vmin=-6, vmax=6)
             else:
                 axis.imshow(np.arcsinh(image / np.median(error)), vmin=-1,
-                            vmax=top, origin='lower', cmap='gray')
+                            vmax=top, origin='lower', cmap=GRAY)
                 axis.plot(*blend.positions.T, '+', ms=6, mew=0.7,
                           color='tab:red')
                 if blind:
