@@ -104,9 +104,8 @@ def draw(image, segments, truth, path):
     figure.savefig(path, dpi=70)
 
 
-def main():
-    """Compare the lists; write the figure if asked for."""
-    args = parse_arguments()
+def report():
+    """Print how the lists differ; return image, segments and truth."""
     image, smooth, segm, truth = prepare()
     theirs = photutils_deblend(smooth, segm, N_PIXELS, progress_bar=False)
     print(f'{segm.n_labels} parents')
@@ -120,6 +119,13 @@ def main():
                     positions(theirs, smooth), truth)
             if kind == 'convolved':
                 segments[f'vaephot, refine={refine}'] = ours
+    return image, segments, truth
+
+
+def main():
+    """Compare the lists; write the figure if asked for."""
+    args = parse_arguments()
+    image, segments, truth = report()
     if args.figure:
         draw(image, segments, truth, args.figure)
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vaephot.evaluate.profile_fit import profile_fit
+from vaephot.evaluate.profile_fit import fit_blend, profile_fit
+from vaephot.evaluate.profiles import ProfileRenderer
 
 
 def columns(observed, rows, name):
@@ -58,3 +59,20 @@ def test_the_noise_correlation_is_in_the_errors(make_observed):
         observed, noise_correlation=np.array([1.0, f])))[0]['flux_err'][0]
         for f in (1.0, 3.0))
     assert wide == pytest.approx(plain * [1, 3])
+
+
+def test_the_noise_may_be_that_of_pixels(make_observed):
+    observed = make_observed(1)
+    renderer = ProfileRenderer(observed.psf, observed.oversampling,
+                               observed.shape)
+    told = (observed.gain * np.inf, observed.positions[0],
+            observed.point_source[0])
+    of_pixels = np.broadcast_to(observed.sky_rms[:, None, None],
+                                observed.image[0].shape)
+    plain, same, less = (
+        fit_blend(renderer, observed.image[0], observed.mask[0], noise,
+                  *told, pixel_scale=observed.pixel_scale)
+        for noise in (observed.sky_rms, of_pixels, of_pixels / 2))
+    assert same['flux'] == pytest.approx(plain['flux'], rel=1e-6)
+    assert same['flux_err'] == pytest.approx(plain['flux_err'], rel=1e-6)
+    assert (less['flux_err'] < 0.7 * plain['flux_err']).all()

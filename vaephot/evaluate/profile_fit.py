@@ -40,7 +40,7 @@ class _Fit:
         self.renderer = renderer
         self.data = np.asarray(image, float).reshape(len(image), -1)
         self.good = ~np.asarray(mask, bool).reshape(self.data.shape)
-        self.sky = np.asarray(sky_rms, float)[:, None] ** 2
+        self.sky = np.asarray(sky_rms, float).reshape(len(image), -1) ** 2
         self.gain = np.asarray(gain, float)[:, None]
         self.xy, self.point = np.asarray(xy, float), np.asarray(point, bool)
         self.mean = np.tile(PRIOR_MEAN, (len(self.xy), 1))
@@ -174,8 +174,10 @@ def fit_blend(renderer, image, mask, sky_rms, gain, xy, point, *,
         Draws sources through the PSFs.
     image, mask : `~numpy.ndarray`, (n_bands, ny, nx)
         The image and its bad pixels.
-    sky_rms, gain : `~numpy.ndarray`, (n_bands,)
-        Noise of the sky and electrons per unit.
+    sky_rms : `~numpy.ndarray`, (n_bands,) or (n_bands, ny, nx)
+        Noise of the sky, of bands or of pixels.
+    gain : `~numpy.ndarray`, (n_bands,)
+        Electrons per unit; infinite if ``sky_rms`` has all of the noise.
     xy : array_like, (n, 2)
         Positions in pixels.
     point : array_like of bool, (n,)
