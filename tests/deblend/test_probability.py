@@ -83,6 +83,11 @@ def test_no_gain_over_structure_makes_a_source_unlikely(before):
     assert p[-1] > before
 
 
+def test_no_gain_over_structure_makes_no_source_likely():
+    before = np.array([0.01, 0.1, 0.3])
+    np.testing.assert_array_equal(with_rivals(before, np.zeros(3)), before)
+
+
 def test_without_a_rival_nothing_changes():
     before = np.array([0.0, 0.3, 1.0])
     np.testing.assert_array_equal(with_rivals(before, np.full(3, np.nan)),

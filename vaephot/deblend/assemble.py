@@ -14,11 +14,13 @@ from vaephot.deblend.empty import find_empty
 from vaephot.deblend.info import add_info
 from vaephot.deblend.labels import sum_by_label, values_of_labels
 from vaephot.deblend.measure import centroids_of, describe, shapes_of
+from vaephot.deblend.model_error import with_model_errors
 from vaephot.deblend.native import (
     blendedness_of,
     goodness_of,
     layer_views,
     misfit_of,
+    model_variance_of,
     share_of,
     unseen_in,
 )
@@ -231,9 +233,9 @@ def _record_of_call(deblender, record):
             'date': datetime.now(UTC).isoformat(timespec='seconds')}
 
 
-def _with_share(solution, share):
-    """Add to the fluxes what the models leave over."""
-    fit = solution.fit
+def _with_share(solution, share, variance):
+    """Add to fluxes and errors what the models leave over."""
+    fit = with_model_errors(solution.fit, variance)
     n_bands = fit.flux.shape[1]
     covariance = fit.covariance.copy()
     band = np.arange(n_bands)
@@ -317,7 +319,8 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     xy = centroids_of(solution.fit.parameters, fitter.decoder)
     oddities = oddity_terms(solution, misfit_of(views), fitter.fwhm.min(), xy)
     if fitter.settings.max_steps and fitter.settings.background is None:
-        solution = _with_share(solution, share_of(views))
+        solution = _with_share(solution, share_of(views),
+                               model_variance_of(views))
     conditions = _conditions(views, chosen, fitter, solution, quality, areas,
                              fallback, oddities)
     conditions['no_source'] = empty

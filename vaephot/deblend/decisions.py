@@ -360,9 +360,31 @@ class _Judge:
         return with_rivals(before, gain)
 
 
+def _drop(fitter, segm, solution, deblender, judge):
+    """Drop sources without evidence, close ones one at a time."""
+    settings = _settings(deblender.finder)
+    wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
+    # without fitted shapes nothing is known of structure
+    steps = (judge.hopeful, judge) if fitter.settings.max_steps else (judge,)
+    for probability in steps:
+        for _ in range(MAX_REJECTIONS):
+            drop = _rejected(fitter, solution, probability(solution),
+                             settings, deblender.contrast,
+                             ~np.isin(solution.sources.parent, wanted))
+            if not drop.any():
+                break
+            solution = solve_again(fitter, segm, solution, ~drop,
+                                   settled=False)
+    return solution
+
+
 def drop_doubtful(fitter, segm, solution, deblender):
     """
     Drop sources without evidence until none is.
+
+    What is left has to explain the light of those that go, and may grow over
+    another source that is dropped for that later; so parents that lost
+    sources are searched once more.
 
     Parameters
     ----------
@@ -377,20 +399,13 @@ def drop_doubtful(fitter, segm, solution, deblender):
         With the probabilities ``p_source``, and at least one source of
         each parent that had any.
     """
-    settings = _settings(deblender.finder)
-    wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
     judge = _Judge(fitter)
-    # without fitted shapes nothing is known of structure
-    steps = (judge.hopeful, judge) if fitter.settings.max_steps else (judge,)
-    for probability in steps:
-        for _ in range(MAX_REJECTIONS):
-            drop = _rejected(fitter, solution, probability(solution),
-                             settings, deblender.contrast,
-                             ~np.isin(solution.sources.parent, wanted))
-            if not drop.any():
-                break
-            solution = solve_again(fitter, segm, solution, ~drop,
-                                   settled=False)
+    solution = _drop(fitter, segm, solution, deblender, judge)
+    if _settings(deblender.finder).n_rounds and deblender.refine:
+        solution, labels = _add_left_over(fitter, segm, solution,
+                                          np.array(solution.rejected, int))
+        if len(labels):
+            solution = _drop(fitter, segm, solution, deblender, judge)
     solution = settle(fitter, solution)
     return replace(solution, p_source=judge(solution))
 

@@ -26,13 +26,14 @@ from vaephot.deblend.measure import (
     residual_share,
     unseen,
 )
+from vaephot.deblend.model_error import model_variance, spread_over_bands
 from vaephot.deblend.oddity import Misfit, misfit
 from vaephot.deblend.scene import SceneFitter
 from vaephot.utils._grids import linear_scale, map_labels
 
 __all__ = ['LayerView', 'NativeFitter', 'blendedness_of', 'goodness_of',
-           'layer_views', 'make_fitter', 'misfit_of', 'share_of',
-           'unseen_in']
+           'layer_views', 'make_fitter', 'misfit_of', 'model_variance_of',
+           'share_of', 'unseen_in']
 
 
 def make_fitter(observation, vae, decoder, settings, **options):
@@ -363,6 +364,24 @@ def share_of(views):
                    for parts in _by_grid(residual_share, views)])
 
 
+def model_variance_of(views):
+    """
+    Variance that errors of the models add to fluxes, in all bands.
+
+    Parameters
+    ----------
+    views : list of LayerView
+        Each pixel grid.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n, n_bands)
+        See `~vaephot.deblend.model_error.model_variance`.
+    """
+    return spread_over_bands(_columns(views, [
+        model_variance(view.solution, view.observation) for view in views]))
+
+
 def unseen_in(views, radius):
     """
     Bands in which a source has no good pixel of its own.
@@ -397,7 +416,8 @@ def misfit_of(views):
     -------
     `~vaephot.deblend.oddity.Misfit`
     """
-    return Misfit(*map(sum, _by_grid(misfit, views)))
+    return Misfit(*[sum(part.sum(1) for part in parts)
+                    for parts in _by_grid(misfit, views)])
 
 
 def goodness_of(views):

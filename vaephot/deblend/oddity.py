@@ -38,15 +38,26 @@ LIMIT = (1.75, 2.7)
 
 class Misfit(NamedTuple):
     """
-    What the models leave over where sources shine, each ``(n,)``.
+    What the models leave over where sources shine.
 
     ``excess`` of the chi-square over its expectation, ``variance`` of that
-    by noise, and ``power``, the squared signal-to-noise ratio of the model.
+    by noise, and ``power``, the squared signal-to-noise ratio of the model,
+    each ``(n, n_bands)`` or, of all bands together, ``(n,)``.
     """
 
     excess: np.ndarray
     variance: np.ndarray
     power: np.ndarray
+
+    def total(self):
+        """
+        Sum over the bands.
+
+        Returns
+        -------
+        Misfit
+        """
+        return Misfit(*[column.sum(1) for column in self])
 
 
 def misfit(solution, observation, data=None):
@@ -68,7 +79,7 @@ def misfit(solution, observation, data=None):
     Returns
     -------
     Misfit
-        Sums over the pixels where the model is brighter than
+        Sums of each band over the pixels where the model is brighter than
         `~vaephot.deblend.measure.SHARE_LEVEL` times the noise of the sky.
         The square of a normal number has the variance 2; correlated noise
         multiplies that of a sum by the sum of its squared correlation
@@ -90,10 +101,10 @@ def misfit(solution, observation, data=None):
         share = np.where(region, np.clip(
             own / np.maximum(model[box], 1e-300), 0, 1), 0)
         rows.append((
-            (share * (residual[box] ** 2 / noise - 1)).sum(),
-            2 * correlation ** 2 @ (share ** 2).sum((1, 2)),
-            np.where(good[box], own ** 2 / noise, 0).sum()))
-    return Misfit(*np.array(rows).reshape(-1, 3).T)
+            (share * (residual[box] ** 2 / noise - 1)).sum((1, 2)),
+            2 * correlation ** 2 * (share ** 2).sum((1, 2)),
+            np.where(good[box], own ** 2 / noise, 0).sum((1, 2))))
+    return Misfit(*np.array(rows).reshape(-1, 3, len(model)).swapaxes(0, 1))
 
 
 def _limit(power):
@@ -133,7 +144,7 @@ def oddity_terms(solution, left, fwhm, centroids=None):
         Fitted sources; those behind the rows of its prior were not
         fitted.
     left : Misfit
-        What `misfit` returned, summed over the pixel grids.
+        What `misfit` returned, summed over bands and pixel grids.
     fwhm : float
         Smallest FWHM of the PSFs, in pixels of the reference grid.
     centroids : `numpy.ndarray`, (n, 2), optional

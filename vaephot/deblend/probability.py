@@ -138,6 +138,8 @@ def with_rivals(probability, gain):
         As before where the gain is NaN.
     """
     beta, weight = RIVAL_COEFFICIENTS, worth(np.nan_to_num(gain))
-    total = beta['constant'] + weight * (
-        beta['worth'] + beta['worth_odds'] * log_odds(probability))
-    return np.where(np.isnan(gain), probability, _logistic(total))
+    after = _logistic(beta['constant'] + weight * (
+        beta['worth'] + beta['worth_odds'] * log_odds(probability)))
+    # no gain makes nothing more likely
+    after = np.where(weight < 0.5, np.minimum(after, probability), after)
+    return np.where(np.isnan(gain), probability, after)

@@ -45,7 +45,7 @@ def _misfit(fitter, solution):
     first, seen = reference_view(fitter, solution)
     # without the sky, where it is free
     data = np.stack([view.data for view in first.views()])
-    left = misfit(seen, first.observation, data)
+    left = misfit(seen, first.observation, data).total()
     return left.excess > LEAST_EXCESS * np.sqrt(left.variance)
 
 
