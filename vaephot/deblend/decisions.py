@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from vaephot.deblend.confirm import unconfirmed
 from vaephot.deblend.evidence import chi2_gain, measure_evidence
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
@@ -39,6 +40,8 @@ MAX_TRIES = 3
 MIN_RETRY = 6.0
 # gain over structure that a source is hoped to have before that is known
 HOPE = np.inf
+# probability of what only one band shows beside a bright star, at most
+UNCONFIRMED = 0.05
 # probability from which on a source is no structure
 SURE = 0.97
 # how often sources are dropped
@@ -47,15 +50,17 @@ MAX_REJECTIONS = 4
 MERGE_FWHM = 0.5
 # least probability of a source that is alone in its segment, in units of that
 # of a child: detections of the caller's are believed more than ours
-ALONE_SHARE = 0.2
+ALONE_SHARE = 0.6
 # of doubtful sources this close, in the same unit, one goes at a time
 NEAR_FWHM = 8.0
 
 
 def _probability(fitter, solution):
     """Probability of all sources of a fit."""
-    return source_probability(
-        measure_evidence(*reference_view(fitter, solution)))
+    known = reference_view(fitter, solution)
+    value = source_probability(measure_evidence(*known))
+    return np.where(unconfirmed(*known), np.minimum(value, UNCONFIRMED),
+                    value)
 
 
 def with_probability(fitter, solution):
