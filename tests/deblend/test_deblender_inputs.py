@@ -238,10 +238,27 @@ def test_masked_arrays_bring_their_mask(deblend, data, segm):
     scenes.assert_same(wanted, result, rtol=1e-10)
 
 
-def test_the_error_scales_with_the_noise(deblend, data, segm, reference):
-    twice = deblend(data, segm, error=2.0, psf=FWHM)
-    ratio = twice.table['flux_err'] / reference.table['flux_err']
+def test_the_error_scales_with_the_noise(deblend, data, segm):
+    # where that hides what models leave over
+    places = [row[:2] for row in scenes.GALAXIES]
+    once, twice = (deblend(data, segm, error=noise, psf=FWHM,
+                           positions=places) for noise in (4.0, 8.0))
+    ratio = twice.table['flux_err'] / once.table['flux_err']
     assert_allclose(ratio, 2, rtol=0.25)
+
+
+def test_models_that_do_not_fit_have_errors_without_noise(deblend, segm):
+    # Gaussians are no galaxies; the noise is far below that
+    sharp = scenes.draw(scenes.GALAXIES)
+    sharp = sharp + 0.01 * np.random.default_rng(3).standard_normal(SHAPE)
+    places = [row[:2] for row in scenes.GALAXIES]
+    result = deblend(sharp, segm, error=0.01, psf=FWHM, positions=places)
+    truth = np.array([row[3] for row in scenes.GALAXIES])
+    away = abs(scenes.flux_of(result) - truth)
+    error = np.array(result.table['flux_err'])
+    assert (away > 10 * 0.2).any()
+    assert (away < 5 * error).all()
+    assert (error < 0.2 * truth).all()
 
 
 def test_an_error_map_of_ones_is_the_number_one(deblend, data, segm,
@@ -258,9 +275,9 @@ def test_an_estimated_error_is_flagged(deblend, data, segm, reference):
                     rtol=0.1)
 
 
-def test_correlated_noise_raises_the_errors(deblend, data, segm):
-    one, three = (deblend(data, segm, error=1.0, psf=FWHM,
-                          noise_correlation=factor) for factor in (1, 3))
+def test_correlated_noise_raises_the_errors(fast, data, segm):
+    one, three = (fast(data, segm, error=1.0, psf=FWHM,
+                       noise_correlation=factor) for factor in (1, 3))
     np.testing.assert_array_less(1.5 * one.table['flux_err'],
                                  three.table['flux_err'])
 
