@@ -31,8 +31,8 @@ THRESHOLD = 1.5
 # FWHM and size of the kernel of the detection, in pixels
 KERNEL = 2.0, 5
 # galaxies per square arcmin brighter than 26, share of them in pairs, and
-# their magnitudes: 1500 galaxies in about 800 segments
-DENSITY, PAIR_SHARE, MAGS = 135.0, 0.7, (18.0, 26.0)
+# their magnitudes: about 1200 galaxies, 800 segments
+DENSITY, PAIR_SHARE, MAGS = 80.0, 0.6, (18.0, 26.5)
 
 
 def parse_arguments():
