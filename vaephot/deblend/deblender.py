@@ -8,11 +8,12 @@ from tqdm.auto import tqdm
 from vaephot.deblend.assemble import assemble_result, assign_labels
 from vaephot.deblend.bearing import bear_on_division
 from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import decide, with_probability
+from vaephot.deblend.decisions import decide
 from vaephot.deblend.detect import detect
 from vaephot.deblend.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.info import add_info
 from vaephot.deblend.inputs import prepare_observation
+from vaephot.deblend.judge import with_probability
 from vaephot.deblend.looks import reference_fitter
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.passed import pass_through

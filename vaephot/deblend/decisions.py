@@ -9,26 +9,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from vaephot.deblend.confirm import unconfirmed
-from vaephot.deblend.evidence import chi2_gain, measure_evidence
+from vaephot.deblend.evidence import chi2_gain
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
+from vaephot.deblend.judge import Judge, with_probability
 from vaephot.deblend.labels import brightest_of_parent
 from vaephot.deblend.looks import reference_fitter
 from vaephot.deblend.pipeline import (
     MIN_SNR,
     accepted,
-    reference_view,
     settle,
     solve_again,
     take_back,
 )
-from vaephot.deblend.probability import source_probability, with_rivals
 from vaephot.deblend.residual import find_left_over
-from vaephot.deblend.rivals import rivalry, structure_gains
 
 __all__ = ['decide', 'drop_doubtful', 'least_alone', 'search',
-           'with_good_pixels', 'with_probability']
+           'with_good_pixels']
 
 # prior 1-sigma of the positions of what is left over, in pixels
 LEFT_OVER_SIGMA = 1.0
@@ -38,12 +35,6 @@ MIN_GAIN = 25.0
 # ratio of all but the first
 MAX_TRIES = 3
 MIN_RETRY = 6.0
-# gain over structure that a source is hoped to have before that is known
-HOPE = np.inf
-# probability of what only one band shows beside a bright star, at most
-UNCONFIRMED = 0.05
-# probability from which on a source is no structure
-SURE = 0.97
 # how often sources are dropped
 MAX_REJECTIONS = 4
 # sources closer than this, in FWHM of the sharpest band, are one
@@ -53,33 +44,6 @@ MERGE_FWHM = 0.5
 ALONE_SHARE = 0.6
 # of doubtful sources this close, in the same unit, one goes at a time
 NEAR_FWHM = 8.0
-
-
-def _probability(fitter, solution):
-    """Probability of all sources of a fit."""
-    known = reference_view(fitter, solution)
-    value = source_probability(measure_evidence(*known))
-    return np.where(unconfirmed(*known), np.minimum(value, UNCONFIRMED),
-                    value)
-
-
-def with_probability(fitter, solution):
-    """
-    A solution with the probabilities of its sources.
-
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Data and noise.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Fitted sources.
-
-    Returns
-    -------
-    `~vaephot.deblend.pipeline.Solution`
-        With ``p_source``.
-    """
-    return replace(solution, p_source=_probability(fitter, solution))
 
 
 def _brightness(solution, fitter):
@@ -318,53 +282,6 @@ def search(fitter, segm, solution, deblender):
     return solution
 
 
-class _Judge:
-    """
-    Probabilities that know of structure.
-
-    What a source gains over structure of its host is measured once as long
-    as the sources of its parent stay the same.
-
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Data, noise and networks.
-    """
-
-    def __init__(self, fitter):
-        self.fitter = fitter
-        self._known = {}
-
-    def _pairs(self, solution):
-        """Sources that may be structure, on the grid of the parents."""
-        first, seen = reference_view(self.fitter, solution)
-        return first, seen, rivalry(first, seen)
-
-    def hopeful(self, solution):
-        """Probabilities if all gain over structure what sources do."""
-        _, _, pairs = self._pairs(solution)
-        gain = np.full(len(solution.sources), np.nan)
-        gain[pairs.rows] = HOPE
-        return with_rivals(_probability(self.fitter, solution), gain)
-
-    def __call__(self, solution):
-        """Probabilities of all sources of a solution."""
-        first, seen, pairs = self._pairs(solution)
-        before = _probability(self.fitter, solution)
-        pairs = pairs.take(before[pairs.rows] < SURE)
-        x, y, parent = (getattr(solution.sources, name)
-                        for name in ('x', 'y', 'parent'))
-        keys = [(x[k], y[k], x[parent == parent[k]].tobytes())
-                for k in pairs.rows]
-        new = np.array([key not in self._known for key in keys], bool)
-        gains = structure_gains(first, seen, pairs.take(new))
-        self._known.update(zip([k for k, n in zip(keys, new, strict=True)
-                                if n], gains.tolist(), strict=True))
-        gain = np.full(len(x), np.nan)
-        gain[pairs.rows] = [self._known[key] for key in keys]
-        return with_rivals(before, gain)
-
-
 def _drop(fitter, segm, solution, deblender, judge):
     """Drop sources without evidence, close ones one at a time."""
     settings = _settings(deblender.finder)
@@ -404,7 +321,7 @@ def drop_doubtful(fitter, segm, solution, deblender):
         With the probabilities ``p_source``, and at least one source of
         each parent that had any.
     """
-    judge = _Judge(fitter)
+    judge = Judge(fitter)
     solution = _drop(fitter, segm, solution, deblender, judge)
     if _settings(deblender.finder).n_rounds and deblender.refine:
         solution, labels = _add_left_over(fitter, segm, solution,
