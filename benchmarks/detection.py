@@ -29,7 +29,7 @@ from vaephot.deblend.empty import find_empty
 from vaephot.simulate import CASES
 from vaephot.utils._atomic import atomic_write
 
-PROBABILITIES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
+PROBABILITIES = (0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 CONTRASTS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1)
 LEVELS, MIN_CONTRASTS = (32, 64), (0.0, 0.0005, 0.005, 0.02, 0.05)
 SEP_THRESHOLDS = (1.5, 2.0)
