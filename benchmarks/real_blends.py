@@ -71,7 +71,8 @@ def positions_of(result):
 def is_source(table):
     """Rows that are a source; a parent without one has a row too."""
     n_blended = np.asarray(table['n_blended'])
-    return (np.asarray(table['p_source']) >= 0.5) | (n_blended > 1)
+    return (((np.asarray(table['p_source']) >= 0.5) | (n_blended > 1))
+            & np.isfinite(table['x_centroid']))
 
 
 def fit_profiles(blend, result, blind):
