@@ -282,17 +282,22 @@ def search(fitter, segm, solution, deblender):
     return solution
 
 
+def _doubtful(fitter, segm, solution, deblender, p_source):
+    """Sources that go by some probabilities."""
+    wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
+    return _rejected(fitter, solution, p_source, _settings(deblender.finder),
+                     deblender.contrast,
+                     ~np.isin(solution.sources.parent, wanted))
+
+
 def _drop(fitter, segm, solution, deblender, judge):
     """Drop sources without evidence, close ones one at a time."""
-    settings = _settings(deblender.finder)
-    wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
     # without fitted shapes nothing is known of structure
     steps = (judge.hopeful, judge) if fitter.settings.max_steps else (judge,)
     for probability in steps:
         for _ in range(MAX_REJECTIONS):
-            drop = _rejected(fitter, solution, probability(solution),
-                             settings, deblender.contrast,
-                             ~np.isin(solution.sources.parent, wanted))
+            drop = _doubtful(fitter, segm, solution, deblender,
+                             probability(solution))
             if not drop.any():
                 break
             solution = solve_again(fitter, segm, solution, ~drop,
@@ -328,8 +333,17 @@ def drop_doubtful(fitter, segm, solution, deblender):
                                           np.array(solution.rejected, int))
         if len(labels):
             solution = _drop(fitter, segm, solution, deblender, judge)
-    solution = settle(fitter, solution)
-    return replace(solution, p_source=judge(solution))
+    # the light of other pieces may take a source below the limit
+    for _ in range(MAX_REJECTIONS):
+        solution = settle(fitter, solution)
+        p_source = judge(solution)
+        drop = _doubtful(fitter, segm, solution, deblender, p_source)
+        if not drop.any():
+            break
+        solution = solve_again(fitter, segm, solution, ~drop, settled=False)
+    else:
+        p_source = judge(solution)
+    return replace(solution, p_source=p_source)
 
 
 def decide(fitter, segm, solution, chosen, deblender):
