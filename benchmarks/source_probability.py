@@ -28,6 +28,7 @@ from vaephot.deblend.candidates import choose_sources
 from vaephot.deblend.decisions import drop_doubtful, search
 from vaephot.deblend.evidence import FEATURES, measure_evidence
 from vaephot.deblend.inputs import prepare_observation
+from vaephot.deblend.judge import SURE
 from vaephot.deblend.pipeline import reference_view, solve
 from vaephot.deblend.probability import (
     COEFFICIENTS,
@@ -129,8 +130,10 @@ def collect(deblender, mosaic):
         finder=PeakFinder(min_probability=LEAST_COMPARED))
     likely = reference_view(fitter, drop_doubtful(fitter, segm, solution,
                                                   cautious))
+    probability = source_probability(measure_evidence(*likely))
     pairs = rivalry(*likely)
-    probability = source_probability(measure_evidence(*likely))[pairs.rows]
+    pairs = pairs.take(probability[pairs.rows] < SURE)
+    probability = probability[pairs.rows]
     xy = likely[1].fit.parameters[:, :2]
     return (evidence, real, log_odds(probability),
             worth(structure_gains(*likely, pairs)),

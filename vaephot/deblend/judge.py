@@ -11,7 +11,7 @@ from vaephot.deblend.pipeline import reference_view
 from vaephot.deblend.probability import source_probability, with_rivals
 from vaephot.deblend.rivals import rivalry, structure_gains
 
-__all__ = ['Judge', 'with_probability']
+__all__ = ['SURE', 'Judge', 'with_probability']
 
 # gain over structure that a source is hoped to have before that is known
 HOPE = np.inf

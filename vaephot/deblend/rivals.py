@@ -109,10 +109,8 @@ def _refitted(fitter, solution, some, pieces):
     def rest(members, ix, iy, side, layer=0):
         """Light of all but a host and the source in question."""
         host = members[0]
-        return light_of_others(
-            {'boxes': solution.boxes, 'models': solution.models,
-             'model_image': solution.model_image},
-            (host, row_of[host]), ix, iy, side)
+        return light_of_others(solution.drawn, (host, row_of[host]), ix, iy,
+                               side)
     fit, hosts = solution.fit, list(row_of)
     free = np.zeros(len(fit.snr), bool)
     free[hosts] = True
