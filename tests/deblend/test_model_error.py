@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from photutils.aperture import BoundingBox
 
+from vaephot.deblend import model_error
 from vaephot.deblend.model_error import (
-    model_variance,
     spread_over_bands,
     with_model_errors,
 )
+from vaephot.deblend.oddity import misfit
 from vaephot.deblend.scene_fit import empty_fit
 
 SHAPE, SIGMA, FWHM = (40, 60), 1.5, 2.0
@@ -20,6 +21,11 @@ def _gaussian(x, y, flux, sigma=SIGMA):
     yy, xx = np.mgrid[:SHAPE[0], :SHAPE[1]]
     return flux / (2 * np.pi * sigma ** 2) * np.exp(
         -0.5 * ((xx - x) ** 2 + (yy - y) ** 2) / sigma ** 2)
+
+
+def model_variance(solution, observation):
+    return model_error.model_variance(solution, observation,
+                                      misfit(solution, observation))
 
 
 def _solution(*sources, n_bands=1):

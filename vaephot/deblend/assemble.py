@@ -19,9 +19,10 @@ from vaephot.deblend.native import (
     blendedness_of,
     goodness_of,
     layer_views,
-    misfit_of,
+    misfits_of,
     model_variance_of,
     share_of,
+    total_misfit,
     unseen_in,
 )
 from vaephot.deblend.oddity import oddity_terms
@@ -317,10 +318,12 @@ def assemble_result(deblender, observation, segm, chosen, fitter, solution,
     areas = _areas(children, labels)
     quality = goodness_of(views)
     xy = centroids_of(solution.fit.parameters, fitter.decoder)
-    oddities = oddity_terms(solution, misfit_of(views), fitter.fwhm.min(), xy)
+    left = misfits_of(views)
+    oddities = oddity_terms(solution, total_misfit(left), fitter.fwhm.min(),
+                            xy)
     if fitter.settings.max_steps and fitter.settings.background is None:
         solution = _with_share(solution, share_of(views),
-                               model_variance_of(views))
+                               model_variance_of(views, left))
     conditions = _conditions(views, chosen, fitter, solution, quality, areas,
                              fallback, oddities)
     conditions['no_source'] = empty

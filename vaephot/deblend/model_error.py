@@ -13,7 +13,6 @@ import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma
 
 from vaephot.deblend.measure import box_index, noise_variance
-from vaephot.deblend.oddity import misfit
 
 __all__ = ['model_variance', 'spread_over_bands', 'with_model_errors']
 
@@ -27,7 +26,7 @@ COHERENT_AREA = 0.75
 COMMON_SHARE = 0.05
 
 
-def model_variance(solution, observation):
+def model_variance(solution, observation, left):
     r"""
     Variance that errors of the models add to that by noise.
 
@@ -59,6 +58,8 @@ def model_variance(solution, observation):
         Fitted sources.
     observation : `~vaephot.deblend.inputs.Observation`
         Data and noise.
+    left : `~vaephot.deblend.oddity.Misfit`
+        What `~vaephot.deblend.oddity.misfit` returned for them.
 
     Returns
     -------
@@ -68,7 +69,6 @@ def model_variance(solution, observation):
     model, good = solution.model_image, ~observation.mask
     weight = good / np.broadcast_to(noise_variance(solution, observation),
                                     model.shape)
-    left = misfit(solution, observation)
     excess = left.excess - NOISE_SIGMA * np.sqrt(left.variance)
     share = np.divide(np.maximum(excess, 0), left.power,
                       out=np.zeros_like(left.power), where=left.power > 0)

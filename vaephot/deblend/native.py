@@ -32,8 +32,8 @@ from vaephot.deblend.scene import SceneFitter
 from vaephot.utils._grids import linear_scale, map_labels
 
 __all__ = ['LayerView', 'NativeFitter', 'blendedness_of', 'goodness_of',
-           'layer_views', 'make_fitter', 'misfit_of', 'model_variance_of',
-           'share_of', 'unseen_in']
+           'layer_views', 'make_fitter', 'misfits_of', 'model_variance_of',
+           'share_of', 'total_misfit', 'unseen_in']
 
 
 def make_fitter(observation, vae, decoder, settings, **options):
@@ -364,7 +364,7 @@ def share_of(views):
                    for parts in _by_grid(residual_share, views)])
 
 
-def model_variance_of(views):
+def model_variance_of(views, misfits):
     """
     Variance that errors of the models add to fluxes, in all bands.
 
@@ -372,6 +372,8 @@ def model_variance_of(views):
     ----------
     views : list of LayerView
         Each pixel grid.
+    misfits : list of `~vaephot.deblend.oddity.Misfit`
+        What `misfits_of` returned.
 
     Returns
     -------
@@ -379,7 +381,8 @@ def model_variance_of(views):
         See `~vaephot.deblend.model_error.model_variance`.
     """
     return spread_over_bands(_columns(views, [
-        model_variance(view.solution, view.observation) for view in views]))
+        model_variance(view.solution, view.observation, left)
+        for view, left in zip(views, misfits, strict=True)]))
 
 
 def unseen_in(views, radius):
@@ -403,9 +406,9 @@ def unseen_in(views, radius):
                radius * view.scale) for view in views])
 
 
-def misfit_of(views):
+def misfits_of(views):
     """
-    Sum up what the models leave over, in all bands.
+    Sum up what the models leave over, on each grid by itself.
 
     Parameters
     ----------
@@ -414,10 +417,27 @@ def misfit_of(views):
 
     Returns
     -------
+    list of `~vaephot.deblend.oddity.Misfit`
+        Of each band.
+    """
+    return [misfit(view.solution, view.observation) for view in views]
+
+
+def total_misfit(misfits):
+    """
+    Sum up what the models leave over, in all bands.
+
+    Parameters
+    ----------
+    misfits : list of `~vaephot.deblend.oddity.Misfit`
+        What `misfits_of` returned.
+
+    Returns
+    -------
     `~vaephot.deblend.oddity.Misfit`
     """
-    return Misfit(*[sum(part.sum(1) for part in parts)
-                    for parts in _by_grid(misfit, views)])
+    return Misfit(*map(sum, zip(*[left.total() for left in misfits],
+                                strict=True)))
 
 
 def goodness_of(views):
