@@ -196,3 +196,9 @@ def reference(deblend):
         warnings.simplefilter('ignore', DeblendWarning)
         return deblend(SCENES.noisy(SCENES.GALAXIES), SCENES.parents(),
                        error=1.0, psf=SCENES.FWHM)
+
+
+@pytest.fixture
+def errors_of_noise(monkeypatch):
+    """Leave out of the errors what models do not describe."""
+    monkeypatch.setattr('vaephot.deblend.model_error.COHERENT_AREA', 0.0)

@@ -238,11 +238,10 @@ def test_masked_arrays_bring_their_mask(deblend, data, segm):
     scenes.assert_same(wanted, result, rtol=1e-10)
 
 
-def test_the_error_scales_with_the_noise(deblend, data, segm):
-    # where that hides what models leave over
-    places = [row[:2] for row in scenes.GALAXIES]
-    once, twice = (deblend(data, segm, error=noise, psf=FWHM,
-                           positions=places) for noise in (4.0, 8.0))
+def test_the_error_scales_with_the_noise(deblend, data, segm,
+                                         errors_of_noise):
+    once, twice = (deblend(data, segm, error=noise, psf=FWHM)
+                   for noise in (1.0, 2.0))
     ratio = twice.table['flux_err'] / once.table['flux_err']
     assert_allclose(ratio, 2, rtol=0.25)
 
@@ -275,9 +274,10 @@ def test_an_estimated_error_is_flagged(deblend, data, segm, reference):
                     rtol=0.1)
 
 
-def test_correlated_noise_raises_the_errors(fast, data, segm):
-    one, three = (fast(data, segm, error=1.0, psf=FWHM,
-                       noise_correlation=factor) for factor in (1, 3))
+def test_correlated_noise_raises_the_errors(deblend, data, segm,
+                                            errors_of_noise):
+    one, three = (deblend(data, segm, error=1.0, psf=FWHM,
+                          noise_correlation=factor) for factor in (1, 3))
     np.testing.assert_array_less(1.5 * one.table['flux_err'],
                                  three.table['flux_err'])
 
