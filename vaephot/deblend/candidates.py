@@ -9,7 +9,7 @@ from scipy import ndimage
 from vaephot.deblend.detect import detection_image
 from vaephot.deblend.finder import PeakFinder
 from vaephot.deblend.groups import SourceList
-from vaephot.deblend.labels import segment_radii
+from vaephot.deblend.labels import brightest_pixels, segment_radii
 from vaephot.deblend.peaks import (
     candidates_from_finder,
     candidates_from_positions,
@@ -74,16 +74,6 @@ class Chosen:
         """
         return replace(self, sources=self.sources.take(rows),
                        is_point=np.asarray(self.is_point)[rows])
-
-
-def _brightest(image, segm, labels):
-    """Brightest good pixel of each segment."""
-    if not len(labels):
-        return np.zeros(0), np.zeros(0)
-    clean = np.where(np.isfinite(image), image, -np.inf)
-    places = ndimage.maximum_position(clean, segm.data, labels)
-    y, x = np.array(places, float).reshape(-1, 2).T
-    return x, y
 
 
 def _is_own(finder):
@@ -167,7 +157,8 @@ def _search(deblender, observation, segm, fitter):
         columns.append((found.x, found.y, found.label, False))
     rest = np.setdiff1d(segm.labels, np.concatenate(
         [starlit, *(parent for _, _, parent, _ in columns)]))
-    columns.append((*_brightest(image, segm, rest), rest, False))
+    y, x = brightest_pixels(image, segm, rest)[0].T.astype(float)
+    columns.append((x, y, rest, False))
     x, y, parent = (np.concatenate(c) for c in list(zip(
         *columns, strict=True))[:3])
     is_star = np.concatenate([np.full(len(c[0]), c[3]) for c in columns])

@@ -3,8 +3,8 @@
 
 import numpy as np
 
-__all__ = ['brightest_of_parent', 'segment_radii', 'sum_by_label',
-           'values_of_labels']
+__all__ = ['brightest_of_parent', 'brightest_pixels', 'segment_radii',
+           'sum_by_label', 'values_of_labels']
 
 
 def values_of_labels(segm, values, labels):
@@ -76,6 +76,36 @@ def brightest_of_parent(bright, parent):
     out = np.zeros(len(order), bool)
     out[order[first]] = True
     return out
+
+
+def brightest_pixels(image, segm, labels):
+    """
+    Brightest pixel of each of some segments.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (ny, nx)
+        Image; pixels that are not finite are the last to be taken.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Segmentation.
+    labels : `numpy.ndarray` of int, (n,)
+        Labels of it.
+
+    Returns
+    -------
+    yx : `numpy.ndarray` of int, (n, 2)
+        Row and column of the first among equals.
+    value : `numpy.ndarray`, (n,)
+        Value there, -inf where there is no finite one.
+    """
+    flat = np.flatnonzero(segm.data)
+    owner, value = segm.data.ravel()[flat], image.ravel()[flat]
+    value = np.where(np.isfinite(value), value, -np.inf)
+    top = np.flatnonzero(brightest_of_parent(value, owner))
+    top = top[np.argsort(owner[top])]
+    best = top[np.searchsorted(owner[top], labels)]
+    return (np.column_stack(np.unravel_index(flat[best], image.shape)),
+            value[best])
 
 
 def segment_radii(parent, segm):

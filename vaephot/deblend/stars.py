@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from vaephot.deblend.images import draw_scene, draw_stamps
+from vaephot.deblend.labels import brightest_pixels
 from vaephot.deblend.scene import POINT_LOG_SIZE
 from vaephot.stamps import cut_window
 
@@ -96,12 +97,9 @@ def _summits(image, segm, labels, taken):
     labels = np.setdiff1d(labels, taken)
     if not len(labels):
         return np.zeros((0, 3))
-    image = np.where(np.isfinite(image), image, -np.inf)
-    tops = ndimage.maximum(image, segm.data, labels)
-    labels = labels[np.asarray(tops) >= MIN_PEAK]
-    places = ndimage.maximum_position(image, segm.data, labels)
-    yx = np.array(places, float).reshape(-1, 2)
-    return np.column_stack([yx[:, 1], yx[:, 0], labels])
+    yx, value = brightest_pixels(image, segm, labels)
+    found = np.column_stack([yx[:, 1], yx[:, 0], labels])
+    return found[value >= MIN_PEAK].astype(float)
 
 
 def _fluxes(data, weight, images):
