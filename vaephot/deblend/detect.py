@@ -91,15 +91,14 @@ def _stack(observation, smooth):
     signals, weights, lowered = [], [], []
     for i, psf in enumerate(observation.psfs):
         factor = observation.noise_correlation[i] if smooth[i] > 0 else 1.0
-        good = ~observation.mask[i]
-        ivar = good / observation.variance[i]
+        good, variance = ~observation.mask[i], observation.variance[i]
         line = gaussian_line(smooth[i] * psf.fwhm)
-        signal = convolve_line(observation.data[i] * ivar, line)
-        power = convolve_line(ivar, line**2)
-        has_data = good
-        if not good.all():
-            cover = convolve_line(good.astype(float), line**2)
-            has_data = cover > MIN_COVER * (line @ line)**2
+        signal = convolve_line(np.where(good, observation.data[i], 0)
+                               / variance, line)
+        cover = convolve_line(good.astype(float), line**2)
+        power = (cover / variance if variance.size == 1
+                 else convolve_line(good / variance, line**2))
+        has_data = cover > MIN_COVER * (line @ line)**2
         scale = np.sqrt(np.where(has_data, power, 1)) * factor
         signals.append(np.where(has_data, signal / scale, 0))
         weights.append(has_data)
