@@ -7,8 +7,8 @@ from vaephot.deblend.groups import (
     MAX_CORE,
     MAX_SOURCES,
     STAMP_SIZES,
+    Footprints,
     SourceList,
-    group_sources,
     make_pieces,
     segment_boxes,
 )
@@ -36,7 +36,7 @@ def _boxes(segm):
 
 
 def _pieces(sources, segm):
-    groups = group_sources(sources, segm.data, FWHM)
+    groups = Footprints(segm, FWHM).group(sources)
     return make_pieces(sources, groups, _boxes(segm), FWHM)
 
 
@@ -57,21 +57,21 @@ def test_near_footprints_make_one_group_and_far_ones_do_not():
     segm = _segm((60, 90), [(5, 15, 5, 15), (17, 27, 5, 15),
                             (60, 70, 40, 50)])
     sources = _sources([(10, 10), (65, 45), (22, 10), (8, 7)], [1, 3, 2, 1])
-    groups = group_sources(sources, segm.data, FWHM)
+    groups = Footprints(segm, FWHM).group(sources)
     assert [g.tolist() for g in groups] == [[0, 2, 3], [1]]
 
 
 def test_wider_psf_joins_more():
     segm = _segm((40, 60), [(5, 15, 5, 15), (28, 38, 5, 15)])
     sources = _sources([(10, 10), (33, 10)], [1, 2])
-    assert len(group_sources(sources, segm.data, 3.0)) == 2
-    assert len(group_sources(sources, segm.data, 10.0)) == 1
+    assert len(Footprints(segm, 3.0).group(sources)) == 2
+    assert len(Footprints(segm, 10.0).group(sources)) == 1
 
 
 def test_sources_outside_all_segments_are_grouped_by_place():
     segm = _segm((60, 90), [(5, 15, 5, 15)])
     sources = _sources([(10, 10), (17, 10), (70, 40)], [1, 0, 0])
-    groups = group_sources(sources, segm.data, FWHM)
+    groups = Footprints(segm, FWHM).group(sources)
     assert [g.tolist() for g in groups] == [[0, 1], [2]]
 
 

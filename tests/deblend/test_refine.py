@@ -460,8 +460,8 @@ def test_linear_fluxes_are_those_of_the_prior_shapes(renderer, draw,
                                                      tiny_decoder):
     truth, data = _noisy(renderer, draw)
     gain = torch.tensor([2.0, 4.0], dtype=torch.float64)
-    found, images = linear_fluxes(_batch(renderer, data, truth, gain=gain),
-                                  tiny_decoder)
+    found, errors, images = linear_fluxes(
+        _batch(renderer, data, truth, gain=gain), tiny_decoder)
     np.testing.assert_allclose(images[1][0, 1].numpy(), draw(
         truth[:1, 1:], np.ones((1, 1, 2)))[0, 1].numpy())
     for i in range(len(truth)):
@@ -472,6 +472,9 @@ def test_linear_fluxes_are_those_of_the_prior_shapes(renderer, draw,
             expected = np.linalg.lstsq(columns, data[i, band].ravel())[0]
             np.testing.assert_allclose(found[i, :, band], expected,
                                        rtol=1e-6)
+            # the noise of the pixels is 1
+            np.testing.assert_allclose(errors[i, :, band], np.sqrt(np.diag(
+                np.linalg.inv(columns.T @ columns))), rtol=1e-6)
 
 
 def test_reduced_chi_square_is_one_in_noise(renderer, draw, tiny_decoder):

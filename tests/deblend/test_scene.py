@@ -274,16 +274,17 @@ def test_linear_scene_is_what_is_drawn(scene, make_fitter):
     fitter = make_fitter(observation)
     pieces = fitter.divide(sources, _segm())
     shapes = _gaussian(PARAMETERS)
-    flux, (boxes, models, image) = fitter.linear_scene(pieces, shapes)
+    flux, linear = fitter.linear_scene(pieces, shapes)
+    image = linear['model_image']
     np.testing.assert_allclose(flux, FLUX, rtol=1e-4)
     drawn = fitter.draw(PARAMETERS, flux)
     # single precision, and light that does not matter is left out
     np.testing.assert_allclose(image, drawn['model_image'], atol=0.2)
     np.testing.assert_allclose(image, observation.data, atol=0.2)
     total = np.zeros_like(image)
-    for box, model in zip(boxes, models, strict=True):
+    for box, model in zip(linear['boxes'], linear['models'], strict=True):
         total[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += model
     np.testing.assert_allclose(total, image)
     some = fitter.linear_scene(pieces, shapes, rows=np.array([4, 1]))
     np.testing.assert_allclose(some[0], flux[[4, 1]])
-    np.testing.assert_array_equal(some[1][1][1], models[1])
+    np.testing.assert_array_equal(some[1]['models'][1], linear['models'][1])

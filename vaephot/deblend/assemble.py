@@ -9,7 +9,7 @@ import numpy as np
 
 from vaephot import __version__
 from vaephot._covariance import build_groups
-from vaephot.deblend.assign import assign_pixels, build_segmentation
+from vaephot.deblend.assign import build_segmentation
 from vaephot.deblend.empty import find_empty
 from vaephot.deblend.info import add_info
 from vaephot.deblend.labels import sum_by_label, values_of_labels
@@ -26,13 +26,13 @@ from vaephot.deblend.native import (
     unseen_in,
 )
 from vaephot.deblend.oddity import oddity_terms
+from vaephot.deblend.owners import find_owners, members_of_parents
 from vaephot.deblend.share import pad_to_bbox, required_bboxes, share_data
 from vaephot.exceptions import DeblendWarning
 from vaephot.flags import encode_flags
 from vaephot.models.config import PARAMETER_NAMES
 from vaephot.photometry.catalog import Measurements, make_table
 from vaephot.results import DeblendedSource, DeblendResult
-from vaephot.stamps import overlap
 
 __all__ = ['assemble_result', 'assign_labels']
 
@@ -40,23 +40,6 @@ __all__ = ['assemble_result', 'assign_labels']
 SERIOUS = ('no_data', 'not_converged')
 # labels that a warning names at most
 MAX_NAMED = 10
-
-
-def _dominance(solution, members, slices, sky_rms):
-    """Models over the noise, summed over bands, on a parent's cutout."""
-    rows, columns = slices
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    out = np.zeros((len(members), *shape))
-    for image, k in zip(out, members, strict=True):
-        bbox, model = solution.boxes[k], solution.models[k]
-        stack = np.einsum('byx,b->yx', model, 1 / sky_rms[k])
-        y = overlap(rows.start, rows.stop, bbox.iymin, bbox.iymax)
-        x = overlap(columns.start, columns.stop, bbox.ixmin, bbox.ixmax)
-        image[y.start - rows.start:y.stop - rows.start,
-              x.start - columns.start:x.stop - columns.start] = stack[
-                  y.start - bbox.iymin:y.stop - bbox.iymin,
-                  x.start - bbox.ixmin:x.stop - bbox.ixmin]
-    return out
 
 
 def assign_labels(deblender, segm, solution, sky_rms, *, labels=None,
@@ -88,22 +71,16 @@ def assign_labels(deblender, segm, solution, sky_rms, *, labels=None,
         those of the segmentation.
     """
     parent = solution.sources.parent
-    owners, members_of = {}, {}
-    owned = {} if fallback is None else fallback.owners
-    for label in np.unique(parent[parent > 0]):
-        members = np.flatnonzero(parent == label)
-        members_of[int(label)] = members
-        if int(label) in owned:
-            owners[int(label)] = owned[int(label)]
-        elif len(members) > 1 and (labels is None or label in labels):
-            slices = segm.slices[segm.get_index(label)]
-            strength = _dominance(solution, members, slices, sky_rms)
-            owners[int(label)] = (assign_pixels(
-                strength, segm.data[slices] == label, deblender.n_pixels,
-                connectivity=deblender.connectivity), len(members))
+    owners = solution.owners or find_owners(deblender, segm, solution,
+                                            sky_rms, labels=labels)
+    if labels is not None:
+        owners = {label: owners[label] for label in owners
+                  if label in labels}
+    if fallback is not None:
+        owners = {**owners, **fallback.owners}
     made = build_segmentation(segm, owners, relabel=deblender.relabel)
     names = np.zeros(len(parent), int)
-    for label, members in members_of.items():
+    for label, members in members_of_parents(parent).items():
         names[members] = made.child_labels[label]
     loose = np.flatnonzero(names == 0)
     names[loose] = made.next_label + np.arange(len(loose))

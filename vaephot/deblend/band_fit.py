@@ -236,17 +236,18 @@ class Band:
         return torch.cat([columns, extra], 1)
 
     def best_flux(self, images, rows):
-        """Best fluxes of templates, backgrounds last, and all columns."""
+        """Best fluxes, backgrounds last, all columns, their products."""
         columns = self._with_extra(images)
         products = StampColumns(columns, self.weight[rows])
         gram = products.gram()
         flux, _ = solve_fluxes(gram, products.project(self.data[rows]))
-        return flux, columns, torch.diagonal(gram, dim1=1, dim2=2)
+        return flux, columns, gram
 
     def evaluate(self, shapes):
         """What sources of these shapes make of the data."""
         images, rows = self.templates(shapes), shapes.rows
-        flux, columns, power = self.best_flux(images, rows)
+        flux, columns, gram = self.best_flux(images, rows)
+        power = torch.diagonal(gram, dim1=1, dim2=2)
         weight, data = self.weight[rows], self.data[rows]
         cast = flux.to(self.dtype)[:, None]
         residual = data - (cast @ columns)[:, 0]

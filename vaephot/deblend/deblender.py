@@ -6,10 +6,10 @@ from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
 from vaephot.deblend.assemble import assemble_result, assign_labels
-from vaephot.deblend.bearing import bear_on_division
 from vaephot.deblend.candidates import choose_sources
 from vaephot.deblend.decisions import decide
 from vaephot.deblend.detect import detect
+from vaephot.deblend.division import divide
 from vaephot.deblend.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.info import add_info
 from vaephot.deblend.inputs import prepare_observation
@@ -18,7 +18,7 @@ from vaephot.deblend.looks import reference_fitter
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.passed import pass_through
 from vaephot.deblend.peaks import validate_labels, validate_settings
-from vaephot.deblend.pipeline import solve, solve_rest
+from vaephot.deblend.pipeline import solve
 from vaephot.deblend.refine import FitSettings
 from vaephot.deblend.structure import add_structure
 from vaephot.exceptions import ShapeMismatchError
@@ -233,7 +233,7 @@ class VAEDeblender:
         chosen = choose_sources(self, first, segm, None, labels,
                                 fitter=reference_fitter(fitter))
         solution, left_out = fit_or_leave_out(
-            lambda some: self._fit(fitter, segm, some, everything=False),
+            lambda some: self._fit(fitter, segm, some, only_labels=True),
             chosen)
         solution, fallback = add_fallback(self, fitter, segm, solution,
                                           left_out)
@@ -286,30 +286,28 @@ class VAEDeblender:
         return make_fitter(observation, self._vae, self._decoder, settings,
                            device=self.device, batch_size=self.batch_size)
 
-    def _fit(self, fitter, segm, chosen, *, everything=True):
+    def _fit(self, fitter, segm, chosen, *, only_labels=False):
         """
         Fit the sources, and decide which there are.
 
-        Where no fit of the shapes follows, nothing is added to the
-        candidates, so that most parents are not divided whatever they look
-        like. Sources that do not bear on others come last then, and only
-        if everything is asked for.
+        Where no fit of the shapes follows, that is decided before all are
+        measured; for labels alone nothing more is needed.
         """
-        rows = np.ones(len(chosen.sources), bool)
+        judge, division = fitter.without_waves(), None
         if not (self.refine or chosen.given):
-            rows = bear_on_division(fitter, segm, chosen.sources)
-        some, others = chosen.take(rows), chosen.take(~rows & everything)
-        with tqdm(total=len(some.sources) + len(others.sources),
-                  unit='source', desc='deblend',
+            division = divide(self, fitter, segm, chosen)
+            if only_labels:
+                return division.solution
+            chosen = division.chosen
+        with tqdm(total=len(chosen.sources), unit='source', desc='deblend',
                   disable=not self.progress_bar) as bar:
-            judge = fitter.without_waves()
-            solution = solve(judge, segm, some.sources, some.is_point,
+            solution = solve(judge, segm, chosen.sources, chosen.is_point,
                              progress=bar.update, settled=chosen.given)
-            solution = decide(judge, segm, solution, some, self)
-            if len(others.sources):
-                solution = with_probability(judge, solve_rest(
-                    judge, segm, solution, others.sources, others.is_point,
-                    progress=bar.update))
+            if division is None:
+                solution = decide(judge, segm, solution, chosen, self)
+            else:
+                solution = division.with_division(
+                    with_probability(judge, solution))
         return add_structure(fitter, solution)
 
 

@@ -7,7 +7,6 @@ and those without enough evidence are dropped.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from vaephot.deblend.evidence import chi2_gain
 from vaephot.deblend.finder import PeakFinder
@@ -254,7 +253,7 @@ def with_good_pixels(fitter, segm, labels):
         Those with a good pixel.
     """
     good = ~reference_fitter(fitter).observation.mask.all(0)
-    return labels[ndimage.sum_labels(good, segm.data, labels) > 0]
+    return labels[np.isin(labels, segm.data[good])]
 
 
 def search(fitter, segm, solution, deblender):
@@ -282,21 +281,20 @@ def search(fitter, segm, solution, deblender):
     return solution
 
 
-def _doubtful(fitter, segm, solution, deblender, p_source):
-    """Sources that go by some probabilities."""
-    wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
+def _doubtful(fitter, solution, deblender, wanted, p_source):
+    """Sources of parents that may be split that go by probabilities."""
     return _rejected(fitter, solution, p_source, _settings(deblender.finder),
                      deblender.contrast,
                      ~np.isin(solution.sources.parent, wanted))
 
 
-def _drop(fitter, segm, solution, deblender, judge):
+def _drop(fitter, segm, solution, deblender, wanted, judge):
     """Drop sources without evidence, close ones one at a time."""
     # without fitted shapes nothing is known of structure
     steps = (judge.hopeful, judge) if fitter.settings.max_steps else (judge,)
     for probability in steps:
         for _ in range(MAX_REJECTIONS):
-            drop = _doubtful(fitter, segm, solution, deblender,
+            drop = _doubtful(fitter, solution, deblender, wanted,
                              probability(solution))
             if not drop.any():
                 break
@@ -327,17 +325,19 @@ def drop_doubtful(fitter, segm, solution, deblender):
         each parent that had any.
     """
     judge = Judge(fitter)
-    solution = _drop(fitter, segm, solution, deblender, judge)
+    wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
+    solution = _drop(fitter, segm, solution, deblender, wanted, judge)
     if _settings(deblender.finder).n_rounds and deblender.refine:
         solution, labels = _add_left_over(fitter, segm, solution,
                                           np.array(solution.rejected, int))
         if len(labels):
-            solution = _drop(fitter, segm, solution, deblender, judge)
+            solution = _drop(fitter, segm, solution, deblender, wanted,
+                             judge)
     # the light of other pieces may take a source below the limit
     for _ in range(MAX_REJECTIONS):
         solution = settle(fitter, solution)
         p_source = judge(solution)
-        drop = _doubtful(fitter, segm, solution, deblender, p_source)
+        drop = _doubtful(fitter, solution, deblender, wanted, p_source)
         if not drop.any():
             break
         solution = solve_again(fitter, segm, solution, ~drop, settled=False)

@@ -216,6 +216,21 @@ def _spectrum(flux):
     return flux / max(flux.max(), 1e-300) + 1e-6
 
 
+def _left_around(residual, weight, spectrum, pixels, line):
+    """Signal to noise of a residual at some pixels, for a filter."""
+    half = len(line) // 2
+    rows, columns = (overlap(c.min() - half, c.max() + half + 1, 0, n)
+                     for c, n in zip(pixels, weight.shape[1:], strict=True))
+    window = (slice(None), rows, columns)
+    weight = weight[window]
+    yy, xx = pixels[0] - rows.start, pixels[1] - columns.start
+    signal, power = (
+        np.array([convolve_line(image, kernel) for image in images])[:, yy, xx]
+        for images, kernel in ((weight * residual[window], line),
+                               (weight, line ** 2)))
+    return _signal_to_noise(spectrum, signal, power)
+
+
 def _signal_to_noise(spectrum, signal, power):
     """Of filtered bands, added as a source of some spectrum needs it."""
     noise = np.sqrt(np.tensordot(spectrum ** 2, power, 1))
@@ -290,9 +305,7 @@ def _surroundings(fitter, solution, weight, host):
     rows = np.flatnonzero(host >= 0)
     if not len(rows):
         return peak, around, mirrored
-    residual = weight * (fitter.observation.data - solution.model_image)
-    signal = np.array([convolve_line(image, line) for image in residual])
-    power = np.array([convolve_line(image, line ** 2) for image in weight])
+    residual = fitter.observation.data - solution.model_image
     for k in rows:
         h = host[k]
         xy, center = parameters[k, :2], parameters[h, :2]
@@ -308,8 +321,7 @@ def _surroundings(fitter, solution, weight, host):
         yy, xx = _apart(*_ring(weight.shape[1:], parameters[h], distance,
                                fwhm), others, fwhm)
         if len(yy) >= MIN_RING_PIXELS:
-            left = _signal_to_noise(spectrum, signal[:, yy, xx],
-                                    power[:, yy, xx])
+            left = _left_around(residual, weight, spectrum, (yy, xx), line)
             around[k] = np.sqrt(np.mean(left ** 2))
     return peak, around, mirrored
 

@@ -9,14 +9,15 @@ which count for nothing but their influence.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
 
 from vaephot.deblend.rows import Rows
 
-__all__ = ['MAX_SOURCES', 'STAMP_SIZES', 'Piece', 'SourceList',
-           'group_sources', 'make_pieces', 'segment_boxes']
+__all__ = ['MAX_SOURCES', 'STAMP_SIZES', 'Footprints', 'Piece', 'SourceList',
+           'make_pieces', 'segment_boxes']
 
 # sides of stamps that are fitted; each piece takes the smallest that holds it
 STAMP_SIZES = (32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 256)
@@ -114,46 +115,64 @@ def segment_boxes(segm_data, labels, slices):
             for label, (sy, sx) in zip(labels, slices, strict=True)}
 
 
-def _group_numbers(sources, segm_data, reach):
-    """Number of the connected footprint that each source lies in."""
-    footprint = segm_data > 0
-    loose = np.flatnonzero(sources.parent == 0)
-    iy = np.clip(np.rint(sources.y).astype(int), 0, segm_data.shape[0] - 1)
-    ix = np.clip(np.rint(sources.x).astype(int), 0, segm_data.shape[1] - 1)
-    if len(loose):
-        footprint = footprint.copy()
-        footprint[iy[loose], ix[loose]] = True
-    distance = ndimage.distance_transform_edt(~footprint)
-    numbers, _ = ndimage.label(distance <= reach, np.ones((3, 3)))
-    return numbers[iy, ix]
-
-
-def group_sources(sources, segm_data, fwhm):
+class Footprints:
     """
-    Find the sources whose footprints overlap.
+    Where the light of segments matters.
 
     Parameters
     ----------
-    sources : SourceList
-        Sources.
-    segm_data : `numpy.ndarray` of int, (ny, nx)
+    segm : `~photutils.segmentation.SegmentationImage`
         Segmentation of the parents.
     fwhm : float
         Width of the PSF in pixels.
-
-    Returns
-    -------
-    list of `numpy.ndarray` of int
-        Indices of the sources of each group, by the first of them.
     """
-    if not len(sources):
-        return []
-    reach = max(MIN_FOOTPRINT, FOOTPRINT_FWHM * fwhm)
-    numbers = _group_numbers(sources, segm_data, reach)
-    order = np.argsort(numbers, kind='stable')
-    cuts = np.flatnonzero(np.diff(numbers[order])) + 1
-    groups = np.split(order, cuts)
-    return sorted((np.sort(g) for g in groups), key=lambda g: g[0])
+
+    def __init__(self, segm, fwhm):
+        self.segm = segm
+        self.reach = max(MIN_FOOTPRINT, FOOTPRINT_FWHM * fwhm)
+
+    def _connected(self, lit):
+        """Numbers of the connected footprints of some pixels."""
+        distance = ndimage.distance_transform_edt(~lit)
+        return ndimage.label(distance <= self.reach, np.ones((3, 3)))[0]
+
+    @cached_property
+    def _numbers(self):
+        """Those of the segments alone."""
+        return self._connected(self.segm.data > 0)
+
+    def _numbers_of(self, sources):
+        """Number of the connected footprint that each source lies in."""
+        iy, ix = (np.clip(np.rint(c).astype(int), 0, n - 1) for c, n in zip(
+            (sources.y, sources.x), self.segm.shape, strict=True))
+        loose = sources.parent == 0
+        if not loose.any():
+            return self._numbers[iy, ix]
+        lit = self.segm.data > 0
+        lit[iy[loose], ix[loose]] = True
+        return self._connected(lit)[iy, ix]
+
+    def group(self, sources):
+        """
+        Find the sources whose footprints overlap.
+
+        Parameters
+        ----------
+        sources : SourceList
+            Sources.
+
+        Returns
+        -------
+        list of `numpy.ndarray` of int
+            Indices of the sources of each group, by the first of them.
+        """
+        if not len(sources):
+            return []
+        numbers = self._numbers_of(sources)
+        order = np.argsort(numbers, kind='stable')
+        cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+        groups = np.split(order, cuts)
+        return sorted((np.sort(g) for g in groups), key=lambda g: g[0])
 
 
 def _halves(sources, members):
@@ -227,7 +246,7 @@ def make_pieces(sources, groups, boxes, fwhm):
     sources : SourceList
         Sources.
     groups : list of `numpy.ndarray` of int
-        What `group_sources` returned.
+        What `Footprints.group` returned.
     boxes : dict
         What `segment_boxes` returned.
     fwhm : float

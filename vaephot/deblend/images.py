@@ -13,7 +13,8 @@ from vaephot.deblend.groups import STAMP_SIZES
 from vaephot.stamps import cut_window
 
 __all__ = ['DRAWN', 'add_up', 'clip_stamp', 'draw_scene', 'draw_sources',
-           'draw_stamps', 'light_of_others', 'on_grid', 'redraw']
+           'draw_stamps', 'light_of_others', 'merge_drawn', 'on_grid',
+           'redraw']
 
 # what `draw_scene` returns
 DRAWN = ('boxes', 'models', 'truncated', 'model_image')
@@ -234,8 +235,22 @@ def draw_scene(fitter, parameters, flux, *, grid_map=None):
             'model_image': add_up(boxes, models, shape[1:], shape[0])}
 
 
-def _merged(old, new, rows):
-    """Models of one grid: those of some rows of the old, and new ones."""
+def merge_drawn(old, new, rows):
+    """
+    Put models on one grid together.
+
+    Parameters
+    ----------
+    old, new : dict
+        What `draw_scene` returned.
+    rows : `numpy.ndarray` of int, (n,)
+        Where each source is in ``old``; -1 for the next one of ``new``.
+
+    Returns
+    -------
+    dict
+        The same of these sources.
+    """
     n = len(rows)
     boxes, models, truncated = [None] * n, [None] * n, np.zeros(n, bool)
     fresh = iter(range(n))
@@ -282,10 +297,10 @@ def redraw(fitter, fit, former, drawn, rows=None):
         return fitter.draw(fit.band_parameters, fit.flux)
     some = rows < 0
     new = fitter.draw(fit.band_parameters[some], fit.flux[some])
-    out = _merged(drawn, new, rows)
+    out = merge_drawn(drawn, new, rows)
     if 'layers' in new:
         out['layers'] = tuple(
-            _merged(*layers, rows) for layers in
+            merge_drawn(*layers, rows) for layers in
             zip(drawn['layers'], new['layers'], strict=True))
     return out
 

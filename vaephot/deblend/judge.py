@@ -64,6 +64,7 @@ class Judge:
     def __init__(self, fitter):
         self.fitter = fitter
         self._known = {}
+        self._last = None, None
 
     def _pairs(self, solution):
         """Sources that may be structure, on the grid of the parents."""
@@ -101,6 +102,8 @@ class Judge:
         -------
         `numpy.ndarray`, (n,)
         """
+        if self._last[0] is solution:
+            return self._last[1]
         first, seen, pairs = self._pairs(solution)
         before = _probability(self.fitter, solution)
         pairs = pairs.take(before[pairs.rows] < SURE)
@@ -114,4 +117,5 @@ class Judge:
                                 if n], gains.tolist(), strict=True))
         gain = np.full(len(x), np.nan)
         gain[pairs.rows] = [self._known[key] for key in keys]
-        return with_rivals(before, gain)
+        self._last = solution, with_rivals(before, gain)
+        return self._last[1]

@@ -19,10 +19,13 @@ from vaephot.deblend.turned import encode_both_ways
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
-__all__ = ['common_window', 'first_looks', 'look_again', 'reference_fitter']
+__all__ = ['common_window', 'first_looks', 'look_again', 'n_looks',
+           'reference_fitter']
 
-# looks at every source, as many as in the training
+# looks at every source, as many as in the training; and as many as tell which
+# sources there are, at first and where that has changed
 N_LOOKS = 3
+QUICK_LOOKS, QUICK_LOOKS_AGAIN = 2, 1
 # and further ones at sources with neighbours, where no fit follows: with the
 # fainter neighbours as they are, and alone
 LOOKS_CROWDED = ('fainter', 'fainter', 'fainter', 'none', 'none', 'none')
@@ -71,6 +74,26 @@ def common_window(piece, bbox):
         return np.s_[:, rows.start - iy:rows.stop - iy,
                      columns.start - ix:columns.stop - ix]
     return index(piece.iy, piece.ix), index(bbox.iymin, bbox.ixmin)
+
+
+def n_looks(fitter, *, again=False):
+    """
+    How often the encoder looks at every source.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Settings of the fit.
+    again : bool, optional
+        Whether it has seen them with others.
+
+    Returns
+    -------
+    int
+    """
+    if fitter.settings.quick:
+        return QUICK_LOOKS_AGAIN if again else QUICK_LOOKS
+    return N_LOOKS
 
 
 class _Light:
@@ -180,13 +203,14 @@ def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
         Of the sources.
     snr : `numpy.ndarray`, (n, n_bands)
         Their brightness.
-    drawn : tuple
-        Boxes and models of their former shapes, and the sum of these.
+    drawn : dict
+        Their former shapes, as
+        `~vaephot.deblend.images.draw_scene` returns them.
     """
     flux, drawn = fitter.linear_scene(pieces, shapes, snr, rows)
     if rows is not None:
         shapes = Gaussian(*[column[rows] for column in shapes])
-    boxes, models, model_image = drawn
+    boxes, models = drawn['boxes'], drawn['models']
     snr = fitter.point_snr(shapes, flux)
     kept = None
     if others == 'fainter':
@@ -195,7 +219,7 @@ def look_again(fitter, sources, pieces, is_point, shapes, snr, image, *,
     shapes, prior = _look(
         fitter, sources, is_point, snr, shapes,
         _Light(boxes, models, [[k] for k in range(len(snr))]),
-        image=image if others == 'all' else image - model_image,
+        image=image if others == 'all' else image - drawn['model_image'],
         alone=others != 'all', kept_light=kept)
     return shapes, prior, snr, drawn
 
@@ -241,18 +265,19 @@ def first_looks(fitter, sources, pieces, is_point, *, image=None):
     snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
     shapes = first_guess(fitter, sources, is_point, snr)
     image = fitter.observation.data if image is None else image
-    for look in range(N_LOOKS):
+    for look in range(n_looks(fitter)):
         shapes, prior, snr, drawn = look_again(
             fitter, sources, pieces, is_point, shapes, snr, image,
             others='fainter' if look else 'all')
     rows, some = _crowded(pieces)
-    if fitter.settings.max_steps or not len(rows):
+    settings = fitter.settings
+    if settings.max_steps or settings.quick or not len(rows):
         return shapes, prior, snr
-    boxes, models, model_image = drawn
-    rest = image - model_image
+    rest = image - drawn['model_image']
     for k in rows:
-        box = boxes[k]
-        rest[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += models[k]
+        box = drawn['boxes'][k]
+        rest[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += (
+            drawn['models'][k])
     subset, points = sources.take(rows), np.asarray(is_point)[rows]
     few, few_snr = Gaussian(*[column[rows] for column in shapes]), snr[rows]
     for others in LOOKS_CROWDED:

@@ -204,14 +204,13 @@ class NativeFitter(SceneFitter):
         Returns
         -------
         flux, drawn
-            As there, drawn on the reference grid.
+            As there, on the reference grid.
         """
         rows = np.arange(len(shapes.mean)) if rows is None else rows
         flux = self.linear_flux(pieces, shapes, snr)[rows]
         columns = self.image_bands
-        drawn = self.fitters[0].draw(shapes.mean.numpy()[rows],
-                                     flux[:, columns])
-        return flux, (drawn['boxes'], drawn['models'], drawn['model_image'])
+        return flux, self.fitters[0].draw(shapes.mean.numpy()[rows],
+                                          flux[:, columns])
 
     def draw(self, parameters, flux):
         """

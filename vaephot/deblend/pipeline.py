@@ -1,31 +1,36 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """From positions to fitted sources and their images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import Piece
-from vaephot.deblend.images import DRAWN, light_of_others, redraw
+from vaephot.deblend.images import (
+    DRAWN,
+    light_of_others,
+    merge_drawn,
+    redraw,
+)
 from vaephot.deblend.labels import (
     brightest_of_parent,
     segment_radii,
     sum_by_label,
 )
 from vaephot.deblend.looks import (
-    N_LOOKS,
     common_window,
     first_looks,
     look_again,
+    n_looks,
     reference_fitter,
 )
 from vaephot.deblend.scene_fit import SceneFit
 from vaephot.models.encoder import Gaussian
 
 __all__ = ['Solution', 'accepted', 'image_without', 'reference_view',
-           'settle', 'solve', 'solve_again', 'solve_rest', 'take_back']
+           'settle', 'solve', 'solve_again', 'take_back']
 
 # light of other pieces, in units of the noise, that asks for another round
 FOREIGN_SIGMA = 0.1
@@ -64,6 +69,9 @@ class Solution:
     foreign : callable or None
         Light between the pieces that all of them were fitted with, if
         they were fitted at once.
+    owners : dict
+        Parents whose pixels were given to their sources before these were
+        measured, as `~vaephot.deblend.owners.find_owners` returns them.
     """
 
     sources: object
@@ -79,6 +87,7 @@ class Solution:
     layers: tuple = ()
     p_source: np.ndarray | None = None
     foreign: object = None
+    owners: dict = field(default_factory=dict)
 
     @property
     def drawn(self):
@@ -155,8 +164,6 @@ def _rounds(fitter, solution):
     fit, prior = solution.fit, solution.prior
     drawn = solution.drawn
     seen = dict.fromkeys(pieces, solution.foreign)
-    if not fitter.settings.max_steps or len(pieces) < 2:
-        return fit, drawn
     for _ in range(MAX_ROUNDS - 1):
         foreign = _ForeignLight(fitter, drawn)
         again = [piece for piece in pieces
@@ -208,6 +215,10 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
     pieces = fitter.divide(sources, segm)
     start, prior, snr = first_looks(fitter, sources, pieces, is_point,
                                     image=image)
+    if fitter.settings.quick:
+        fit, drawn = fitter.measure(pieces, start, snr)
+        return Solution(sources=sources, is_point=is_point, fit=fit,
+                        prior=prior, pieces=pieces, **drawn)
     foreign = _foreign_light(
         fitter, pieces, start.mean.numpy(),
         lambda: fitter.linear_flux(pieces, start, snr))
@@ -218,44 +229,6 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
         pieces=pieces, foreign=foreign,
         **fitter.draw(fit.band_parameters, fit.flux))
     return settle(fitter, solution) if settled else solution
-
-
-def solve_rest(fitter, segm, solution, sources, is_point, *, progress=None):
-    """
-    Measure further sources, where the shapes are those of the encoder.
-
-    Parameters
-    ----------
-    fitter, segm, progress
-        As for `solve`.
-    solution : Solution
-        Sources that stay as they are; their light is taken away before
-        the encoder looks.
-    sources : `~vaephot.deblend.groups.SourceList`
-        Others, none of which is fitted together with one of these.
-    is_point : `numpy.ndarray` of bool, (n,)
-        Which of them are to be fitted as point sources.
-
-    Returns
-    -------
-    Solution
-        Of all, the new ones behind.
-    """
-    rest = solve(fitter, segm, sources, is_point, progress=progress,
-                 settled=False,
-                 image=fitter.observation.data - solution.model_image)
-    n = len(solution.sources)
-    pieces = [replace(piece, core=tuple(i + n for i in piece.core),
-                      halo=tuple(i + n for i in piece.halo))
-              for piece in rest.pieces]
-    fit = solution.fit.join(rest.fit)
-    prior = Gaussian(*[torch.cat(columns) for columns in
-                       zip(solution.prior, rest.prior, strict=True)])
-    return Solution(
-        sources=solution.sources.join(rest.sources), fit=fit, prior=prior,
-        is_point=np.concatenate([solution.is_point, rest.is_point]),
-        pieces=solution.pieces + pieces, rejected=solution.rejected,
-        **fitter.draw(fit.band_parameters, fit.flux))
 
 
 def settle(fitter, solution):
@@ -273,6 +246,8 @@ def settle(fitter, solution):
     -------
     Solution
     """
+    if not fitter.settings.max_steps or len(solution.pieces) < 2:
+        return solution
     fit, drawn = _rounds(fitter, solution)
     return replace(solution, fit=fit, foreign=None, **drawn)
 
@@ -435,7 +410,7 @@ def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
         [np.flatnonzero(~keep), old[rows[rows < n_old]]]))
     rest = fitter.observation.data - others
     subset, points = sources.take(rows), is_point[rows]
-    for _ in range(N_LOOKS):
+    for _ in range(n_looks(fitter, again=True)):
         shapes, looked, snr[rows], _ = look_again(
             fitter, subset, again, points, start, snr, rest, rows=rows)
         for column, value in zip((*start, *prior), (*shapes, *looked),
@@ -467,8 +442,8 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
     """
     n_new = 0 if added is None else len(added)
     sources = _join(solution.sources.take(keep), added, segm)
-    rows = torch.as_tensor(np.flatnonzero(keep))
-    prior = Gaussian(*[p[rows] for p in solution.prior])
+    prior = Gaussian(*[column[torch.as_tensor(keep)]
+                       for column in solution.prior])
     fit = _extended(solution.fit.take(keep), n_new)
     is_point = np.concatenate([solution.is_point[keep],
                                np.zeros(n_new, bool)])
@@ -476,17 +451,25 @@ def solve_again(fitter, segm, solution, keep, *, added=None, progress=None,
     changed = _changed(fitter, solution, keep, pieces)
     start, prior, snr = _renewed_start(fitter, solution, keep, sources,
                                        changed, fit, prior, is_point)
-    foreign = _foreign_light(fitter, pieces, fit.band_parameters,
-                             lambda: fit.flux)
-    new = fitter.fit(sources, changed, start, prior, snr, foreign=foreign,
-                     progress=progress)
-    fit = fit.merge(new, [i for p in changed for i in p.core])
+    places = np.concatenate([np.flatnonzero(keep), np.full(n_new, -1)])
+    rows = [i for piece in changed for i in piece.core]
+    if fitter.settings.quick:
+        new, drawn = fitter.measure(changed, start, snr)
+        fit = fit.merge(new, rows)
+        places[rows] = -1
+        drawn = merge_drawn(solution.drawn, drawn, places)
+    else:
+        foreign = _foreign_light(fitter, pieces, fit.band_parameters,
+                                 lambda: fit.flux)
+        new = fitter.fit(sources, changed, start, prior, snr,
+                         foreign=foreign, progress=progress)
+        fit = fit.merge(new, rows)
+        drawn = redraw(fitter, fit, solution.fit, solution.drawn, places)
     lost = np.union1d(solution.rejected, solution.sources.parent[~keep])
     again = Solution(
         sources=sources, is_point=is_point, fit=fit, prior=prior,
         pieces=pieces, rejected=tuple(lost.astype(int).tolist()),
-        **redraw(fitter, fit, solution.fit, solution.drawn, np.concatenate(
-            [np.flatnonzero(keep), np.full(n_new, -1)])))
+        **drawn)
     return settle(fitter, again) if settled else again
 
 

@@ -67,12 +67,16 @@ class FitSettings:
         source, plus the second times its value, in half the chi-square.
     background : {None, 'constant', 'plane'}
         Free background of each group and band.
+    quick : bool
+        Whether shapes that are not fitted count as known, and the encoder
+        looks at them no more often than it takes to tell sources apart.
     """
 
     max_steps: int = 20
     tolerance: float = 0.005
     relative_tolerance: float = 2e-6
     background: str | None = None
+    quick: bool = False
 
 
 class GroupFit(NamedTuple):
@@ -347,24 +351,26 @@ def linear_fluxes(batch, decoder, background=None):
 
     Returns
     -------
-    flux : `torch.Tensor`, (n_groups, n_sources, n_bands)
-        Best fluxes.
+    flux, flux_err : `torch.Tensor`, (n_groups, n_sources, n_bands)
+        Best fluxes and their errors for these shapes.
     templates : list of `torch.Tensor`, (n_groups, n_sources, size, size)
         Unit-flux images of each band, in the precision of the pixels.
     """
     problem = _Problem(batch, decoder, FitSettings(background=background))
     rows = torch.arange(problem.n_groups, device=batch.active.device)
-    columns, images = [], []
+    columns, errors, images = [], [], []
     start = batch.prior.mean[:, None].expand(-1, len(problem.bands), -1, -1)
     for band, shapes in zip(problem.bands, problem.shapes(start, rows),
                             strict=True):
         band.choose_windows(shapes)
         band.set_weight(None)
         templates = band.templates(shapes)
-        flux = band.best_flux(templates, rows)[0]
+        flux, _, gram = band.best_flux(templates, rows)
+        error = torch.diagonal(_scaled_inverse(gram), dim1=1, dim2=2).sqrt()
         columns.append(flux[:, :problem.n_sources])
+        errors.append(error[:, :problem.n_sources])
         images.append(templates.unflatten(-1, band.band.data.shape[1:]))
-    return torch.stack(columns, -1), images
+    return torch.stack(columns, -1), torch.stack(errors, -1), images
 
 
 def fit_groups(batch, start, decoder, settings, *, start_precision=None):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from vaephot.deblend.batches import Batches, Layer
-from vaephot.deblend.groups import group_sources, make_pieces, segment_boxes
+from vaephot.deblend.groups import Footprints, make_pieces, segment_boxes
 from vaephot.deblend.images import add_up, clip_stamp, draw_scene
 from vaephot.deblend.noise import sky_image
 from vaephot.deblend.optics import EDGE_SIGMA, Optics
@@ -77,6 +77,7 @@ class SceneFitter:
         self.point_error = self.optics.point_error
         self.layer = Layer(observation, self.variance, self.optics)
         self.batches = self._batches_of(self.layer)
+        self._footprints = None
 
     def without_waves(self):
         """
@@ -88,6 +89,28 @@ class SceneFitter:
         """
         other = copy(self)
         other.waves = False
+        return other
+
+    def dividing(self, hidden):
+        """
+        The same for telling quickly which sources there are.
+
+        Parameters
+        ----------
+        hidden : `numpy.ndarray` of bool, (ny, nx)
+            Pixels that are not looked at.
+
+        Returns
+        -------
+        SceneFitter
+            For concentric galaxies whose shapes are not fitted.
+        """
+        other = self.without_waves()
+        other.settings = replace(self.settings, max_steps=0, quick=True)
+        other.observation = replace(self.observation,
+                                    mask=self.observation.mask | hidden)
+        other.layer = Layer(other.observation, self.variance, self.optics)
+        other.batches = other._batches_of(other.layer)
         return other
 
     def _batches_of(self, layer):
@@ -137,7 +160,7 @@ class SceneFitter:
         return Gaussian(mean, torch.ones_like(mean))
 
     def _linear(self, pieces, shapes, snr):
-        """Pieces with the best fluxes and the templates of their cores."""
+        """Pieces with fluxes, errors and templates of their cores."""
         if snr is None:
             flux, bright = None, np.zeros((len(shapes.mean), self.n_bands))
         else:
@@ -149,11 +172,12 @@ class SceneFitter:
             with torch.no_grad():
                 found = linear_fluxes(batch, self.decoder,
                                       self.settings.background)
-            best = found[0].cpu().numpy()
-            images = [image.cpu().numpy() for image in found[1]]
+            flux_and_error = [values.cpu().numpy() for values in found[:2]]
+            images = [image.cpu().numpy() for image in found[2]]
             for i, piece in enumerate(run.pieces):
                 n = len(piece.core)
-                yield piece, best[i, :n], [image[i, :n] for image in images]
+                yield (piece, *[values[i, :n] for values in flux_and_error],
+                       [image[i, :n] for image in images])
 
     def linear_flux(self, pieces, shapes, snr=None):
         """
@@ -174,9 +198,29 @@ class SceneFitter:
         `numpy.ndarray`, (n, n_bands)
         """
         flux = np.zeros((len(shapes.mean), self.n_bands))
-        for piece, values, _ in self._linear(pieces, shapes, snr):
+        for piece, values, _, _ in self._linear(pieces, shapes, snr):
             flux[list(piece.core)] = values
         return flux
+
+    def _linear_models(self, pieces, shapes, snr):
+        """Fluxes, errors, boxes and models of all, and which go on."""
+        n, shape = len(shapes.mean), self.observation.data.shape[1:]
+        noise = self.sky_rms(shapes.mean[:, :2].numpy())
+        flux, flux_err = np.zeros((2, n, self.n_bands))
+        boxes, models = [None] * n, [None] * n
+        wide = np.ones(n, bool)
+        for piece, values, errors, images in self._linear(pieces, shapes,
+                                                          snr):
+            core = list(piece.core)
+            flux[core], flux_err[core] = values, errors
+            images = np.stack(images, 1) * np.float32(values)[..., None, None]
+            edge = np.maximum(np.abs(images[..., [0, -1], :]).max((2, 3)),
+                              np.abs(images[..., [0, -1]]).max((2, 3)))
+            wide[core] = (edge > EDGE_SIGMA * noise[core]).any(1)
+            for k, image in zip(core, images, strict=True):
+                boxes[k], models[k] = clip_stamp(piece.ix, piece.iy, image,
+                                                 shape)
+        return flux, flux_err, boxes, models, wide
 
     def linear_scene(self, pieces, shapes, snr=None, rows=None):
         """
@@ -195,34 +239,29 @@ class SceneFitter:
         Returns
         -------
         flux : `numpy.ndarray`, (n, n_bands)
-        drawn : tuple
-            Boxes and models of the sources as `draw` returns them, and
-            the sum of the models, ``(n_bands, ny, nx)``.
+        drawn : dict
+            As `draw` returns it.
         """
-        n, shape = len(shapes.mean), self.observation.data.shape[1:]
-        rows = np.arange(n) if rows is None else rows
-        noise = self.sky_rms(shapes.mean[:, :2].numpy())
-        flux = np.zeros((n, self.n_bands))
-        boxes, models = [None] * n, [None] * n
-        wide = np.ones(n, bool)
-        for piece, values, images in self._linear(pieces, shapes, snr):
-            core = list(piece.core)
-            flux[core] = values
-            images = np.stack(images, 1) * np.float32(values)[..., None, None]
-            edge = np.maximum(np.abs(images[..., [0, -1], :]).max((2, 3)),
-                              np.abs(images[..., [0, -1]]).max((2, 3)))
-            wide[core] = (edge > EDGE_SIGMA * noise[core]).any(1)
-            for k, image in zip(core, images, strict=True):
-                boxes[k], models[k] = clip_stamp(piece.ix, piece.iy, image,
-                                                 shape)
+        rows = np.arange(len(shapes.mean)) if rows is None else rows
+        flux, _, drawn = self._linear_scene(pieces, shapes, snr, rows)
+        return flux, drawn
+
+    def _linear_scene(self, pieces, shapes, snr, rows):
+        """What `linear_scene` returns, with the errors of the fluxes."""
+        flux, flux_err, boxes, models, wide = self._linear_models(
+            pieces, shapes, snr)
         far = rows[wide[rows]]
         drawn = self.draw(shapes.mean.numpy()[far], flux[far])
         for k, bbox, model in zip(far, drawn['boxes'], drawn['models'],
                                   strict=True):
             boxes[k], models[k] = bbox, model
+        truncated = np.zeros(len(flux), bool)
+        truncated[far] = drawn['truncated']
         boxes, models = [boxes[k] for k in rows], [models[k] for k in rows]
-        return flux[rows], (boxes, models, add_up(boxes, models, shape,
-                                                  self.n_bands))
+        shape = self.observation.data.shape[1:]
+        return flux[rows], flux_err[rows], {
+            'boxes': boxes, 'models': models, 'truncated': truncated[rows],
+            'model_image': add_up(boxes, models, shape, self.n_bands)}
 
     def _point_noise(self, shapes):
         """Flux error of point sources where sources are, (n, n_bands)."""
@@ -406,6 +445,40 @@ class SceneFitter:
         latent = fit.parameters[:, own] - prior.mean[:, own].numpy()
         return replace(fit, prior_distance=(latent ** 2).sum(1))
 
+    def measure(self, pieces, shapes, snr):
+        """
+        Measure the fluxes of sources as if their shapes were known.
+
+        Parameters
+        ----------
+        pieces : list of `~vaephot.deblend.groups.Piece`
+            Pieces to measure.
+        shapes : `~vaephot.models.encoder.Gaussian`
+            Shapes of all sources, positions in the image.
+        snr : `numpy.ndarray`, (n, n_bands)
+            Their brightness; kept in the result.
+
+        Returns
+        -------
+        fit : `~vaephot.deblend.scene_fit.SceneFit`
+            As `fit` returns it, without errors of shapes.
+        drawn : dict
+            As `draw` returns it, of the sources in cores of these pieces.
+        """
+        fit = empty_fit(*shapes.mean.shape, snr)
+        rows = np.sort([k for piece in pieces for k in piece.core])
+        rows = rows.astype(int)
+        fit.flux[rows], fit.flux_err[rows], drawn = self._linear_scene(
+            pieces, shapes, snr, rows)
+        fit.parameters[:] = shapes.mean.numpy()
+        fit.band_parameters[:] = fit.parameters[:, None]
+        band = np.arange(self.n_bands)
+        fit.covariance[:, band, band] = fit.flux_err ** 2
+        fit.converged[:] = True
+        fit.cropped[[k for piece in pieces if piece.cropped
+                     for k in piece.core]] = True
+        return fit, drawn
+
     def divide(self, sources, segm):
         """
         Group sources and cut the groups into pieces.
@@ -422,6 +495,8 @@ class SceneFitter:
         list of `~vaephot.deblend.groups.Piece`
         """
         fwhm = float(self.fwhm.min())
-        groups = group_sources(sources, segm.data, fwhm)
+        if self._footprints is None or self._footprints.segm is not segm:
+            self._footprints = Footprints(segm, fwhm)
+        groups = self._footprints.group(sources)
         boxes = segment_boxes(segm.data, segm.labels, segm.slices)
         return make_pieces(sources, groups, boxes, fwhm)

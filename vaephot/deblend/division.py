@@ -1,0 +1,99 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Divide parents without a fit of shapes.
+
+Most parents of a field hold one candidate and stay whole: what they look like
+does not matter, and their pixels are hidden. The others are seen by the
+encoder a few times, their fluxes are linear, and what is known then tells
+which candidates are sources, and who owns which pixel. Nothing is added to
+the candidates: shapes that are not fitted leave too much over.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vaephot.deblend.candidates import Chosen
+from vaephot.deblend.decisions import drop_doubtful
+from vaephot.deblend.labels import sum_by_label
+from vaephot.deblend.looks import reference_fitter
+from vaephot.deblend.owners import find_owners
+from vaephot.deblend.pipeline import Solution, solve
+
+__all__ = ['Division', 'divide']
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """
+    Parents that were divided, and those that were not.
+
+    Parameters
+    ----------
+    chosen : `~vaephot.deblend.candidates.Chosen`
+        The sources: of the divided parents first, then the others.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Those of the divided parents, with their probabilities and the
+        owners of the pixels.
+    """
+
+    chosen: Chosen
+    solution: Solution
+
+    def with_division(self, solution):
+        """
+        Give measured sources what the division knows of them.
+
+        Parameters
+        ----------
+        solution : `~vaephot.deblend.pipeline.Solution`
+            Sources as chosen, with their probabilities.
+
+        Returns
+        -------
+        `~vaephot.deblend.pipeline.Solution`
+        """
+        known = self.solution
+        p_source = solution.p_source.copy()
+        p_source[:len(known.sources)] = known.p_source
+        return replace(solution, p_source=p_source, owners=known.owners,
+                       rejected=known.rejected)
+
+
+def divide(deblender, fitter, segm, chosen, *, progress=None):
+    """
+    Tell which candidates are sources, and who owns which pixel.
+
+    Parameters
+    ----------
+    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+        Settings.
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Observation and networks; the bands on the grid of the parents are
+        looked at.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    chosen : `~vaephot.deblend.candidates.Chosen`
+        Candidates.
+    progress : callable, optional
+        Called with the number of candidates just measured.
+
+    Returns
+    -------
+    Division
+    """
+    parent = chosen.sources.parent
+    several = (sum_by_label(parent) > 1) & (parent > 0)
+    some = chosen.take(several)
+    hidden = (segm.data > 0) & ~np.isin(segm.data, some.sources.parent)
+    quick = reference_fitter(fitter).dividing(hidden)
+    solution = solve(quick, segm, some.sources, some.is_point,
+                     progress=progress, settled=False)
+    solution = drop_doubtful(quick, segm, solution, deblender)
+    noise = quick.sky_rms(solution.fit.parameters[:, :2])
+    solution = replace(solution, owners=find_owners(
+        deblender, segm, solution, noise))
+    rest = chosen.take(~several)
+    return Division(solution=solution, chosen=replace(
+        chosen, sources=solution.sources.join(rest.sources),
+        is_point=np.concatenate([solution.is_point, rest.is_point])))
