@@ -355,3 +355,29 @@ def test_without_sources_the_default_is_given(shape):
     image = np.random.default_rng(0).normal(0, 1, shape)
     assert estimate_psf(image, 1.0) == (DEFAULT_FWHM, 0)
     assert estimate_psf(0 * image, 1.0) == (DEFAULT_FWHM, 0)
+
+
+def _galaxies_and_stars(n_stars, fwhm=2.5):
+    """Galaxies of many sizes wider than some stars on a grid."""
+    rng = np.random.default_rng(5)
+    y, x = (40 * (1 + np.array(c)) + rng.uniform(-0.5, 0.5, 49)
+            for c in np.divmod(np.arange(49), 7))
+    widths = fwhm * np.exp(rng.uniform(0.35, 1.2, 49))
+    widths[:n_stars] = fwhm
+    return sum(3000 / width**2 * gaussian((330, 330), *place, width)
+               for *place, width in zip(x, y, widths, strict=True)), widths
+
+
+def test_stars_among_galaxies_tell_the_psf():
+    image, _ = _galaxies_and_stars(7)
+    got, n_sources = estimate_psf(image, 1.0)
+    assert n_sources > 30
+    assert_allclose(got, 2.5, rtol=0.02)
+
+
+def test_without_stars_the_psf_is_narrower_than_all_galaxies():
+    image, widths = _galaxies_and_stars(0)
+    got, _ = estimate_psf(image, 1.0)
+    assert got < widths.min()
+    # better too narrow than too wide
+    assert 0.7 * 2.5 < got < 1.1 * 2.5
