@@ -41,6 +41,9 @@ MERGE_FWHM = 0.5
 # least probability of a source that is alone in its segment, in units of that
 # of a child: detections of the caller's are believed more than ours
 ALONE_SHARE = 0.6
+# and of a child whose shape is not fitted: what is dropped moves what is left
+# to a place between the two, which costs more true sources than false ones
+UNREFINED_SHARE = 0.6
 # of doubtful sources this close, in the same unit, one goes at a time
 NEAR_FWHM = 8.0
 
@@ -185,7 +188,8 @@ def _rejected(fitter, solution, p_source, settings, contrast, frozen):
     impossible = _impossible(fitter, solution)
     small = ~accepted(solution, contrast, fitter.sky_rms(xy),
                       min_snr=settings.min_snr)
-    doubtful = small | (p_source < settings.min_probability)
+    share = 1.0 if fitter.settings.max_steps else UNREFINED_SHARE
+    doubtful = small | (p_source < share * settings.min_probability)
     drop = impossible | _one_at_a_time(
         xy, parent, p_source, doubtful & ~impossible,
         NEAR_FWHM * fitter.fwhm.min())

@@ -20,7 +20,7 @@ from vaephot.deblend.looks import reference_fitter
 from vaephot.deblend.owners import find_owners
 from vaephot.deblend.pipeline import Solution, solve
 
-__all__ = ['Division', 'divide']
+__all__ = ['Division', 'divide', 'look_at_candidates']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +60,18 @@ class Division:
                        rejected=known.rejected)
 
 
-def divide(deblender, fitter, segm, chosen, *, progress=None):
+def _in_company(chosen):
+    """Candidates in parents with several of them."""
+    parent = chosen.sources.parent
+    return (sum_by_label(parent) > 1) & (parent > 0)
+
+
+def look_at_candidates(fitter, segm, chosen):
     """
-    Tell which candidates are sources, and who owns which pixel.
+    See and measure the candidates of parents with several of them.
 
     Parameters
     ----------
-    deblender : `~vaephot.deblend.deblender.VAEDeblender`
-        Settings.
     fitter : `~vaephot.deblend.scene.SceneFitter`
         Observation and networks; the bands on the grid of the parents are
         looked at.
@@ -75,20 +79,38 @@ def divide(deblender, fitter, segm, chosen, *, progress=None):
         Parents.
     chosen : `~vaephot.deblend.candidates.Chosen`
         Candidates.
-    progress : callable, optional
-        Called with the number of candidates just measured.
+
+    Returns
+    -------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        That of the quick way.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        All of them, none is dropped.
+    """
+    some = chosen.take(_in_company(chosen))
+    hidden = (segm.data > 0) & ~np.isin(segm.data, some.sources.parent)
+    quick = reference_fitter(fitter).dividing(hidden)
+    return quick, solve(quick, segm, some.sources, some.is_point,
+                        settled=False)
+
+
+def divide(deblender, fitter, segm, chosen):
+    """
+    Tell which candidates are sources, and who owns which pixel.
+
+    Parameters
+    ----------
+    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+        Settings.
+    fitter, segm, chosen
+        As for `look_at_candidates`.
 
     Returns
     -------
     Division
     """
-    parent = chosen.sources.parent
-    several = (sum_by_label(parent) > 1) & (parent > 0)
-    some = chosen.take(several)
-    hidden = (segm.data > 0) & ~np.isin(segm.data, some.sources.parent)
-    quick = reference_fitter(fitter).dividing(hidden)
-    solution = solve(quick, segm, some.sources, some.is_point,
-                     progress=progress, settled=False)
+    several = _in_company(chosen)
+    quick, solution = look_at_candidates(fitter, segm, chosen)
     solution = drop_doubtful(quick, segm, solution, deblender)
     noise = quick.sky_rms(solution.fit.parameters[:, :2])
     solution = replace(solution, owners=find_owners(
