@@ -9,7 +9,10 @@ them; Euclid (wide and deep) and HSC see them. Logistic models of the evidence
 are fitted to that, one for each kind of candidate, for the coefficients in
 `vaephot.deblend.probability`, and tested on blends that they have not seen.
 Of what is not dropped then, sources that may be structure of others are
-compared with that, and another model says what the gain is worth.
+compared with that, and another model says what the gain is worth. With
+``--no-refine`` candidates are looked at as `~vaephot.deblend_sources` does:
+in all bands, in the first alone, and in that one convolved, without error or
+PSF; each population counts as much as the others.
 """
 
 import argparse
@@ -17,8 +20,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from astropy.convolution import convolve
 from astropy.table import Table
 from mosaic import make_mosaic, vaephot_inputs
+from photutils.segmentation import make_2dgaussian_kernel
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
@@ -26,6 +31,7 @@ from vaephot import PeakFinder, VAEDeblender
 from vaephot.cli._demo_field import detect_parents
 from vaephot.deblend.candidates import choose_sources
 from vaephot.deblend.decisions import drop_doubtful, search
+from vaephot.deblend.division import look_at_candidates
 from vaephot.deblend.evidence import FEATURES, measure_evidence
 from vaephot.deblend.inputs import prepare_observation
 from vaephot.deblend.judge import SURE
@@ -45,6 +51,8 @@ from vaephot.simulate import MockCatalog, RealGalaxies, Structure
 SHARES = {'isolated': 1.0, 'faint': 1.0, 'bright': 0.7, 'star': 0.3}
 # a fitted source is true within this distance, in pixels
 MAX_DISTANCE = 3.0
+# kernel of the detection in photutils' guide, in pixels
+KERNEL_FWHM, KERNEL_SIZE = 2.0, 5
 # strength of the pull of all weights towards 0
 RIDGE = 0.3
 N_FOLDS = 5
@@ -110,6 +118,32 @@ def find_all(deblender, mosaic):
     return fitter, segm, search(fitter, segm, solution, deblender)
 
 
+def observe(mosaic):
+    """The observations in which candidates are only looked at."""
+    inputs = vaephot_inputs(mosaic)
+    yield prepare_observation(mosaic.data, **inputs)
+    first = mosaic.data.value[0]
+    yield prepare_observation(first, error=mosaic.sky_rms[0],
+                              mask=mosaic.mask[0], psf=mosaic.psfs[0])
+    yield prepare_observation(convolve(
+        first, make_2dgaussian_kernel(KERNEL_FWHM, size=KERNEL_SIZE)))
+
+
+def collect_looks(deblender, mosaic):
+    """Evidence of all candidates beside others, and which are true."""
+    segm, parts = detect_parents(mosaic), []
+    for observation in observe(mosaic):
+        fitter = deblender.make_fitter(observation)
+        chosen = choose_sources(deblender, observation, segm, None, None,
+                                fitter=fitter)
+        quick, solution = look_at_candidates(fitter, segm, chosen)
+        parts.append((measure_evidence(quick, solution), is_true(
+            solution.fit.parameters[:, :2], mosaic.true_xy)))
+    nothing = np.zeros(0)
+    return (*[np.concatenate(column) for column in zip(*parts, strict=True)],
+            nothing, nothing, nothing.astype(bool))
+
+
 def collect(deblender, mosaic):
     """
     Evidence of all sources of a search, and which are true.
@@ -151,35 +185,44 @@ def populations(real):
 
 
 def collect_all(args):
-    """The same of all kinds of blends and galaxies."""
+    """The same of all kinds of blends, and the number of the population."""
     deblender = VAEDeblender(weights=args.weights, refine=not args.no_refine)
+    find = collect_looks if args.no_refine else collect
     parts = []
-    for name, (population, survey) in populations(args.real).items():
+    for number, (name, (population, survey)) in enumerate(
+            populations(args.real).items()):
         for case, share in SHARES.items():
             mosaic = make_mosaic(case, max(1, round(share * args.n)),
                                  args.seed, population=population,
                                  survey=survey)
-            parts.append(collect(deblender, mosaic))
+            parts.append(find(deblender, mosaic))
             real, compared = parts[-1][1], parts[-1][4]
+            parts[-1] += (np.full(len(real), number),)
             print(f'{name}, {case}: {len(real)} sources, {real.sum()} true; '
                   f'{len(compared)} compared, {compared.sum()} true')
     return tuple(np.concatenate(columns)
                  for columns in zip(*parts, strict=True))
 
 
-def fit_logistic(evidence, real):
+def fit_logistic(evidence, real, counts=1.0):
     """Constant and weights of the features by maximum likelihood."""
     design = np.column_stack([np.ones(len(evidence)), evidence])
     sign = np.where(real, 1.0, -1.0)
 
     def cost(beta):
         margin = sign * (design @ beta)
-        value = np.logaddexp(0, -margin).sum()
-        slope = -design.T @ (sign / (1 + np.exp(
+        value = (counts * np.logaddexp(0, -margin)).sum()
+        slope = -design.T @ (counts * sign / (1 + np.exp(
             np.clip(margin, -50, 50))))
         pull = RIDGE * np.append(0, beta[1:])
         return value + 0.5 * pull @ beta, slope + pull
     return minimize(cost, np.zeros(design.shape[1]), jac=True).x
+
+
+def even_counts(number):
+    """How much each source counts if all populations count the same."""
+    each = np.bincount(number)[number]
+    return len(number) / (len(np.unique(number)) * each)
 
 
 def predict(beta, evidence):
@@ -188,7 +231,7 @@ def predict(beta, evidence):
                                     -50, 50)))
 
 
-def cross_validated(evidence, real):
+def cross_validated(evidence, real, counts):
     """Probabilities, each from a model that has not seen its block."""
     out = np.zeros(len(real))
     # blocks of neighbours: the sources of a blend stay together
@@ -196,7 +239,8 @@ def cross_validated(evidence, real):
     block = np.arange(len(real)) * n_blocks // len(real)
     fold = block % N_FOLDS
     for k in range(N_FOLDS):
-        beta = fit_logistic(evidence[fold != k], real[fold != k])
+        beta = fit_logistic(evidence[fold != k], real[fold != k],
+                            counts[fold != k])
         out[fold == k] = predict(beta, evidence[fold == k])
     return out
 
@@ -215,15 +259,17 @@ def reliability(probability, real):
 def main():
     """Run the script."""
     args = parse_arguments()
-    evidence, real, odds, weight, compared = collect_all(args)
+    evidence, real, odds, weight, compared, number = collect_all(args)
     probability = np.zeros(len(real))
     for kind, rows in kinds_of(evidence).items():
         if not rows.any():
             continue
         names = [name for name in COEFFICIENTS[kind] if name != 'constant']
         used = evidence[rows][:, [FEATURES.index(name) for name in names]]
-        beta = fit_logistic(used, real[rows])
-        probability[rows] = cross_validated(used, real[rows])
+        counts = (even_counts(number[rows]) if args.no_refine
+                  else np.ones(rows.sum()))
+        beta = fit_logistic(used, real[rows], counts)
+        probability[rows] = cross_validated(used, real[rows], counts)
         print(f'{kind}, {rows.sum()} sources, {real[rows].sum()} true:',
               {name: round(float(value), 2) for name, value in zip(
                   ['constant', *names], beta, strict=True)})
