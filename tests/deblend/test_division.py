@@ -39,17 +39,18 @@ def divided(fast):
         fitter = fast.make_fitter(observation)
         chosen = choose_sources(fast, observation, segm, None, None,
                                 fitter=fitter)
-        return chosen, divide(fast, fitter, segm, chosen)
+        return chosen, *divide(fast, fitter, segm, chosen)
     return run
 
 
 def test_only_parents_with_several_candidates_are_looked_at(divided):
-    chosen, division = divided(scenes.noisy(GALAXIES, SHAPE), _segm())
-    assert_array_equal(division.solution.sources.parent, [BLEND, BLEND])
+    data = scenes.noisy(GALAXIES, SHAPE)
+    chosen, division, solution = divided(data, _segm())
+    assert_array_equal(solution.sources.parent, [BLEND, BLEND])
     assert_array_equal(division.chosen.sources.parent,
                        [BLEND, BLEND, BESIDE, FAR])
-    assert set(division.solution.owners) == {BLEND}
-    assert (division.solution.p_source > 0.5).all()
+    assert set(division.owners) == {BLEND}
+    assert (division.p_source > 0.5).all()
     assert len(chosen.sources) == 4
 
 
@@ -57,17 +58,16 @@ def test_what_is_beside_does_not_matter(divided):
     data = scenes.noisy(GALAXIES, SHAPE)
     other = data.copy()
     other[23:38, 39:50] += scenes.noisy(GALAXIES, SHAPE, seed=8)[23:38, 39:50]
-    _, one = divided(data, _segm())
-    _, two = divided(other, _segm())
-    assert_array_equal(one.solution.fit.parameters,
-                       two.solution.fit.parameters)
+    *_, one = divided(data, _segm())
+    *_, two = divided(other, _segm())
+    assert_array_equal(one.fit.parameters, two.fit.parameters)
 
 
 def test_no_parent_with_several_candidates_is_no_trouble(divided, fast):
     single = np.where(_segm().data == FAR, 1, 0)
     data = scenes.noisy(GALAXIES[-1:], SHAPE)
-    _, division = divided(data, SegmentationImage(single))
-    assert not len(division.solution.sources)
+    _, division, solution = divided(data, SegmentationImage(single))
+    assert not len(solution.sources)
     assert len(division.chosen.sources) == 1
     assert_array_equal(fast.segment(data, single, **OPTIONS).data, single)
     assert len(fast(data, single, **OPTIONS)) == 1

@@ -295,9 +295,10 @@ class VAEDeblender:
         """
         judge, division = fitter.without_waves(), None
         if not (self.refine or chosen.given):
-            division = divide(self, fitter, segm, chosen)
+            division, solution = divide(self, fitter, segm, chosen)
             if only_labels:
-                return division.solution
+                return solution
+            del solution  # its images are large
             chosen = division.chosen
         with tqdm(total=len(chosen.sources), unit='source', desc='deblend',
                   disable=not self.progress_bar) as bar:

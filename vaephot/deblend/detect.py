@@ -99,10 +99,12 @@ def _stack(observation, smooth):
         power = (cover / variance if variance.size == 1
                  else convolve_line(good / variance, line**2))
         has_data = cover > MIN_COVER * (line @ line)**2
-        scale = np.sqrt(np.where(has_data, power, 1)) * factor
-        signals.append(np.where(has_data, signal / scale, 0))
+        signals.append(np.divide(signal, np.sqrt(power) * factor,
+                                 out=np.zeros_like(signal), where=has_data))
         weights.append(has_data)
         lowered.append(1 / (line @ line))
+    if len(signals) == 1:
+        return signals[0], lowered[0]
     signals = np.array(signals)
     weights = np.array(weights) * _band_weights(signals)[:, None, None]
     norm = np.sqrt(np.square(weights).sum(axis=0))

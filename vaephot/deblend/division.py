@@ -18,7 +18,7 @@ from vaephot.deblend.decisions import drop_doubtful
 from vaephot.deblend.labels import sum_by_label
 from vaephot.deblend.looks import reference_fitter
 from vaephot.deblend.owners import find_owners
-from vaephot.deblend.pipeline import Solution, solve
+from vaephot.deblend.pipeline import solve
 
 __all__ = ['Division', 'divide', 'look_at_candidates']
 
@@ -32,13 +32,18 @@ class Division:
     ----------
     chosen : `~vaephot.deblend.candidates.Chosen`
         The sources: of the divided parents first, then the others.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Those of the divided parents, with their probabilities and the
-        owners of the pixels.
+    p_source : `numpy.ndarray`
+        Probabilities of those of the divided parents.
+    owners : dict
+        Of the pixels of the divided parents.
+    rejected : tuple of int
+        Parents that lost a candidate.
     """
 
     chosen: Chosen
-    solution: Solution
+    p_source: np.ndarray
+    owners: dict
+    rejected: tuple
 
     def with_division(self, solution):
         """
@@ -53,11 +58,10 @@ class Division:
         -------
         `~vaephot.deblend.pipeline.Solution`
         """
-        known = self.solution
         p_source = solution.p_source.copy()
-        p_source[:len(known.sources)] = known.p_source
-        return replace(solution, p_source=p_source, owners=known.owners,
-                       rejected=known.rejected)
+        p_source[:len(self.p_source)] = self.p_source
+        return replace(solution, p_source=p_source, owners=self.owners,
+                       rejected=self.rejected)
 
 
 def _in_company(chosen):
@@ -107,7 +111,10 @@ def divide(deblender, fitter, segm, chosen):
 
     Returns
     -------
-    Division
+    division : Division
+        What is known now.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        The sources of the divided parents as they were seen.
     """
     several = _in_company(chosen)
     quick, solution = look_at_candidates(fitter, segm, chosen)
@@ -116,6 +123,9 @@ def divide(deblender, fitter, segm, chosen):
     solution = replace(solution, owners=find_owners(
         deblender, segm, solution, noise))
     rest = chosen.take(~several)
-    return Division(solution=solution, chosen=replace(
+    chosen = replace(
         chosen, sources=solution.sources.join(rest.sources),
-        is_point=np.concatenate([solution.is_point, rest.is_point])))
+        is_point=np.concatenate([solution.is_point, rest.is_point]))
+    return Division(
+        chosen=chosen, p_source=solution.p_source, owners=solution.owners,
+        rejected=solution.rejected), solution

@@ -19,13 +19,13 @@ from vaephot.deblend.turned import encode_both_ways
 from vaephot.models.encoder import Gaussian
 from vaephot.stamps import overlap
 
-__all__ = ['common_window', 'first_looks', 'look_again', 'n_looks',
+__all__ = ['N_LOOKS', 'common_window', 'first_looks', 'look_again',
            'reference_fitter']
 
 # looks at every source, as many as in the training; and as many as tell which
-# sources there are, at first and where that has changed
+# sources there are
 N_LOOKS = 3
-QUICK_LOOKS, QUICK_LOOKS_AGAIN = 2, 1
+QUICK_LOOKS = 2
 # and further ones at sources with neighbours, where no fit follows: with the
 # fainter neighbours as they are, and alone
 LOOKS_CROWDED = ('fainter', 'fainter', 'fainter', 'none', 'none', 'none')
@@ -74,26 +74,6 @@ def common_window(piece, bbox):
         return np.s_[:, rows.start - iy:rows.stop - iy,
                      columns.start - ix:columns.stop - ix]
     return index(piece.iy, piece.ix), index(bbox.iymin, bbox.ixmin)
-
-
-def n_looks(fitter, *, again=False):
-    """
-    How often the encoder looks at every source.
-
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Settings of the fit.
-    again : bool, optional
-        Whether it has seen them with others.
-
-    Returns
-    -------
-    int
-    """
-    if fitter.settings.quick:
-        return QUICK_LOOKS_AGAIN if again else QUICK_LOOKS
-    return N_LOOKS
 
 
 class _Light:
@@ -265,7 +245,7 @@ def first_looks(fitter, sources, pieces, is_point, *, image=None):
     snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
     shapes = first_guess(fitter, sources, is_point, snr)
     image = fitter.observation.data if image is None else image
-    for look in range(n_looks(fitter)):
+    for look in range(QUICK_LOOKS if fitter.settings.quick else N_LOOKS):
         shapes, prior, snr, drawn = look_again(
             fitter, sources, pieces, is_point, shapes, snr, image,
             others='fainter' if look else 'all')

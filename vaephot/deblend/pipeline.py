@@ -20,10 +20,10 @@ from vaephot.deblend.labels import (
     sum_by_label,
 )
 from vaephot.deblend.looks import (
+    N_LOOKS,
     common_window,
     first_looks,
     look_again,
-    n_looks,
     reference_fitter,
 )
 from vaephot.deblend.scene_fit import SceneFit
@@ -378,7 +378,8 @@ def image_without(solution, rows):
 
 def _looked_at(fitter, pieces, n_old):
     """Pieces whose sources the encoder has to see again."""
-    if not fitter.settings.max_steps:
+    settings = fitter.settings
+    if not settings.max_steps and not settings.quick:
         return pieces
     return [piece for piece in pieces if max(piece.members) >= n_old]
 
@@ -410,7 +411,7 @@ def _renewed_start(fitter, solution, keep, sources, pieces, fit, prior,
         [np.flatnonzero(~keep), old[rows[rows < n_old]]]))
     rest = fitter.observation.data - others
     subset, points = sources.take(rows), is_point[rows]
-    for _ in range(n_looks(fitter, again=True)):
+    for _ in range(N_LOOKS):
         shapes, looked, snr[rows], _ = look_again(
             fitter, subset, again, points, start, snr, rest, rows=rows)
         for column, value in zip((*start, *prior), (*shapes, *looked),

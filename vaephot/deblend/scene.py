@@ -216,7 +216,8 @@ class SceneFitter:
             images = np.stack(images, 1) * np.float32(values)[..., None, None]
             edge = np.maximum(np.abs(images[..., [0, -1], :]).max((2, 3)),
                               np.abs(images[..., [0, -1]]).max((2, 3)))
-            wide[core] = (edge > EDGE_SIGMA * noise[core]).any(1)
+            wide[core] = ((edge > EDGE_SIGMA * noise[core]).any(1)
+                          & (not self.settings.quick))
             for k, image in zip(core, images, strict=True):
                 boxes[k], models[k] = clip_stamp(piece.ix, piece.iy, image,
                                                  shape)
