@@ -37,6 +37,10 @@ COEFFICIENTS = {
 RIVAL_COEFFICIENTS = {'constant': -0.49, 'worth': 1.41, 'worth_odds': 1.15}
 # gain over structure that is worth half, and the width of the step
 HALF_WORTH, WORTH_WIDTH = 20.0, 5.0
+# signal to noise at which an unrefined source is half as likely, and the width
+# of the step, as powers of ten: candidates have more, so that the models know
+# nothing of less
+LEAST_LOG_SNR, SNR_WIDTH = 0.5, 0.03
 # probabilities closer to 0 and 1 than this say no more
 LEAST_DOUBT = 1e-4
 
@@ -85,7 +89,11 @@ def source_probability(evidence):
             total[rows] += weight * (
                 1.0 if name == 'constant'
                 else evidence[rows, FEATURES.index(name)])
-    return _logistic(total)
+    p = _logistic(total)
+    rows = kinds_of(evidence)['beside_unrefined']
+    log_snr = evidence[rows, FEATURES.index('log_snr')]
+    p[rows] *= _logistic((log_snr - LEAST_LOG_SNR) / SNR_WIDTH)
+    return p
 
 
 def log_odds(probability):
