@@ -33,7 +33,7 @@ def _unconfirmed(flux=FLUX, parent=ALONE, stars=(True, False, False),
     return unconfirmed(_fitter(flux.shape[1]), solution).tolist()
 
 
-@pytest.mark.parametrize('parent', [ALONE, TOGETHER, (1, 1, 3)])
+@pytest.mark.parametrize('parent', [ALONE, (1, 2, 2)])
 def test_one_band_is_not_enough_beside_a_bright_star(parent):
     assert _unconfirmed(parent=parent) == [False, True, False]
 
@@ -45,6 +45,10 @@ def test_one_band_is_not_enough_beside_a_bright_star(parent):
     {'flux': [[3e3, 100], *FLUX[1:].tolist()]}])
 def test_elsewhere_it_is(changes):
     assert not any(_unconfirmed(**changes, ellipticity=(0, 2.5, 0)))
+
+
+def test_where_the_star_is_fitted_too_one_band_is_enough():
+    assert not any(_unconfirmed(parent=TOGETHER))
 
 
 @pytest.mark.parametrize('parent', [ALONE, TOGETHER])

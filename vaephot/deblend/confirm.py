@@ -4,8 +4,8 @@ What bright stars do to their surroundings, and what may pass for a source.
 
 Spikes, ghosts and trails of bright stars go on beyond the image of the PSF,
 and lie elsewhere in each band; galaxies lie at the same place in all, and none
-is as thin as a spike. Where nothing but the light of a star is, the residual
-is searched on many pixels, some of which noise makes bright.
+is as thin as a spike. The segment of a star is searched, with its model taken
+away, on many pixels, some of which noise makes bright.
 """
 
 from math import comb
@@ -73,12 +73,11 @@ def _chance(snr):
                for k in range(1, n_bands + 1)) / 2 ** n_bands
 
 
-def _lost_in_noise(fitter, solution, stars, snr):
-    """Which sources in the segment of a star noise may have made."""
-    parent = solution.sources.parent
-    tried = np.zeros(len(parent))
-    np.add.at(tried, stars, _places(fitter, solution, stars))
-    return sum_by_label(parent, tried) * _chance(snr) > MAX_CHANCE
+def _places_of_parents(fitter, solution, stars):
+    """Places in the light of the stars in the segment of each source."""
+    places = np.zeros(len(solution.sources.parent))
+    places[stars] = _places(fitter, solution, stars)
+    return sum_by_label(solution.sources.parent, places)
 
 
 def unconfirmed(fitter, solution):
@@ -95,9 +94,9 @@ def unconfirmed(fitter, solution):
     Returns
     -------
     `numpy.ndarray` of bool, (n,)
-        Sources near a star that one of several bands sees alone, that are
-        thinner than any disk, or, in the segment of the star, no brighter
-        than the brightest of as much noise.
+        Sources near a star: those that are thinner than any disk; in its
+        segment, those that are no brighter than noise on as many places may
+        be; elsewhere, those that one of several bands sees alone.
     """
     fit = solution.fit
     reach = _reach(fitter, solution)
@@ -108,5 +107,6 @@ def unconfirmed(fitter, solution):
     apart = np.hypot(*(xy[:, None] - xy[stars]).transpose(2, 0, 1))
     near = ~solution.is_point & (apart < reach[stars]).any(1)
     snr = np.nan_to_num(fit.flux / np.maximum(fit.flux_err, 1e-300))
-    return near & (_one_band(snr) | _thin(fit.parameters)
-                   | _lost_in_noise(fitter, solution, stars, snr))
+    places = _places_of_parents(fitter, solution, stars)
+    return near & (_thin(fit.parameters) | np.where(
+        places > 0, places * _chance(snr) > MAX_CHANCE, _one_band(snr)))
