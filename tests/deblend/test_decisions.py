@@ -6,6 +6,7 @@ import pytest
 from photutils.segmentation import SegmentationImage
 
 from vaephot import PeakFinder
+from vaephot.deblend import decisions
 from vaephot.deblend.candidates import Chosen
 from vaephot.deblend.decisions import decide, drop_doubtful, search
 from vaephot.deblend.pipeline import solve
@@ -111,3 +112,23 @@ def test_fewer_are_kept_of_one_search(scene):
 def test_without_a_fit_the_residual_is_not_searched(scene):
     start = scene(PARAMETERS[[0, 2], :2], [1, 2], refine=False)
     assert len(_search(start).sources) == 2
+
+
+def test_what_stays_anyway_does_not_keep_its_neighbours(scene, monkeypatch):
+    # nothing is likely in the first parent, least of all its brightest
+    start = scene(PARAMETERS[:, :2], [1, 1, 2])
+
+    class Doubt:
+        def __init__(self, fitter):
+            pass
+
+        def __call__(self, solution):
+            bright = solution.fit.flux.sum(1)
+            return np.where(solution.sources.parent == 1, 100 / bright, 1.0)
+        hopeful = __call__
+
+    monkeypatch.setattr(decisions, 'Judge', Doubt)
+    fitter, segm, solution, _, deblender = start
+    deblender.finder = PeakFinder(n_rounds=0)
+    solution = drop_doubtful(fitter, segm, solution, deblender)
+    assert solution.sources.parent.tolist() == [1, 2]

@@ -30,6 +30,7 @@ def fitter(tiny_decoder, gaussian_band):
         renderer=renderer, dtype=torch.float64, core_reach=6,
         fine_enough=lambda *known: optics,
         wing_reach=lambda bright, limit: np.zeros(len(bright), int))
+    optics.fine = optics
     return SimpleNamespace(
         decoder=tiny_decoder, device='cpu', optics=optics,
         sky_rms=lambda xy: np.full((len(xy), 2), 1e3))

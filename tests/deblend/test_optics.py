@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vaephot.deblend import optics as module
-from vaephot.deblend.optics import SINGLE_MAX, Optics
+from vaephot.deblend.optics import COARSE_MAX, SINGLE_MAX, Optics
 
 SHAPE = (70, 110)
 
@@ -79,10 +79,23 @@ def test_single_precision_will_do_unless_a_pixel_is_bright(optics):
     assert optics.fine_enough(0.9 * flux * SINGLE_MAX / sharp,
                               point) is optics.single
     bright = 1.1 * flux * SINGLE_MAX / sharp
-    assert optics.fine_enough(bright, point) is optics
+    assert optics.fine_enough(bright, point) is optics.fine
     assert optics.fine_enough(bright, wide) is optics.single
     assert optics.single.tensor(flux).dtype == torch.float32
     assert optics.tensor(flux).dtype == torch.float64
+
+
+def test_glaring_sources_are_drawn_with_all_frequencies(gaussian_band):
+    optics = Optics([gaussian_band(0.9, oversampling=3)], SHAPE)
+    sharp = optics.wings[0][0]
+    found = optics.are_glaring(COARSE_MAX / sharp * np.array([[0.9], [1.1]]))
+    assert found.tolist() == [False, True]
+    coarse, fine = (one.renderer(48, [(0, 0)]).bands[0].n_points
+                    for one in (optics, optics.fine))
+    assert fine > coarse
+    single = optics.single.fine.renderer(48, [(0, 0)]).bands[0]
+    assert single.n_points == fine
+    assert optics.single.fine.tensor([1.0]).dtype == torch.float32
 
 
 def test_renderers_are_kept_as_long_as_there_is_room(optics, monkeypatch):

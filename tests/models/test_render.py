@@ -326,6 +326,20 @@ def test_reach_is_no_longer_than_the_psf_needs(gaussian_psf):
     assert isinstance(sharp, Transfer)
 
 
+def test_all_frequencies_leave_no_ripples(gaussian_psf):
+    # a PSF with a sharp core, beside which nothing is seen of its end
+    size, x, y = 48, 20.3, 24.6
+    expected = _gaussian(0.8 ** 2 * np.eye(2), x, y, size)
+    star = _mixture([1.0], [1e-4 * np.eye(2)])
+
+    def error(fine):
+        image = _renderer(size, [gaussian_psf(0.8, 3)], 3, fine=fine)
+        image = image.templates(star, _xy(x, y))[0, 0].numpy()
+        return np.abs(image - expected).max() / expected.max()
+    assert error(fine=False) > 5e-5
+    assert error(fine=True) < 5e-6
+
+
 def test_transfer_is_one_at_zero_frequency(gaussian_psf):
     for factor in (1, 3):
         transfer = make_transfer([gaussian_psf(0.7, factor)], factor, 32)

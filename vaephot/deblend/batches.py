@@ -44,12 +44,15 @@ class Run:
         Distance in pixels at which the light of the brightest matters.
     n_parameters : int
         Parameters of a source: structure is left out where none has any.
+    glaring : bool, optional
+        Whether any is so bright that all frequencies have to be drawn.
     """
 
     pieces: list
     places: int
     reach: int
     n_parameters: int
+    glaring: bool = False
 
     @property
     def size(self):
@@ -198,6 +201,21 @@ class Layer:
         """
         return self.optics.wing_reach(bright)
 
+    def are_glaring(self, bright):
+        """
+        Which sources need all frequencies.
+
+        Parameters
+        ----------
+        bright : `numpy.ndarray`, (n, n_bands)
+            Fluxes in units of the noise of a pixel.
+
+        Returns
+        -------
+        `numpy.ndarray` of bool, (n,)
+        """
+        return self.optics.are_glaring(bright)
+
     def bands(self, run, flux, foreign=None):
         """
         Pixels of a run in each band.
@@ -235,7 +253,10 @@ class Layer:
         -------
         list of `~vaephot.deblend.band_fit.BandBatch`
         """
-        optics, side, gain = self.optics, stamps.side, self.observation.gain
+        optics = self.optics.fine if run.glaring else self.optics
+        # what has a window of its own is faint
+        windows = self.optics.windows
+        side, gain = stamps.side, self.observation.gain
         data = stamps.cut(self.observation.data, 0.0)
         if foreign is not None:
             data = data - np.stack([
@@ -254,8 +275,8 @@ class Layer:
         return [BandBatch(
             optics.tensor(data[:, i]), optics.tensor(variance[:, i]),
             optics.tensor(good[:, i]), None if gain is None else gain[i],
-            renderer, optics.windows(i, centres, side, flux[i], stamps.scale,
-                                     stamps.place))
+            renderer, windows(i, centres, side, flux[i], stamps.scale,
+                              stamps.place))
             for i, renderer in enumerate(renderers)]
 
 
@@ -326,6 +347,7 @@ class Batches:
         Run
         """
         far = self.layer.wing_reach(bright)
+        glaring = self.layer.are_glaring(bright)
 
         def key(piece):
             count = len(piece.members)
@@ -336,11 +358,12 @@ class Batches:
                     REACH_STEP * -(-reach // REACH_STEP) if folded else 0,
                     len(self.band_precision)
                     if structured[list(piece.members)].any()
-                    else self.n_concentric)
-        for (_, places, reach, n_parameters), some in _shared_runs(
-                pieces, key, self._limit):
+                    else self.n_concentric,
+                    bool(glaring[list(piece.members)].any()))
+        for (_, places, reach, n_parameters, some_glare), some in (
+                _shared_runs(pieces, key, self._limit)):
             yield Run(pieces=some, places=places, reach=reach,
-                      n_parameters=n_parameters)
+                      n_parameters=n_parameters, glaring=some_glare)
 
     def _numbers(self, values):
         """Numbers of sources as the fit takes them."""

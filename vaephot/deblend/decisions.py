@@ -190,11 +190,12 @@ def _rejected(fitter, solution, p_source, settings, contrast, frozen):
                       min_snr=settings.min_snr)
     share = 1.0 if fitter.settings.max_steps else UNREFINED_SHARE
     doubtful = small | (p_source < share * settings.min_probability)
-    drop = impossible | _one_at_a_time(
-        xy, parent, p_source, doubtful & ~impossible,
-        NEAR_FWHM * fitter.fwhm.min())
     first = brightest_of_parent(_brightness(solution, fitter), parent)
-    return drop & ~first & ~frozen
+    free = ~first & ~frozen
+    # what stays anyway must not keep others
+    return (impossible & free) | _one_at_a_time(
+        xy, parent, p_source, doubtful & ~impossible & free,
+        NEAR_FWHM * fitter.fwhm.min())
 
 
 @dataclass(frozen=True)

@@ -164,9 +164,9 @@ class _Pen:
     def draw(self, rows, size, corner=None):
         """Corners and stamps of sources, centred on their pixels."""
         fitter, place = self.fitter, self.place[rows]
-        optics = fitter.optics
-        if self.bright is not None:
-            optics = optics.fine_enough(self.bright[rows], self.scales(rows))
+        optics = (fitter.optics.fine if self.bright is None else
+                  fitter.optics.fine_enough(self.bright[rows],
+                                            self.scales(rows)))
         if corner is None:
             corner = np.rint(place).astype(int) - size // 2
         local = self.parameters[rows]
@@ -190,7 +190,7 @@ class _Pen:
 
 def draw_stamps(fitter, parameters, size, corner):
     """
-    Unit-flux stamps of sources.
+    Unit-flux stamps of sources that may be very bright.
 
     Parameters
     ----------

@@ -89,6 +89,13 @@ class _NativeLayers:
                    self.layers, self.native.rows, self.scales, strict=True)]
         return np.ceil(np.max(far, axis=0)).astype(int)
 
+    def are_glaring(self, bright):
+        """Which sources need all frequencies in some band."""
+        return np.any([layer.are_glaring(bright[:, rows])
+                       for layer, rows in zip(
+                           self.layers, self.native.rows, strict=True)],
+                      axis=0)
+
     def _stamps(self, run, number):
         """Stamps of a run in a layer."""
         size, corner = run.size, run.corners.astype(float)

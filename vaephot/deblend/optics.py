@@ -31,8 +31,12 @@ CORE_SHARE = 0.99
 # frequencies of all renderers that are kept; on a 64-bit machine about
 # 50 bytes each
 KEPT_POINTS = 4_000_000
-# brightest pixel, in units of the noise, for which single precision will do
+# brightest pixel, in units of the noise, for which single precision and the
+# frequencies that make up the core of the PSF will do
 SINGLE_MAX = 3000.0
+# and for which those will do in fits: ripples around brighter ones exceed the
+# noise on many pixels
+COARSE_MAX = 10_000.0
 # smallest half-light radius that brightness is told by, in pixels
 MIN_RADIUS = 0.1
 
@@ -114,6 +118,7 @@ class Optics:
     def __init__(self, psfs, shape, *, dtype=torch.float64, device='cpu'):
         ny, nx = shape
         self.psfs = psfs
+        self.is_fine = False
         self.dtype = dtype
         self.device = device
         self.samples = [psf.sample((nx - 1) / 2, (ny - 1) / 2)
@@ -148,17 +153,43 @@ class Optics:
         return np.max(far, axis=0)
 
     # ---------------------------------------------------------- precision
+    def _with(self, **changes):
+        """The same but for some attributes."""
+        other = copy.copy(self)
+        for name in ('single', 'fine'):
+            other.__dict__.pop(name, None)
+        vars(other).update(changes, _renderers=_Kept())
+        return other
+
     @cached_property
     def single(self):
         """The same in single precision, for looks between fits."""
-        other = copy.copy(self)
-        other.dtype = torch.float32
-        other._renderers = _Kept()
-        return other
+        return self._with(dtype=torch.float32)
+
+    @cached_property
+    def fine(self):
+        """The same with all frequencies, for very bright sources."""
+        return self._with(is_fine=True)
+
+    def are_glaring(self, bright):
+        """
+        Which point sources need all frequencies in a fit.
+
+        Parameters
+        ----------
+        bright : `numpy.ndarray`, (n, n_bands)
+            Their fluxes in units of the noise of a pixel.
+
+        Returns
+        -------
+        `numpy.ndarray` of bool, (n,)
+        """
+        sharp = [wing[0] for wing in self.wings]
+        return (bright * sharp > COARSE_MAX).any(1)
 
     def fine_enough(self, bright, radius):
         """
-        The same in the precision that sources need.
+        The same in the precision and with the frequencies that sources need.
 
         Parameters
         ----------
@@ -175,7 +206,7 @@ class Optics:
         sharp = [wing[0] for wing in self.wings]
         spread = 2 / (np.pi * np.maximum(radius, MIN_RADIUS) ** 2)
         peak = bright * np.minimum(sharp, spread[:, None])
-        return self if peak.max(initial=0) > SINGLE_MAX else self.single
+        return self.fine if peak.max(initial=0) > SINGLE_MAX else self.single
 
     def tensor(self, values):
         """
@@ -200,8 +231,8 @@ class Optics:
         samples = [psf.sample(x, y)
                    for x, y in (centres if psf.varies else centres[:1])]
         return make_transfer([image for image, _ in samples],
-                             samples[0][1], n_grid, device=self.device,
-                             dtype=self.dtype)
+                             samples[0][1], n_grid, fine=self.is_fine,
+                             device=self.device, dtype=self.dtype)
 
     def _band_renderer(self, band, centres, side, n_grid):
         """Renderer of one band at positions in the image."""
