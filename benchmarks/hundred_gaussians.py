@@ -6,7 +6,8 @@ The image is ``make_100gaussians_image``, prepared as in photutils' guide:
 background subtracted, convolved, thresholded. photutils deblends the
 convolved image, as there; ``vaephot.deblend_sources`` both that one and the
 image as it is. A source of one list that has none of the other within 3
-pixels is printed, with the nearest true one; a figure shows the segments.
+pixels is printed, with the nearest true one; a figure shows the segments that
+come from the image as it is.
 """
 
 import argparse
@@ -117,7 +118,7 @@ def report():
             print(f'\nimage {kind}, refine={refine}')
             compare('vaephot', positions(ours, smooth),
                     positions(theirs, smooth), truth)
-            if kind == 'convolved':
+            if kind == 'as it is':
                 segments[f'vaephot, refine={refine}'] = ours
     return image, segments, truth
 

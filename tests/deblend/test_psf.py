@@ -381,3 +381,5 @@ def test_without_stars_the_psf_is_narrower_than_all_galaxies():
     assert got < widths.min()
     # better too narrow than too wide
     assert 0.7 * 2.5 < got < 1.1 * 2.5
+    smoothed, _ = estimate_psf(image, 1.0, smoothing=2.4)
+    assert max(got, 2.4) < smoothed < widths.min()

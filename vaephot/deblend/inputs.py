@@ -266,8 +266,8 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
             values, noise, bad, strict=True)])
     if noise_correlation is None:
         noise_correlation = correlation_of_smoothing(smoothing)
-    psfs = (_estimate_psfs(values, variance, bad, bands) if psf is None
-            else make_band_psfs(psf, bands, values.shape[1:]))
+    psfs = (_estimate_psfs(values, variance, bad, bands, smoothing)
+            if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
     return Observation(
         data=values, variance=variance, mask=bad, psfs=psfs, bands=bands,
         gain=_read_gain(gain, image.unit, bands),
@@ -648,10 +648,13 @@ def _variance(error, bad, bands):
     return variance
 
 
-def _estimate_psfs(values, variance, bad, bands):
+def _estimate_psfs(values, variance, bad, bands, smoothing):
     """Circular Gaussian PSFs from the images themselves."""
     noise = np.sqrt(variance)
-    fwhm = {band: estimate_psf(values[i], noise[i], mask=bad[i])[0]
+    # infinite where there is no noise that would tell
+    width = np.where(np.isfinite(smoothing), smoothing, 0)
+    fwhm = {band: estimate_psf(values[i], noise[i], mask=bad[i],
+                               smoothing=width[i])[0]
             for i, band in enumerate(bands)}
     return make_band_psfs(fwhm, bands, values.shape[1:])
 

@@ -585,7 +585,7 @@ def measure_fwhm(image, oversampling=1):
     return float(2 * np.sqrt(area / np.pi) / oversampling)
 
 
-def estimate_psf(image, noise, *, mask=None):
+def estimate_psf(image, noise, *, mask=None, smoothing=0.0):
     """
     Estimate the FWHM of a circular Gaussian PSF from point-like sources.
 
@@ -594,8 +594,9 @@ def estimate_psf(image, noise, *, mask=None):
     sources are the smallest things on the sky and all alike, so the answer
     is the smallest size that several sources share; with fewer than five
     sources it is the smallest. Where sizes are not shared by more sources
-    than those of galaxies would be, the answer is smaller than all: models
-    with too narrow a PSF describe what is wider, not the other way round.
+    than those of galaxies would be, the answer is smaller than all, but not
+    than ``smoothing``: models with too narrow a PSF describe what is wider,
+    not the other way round.
 
     Parameters
     ----------
@@ -605,6 +606,8 @@ def estimate_psf(image, noise, *, mask=None):
         1-sigma noise of the pixels.
     mask : 2D bool `~numpy.ndarray`, optional
         True for bad pixels.
+    smoothing : float, optional
+        FWHM in pixels of the Gaussian that the image was smoothed with.
 
     Returns
     -------
@@ -631,7 +634,7 @@ def estimate_psf(image, noise, *, mask=None):
             break
     if sizes.size == 0:
         return DEFAULT_FWHM, 0
-    return _stellar_size(sizes), sizes.size
+    return _stellar_size(sizes, smoothing), sizes.size
 
 
 def _isolated_peaks(image, good, threshold):
@@ -691,7 +694,7 @@ def _adaptive_fwhm(image, x, y, *, n_iterations=30):
                     size * gaussian_sigma_to_fwhm)
 
 
-def _stellar_size(sizes):
+def _stellar_size(sizes, smoothing):
     """
     Smallest place where sorted sizes lie as close as anywhere.
 
@@ -709,5 +712,6 @@ def _stellar_size(sizes):
     larger = 0.5 * ((apart > 1) & (apart < 5)).sum()
     if alike.sum() < max(MIN_STARS, STELLAR_EXCESS * max(larger,
                                                          smaller.sum())):
-        return NO_STAR * float(sizes[0])
+        before = np.sqrt(max(sizes[0] ** 2 - smoothing ** 2, 0))
+        return float(np.hypot(NO_STAR * before, smoothing))
     return float(np.median(sizes[alike]))
