@@ -294,14 +294,17 @@ class VAEDeblender:
         measured; for labels alone nothing more is needed.
         """
         judge, division = fitter.without_waves(), None
-        if not (self.refine or chosen.given):
-            division, solution = divide(self, fitter, segm, chosen)
-            if only_labels:
-                return solution
-            del solution  # its images are large
-            chosen = division.chosen
         with tqdm(total=len(chosen.sources), unit='source', desc='deblend',
                   disable=not self.progress_bar) as bar:
+            if not (self.refine or chosen.given):
+                division, solution = divide(self, fitter, segm, chosen,
+                                            progress=bar.update)
+                if only_labels:
+                    bar.update(bar.total - bar.n)
+                    return solution
+                del solution  # its images are large
+                chosen = division.chosen
+                bar.reset(len(chosen.sources))
             solution = solve(judge, segm, chosen.sources, chosen.is_point,
                              progress=bar.update, settled=chosen.given)
             if division is None:

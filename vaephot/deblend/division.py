@@ -70,7 +70,7 @@ def _in_company(chosen):
     return (sum_by_label(parent) > 1) & (parent > 0)
 
 
-def look_at_candidates(fitter, segm, chosen):
+def look_at_candidates(fitter, segm, chosen, *, progress=None):
     """
     See and measure the candidates of parents with several of them.
 
@@ -83,6 +83,8 @@ def look_at_candidates(fitter, segm, chosen):
         Parents.
     chosen : `~vaephot.deblend.candidates.Chosen`
         Candidates.
+    progress : callable, optional
+        Called with the number of candidates just measured.
 
     Returns
     -------
@@ -95,10 +97,10 @@ def look_at_candidates(fitter, segm, chosen):
     hidden = (segm.data > 0) & ~np.isin(segm.data, some.sources.parent)
     quick = reference_fitter(fitter).dividing(hidden)
     return quick, solve(quick, segm, some.sources, some.is_point,
-                        settled=False)
+                        settled=False, progress=progress)
 
 
-def divide(deblender, fitter, segm, chosen):
+def divide(deblender, fitter, segm, chosen, *, progress=None):
     """
     Tell which candidates are sources, and who owns which pixel.
 
@@ -106,7 +108,7 @@ def divide(deblender, fitter, segm, chosen):
     ----------
     deblender : `~vaephot.deblend.deblender.VAEDeblender`
         Settings.
-    fitter, segm, chosen
+    fitter, segm, chosen, progress
         As for `look_at_candidates`.
 
     Returns
@@ -117,7 +119,8 @@ def divide(deblender, fitter, segm, chosen):
         The sources of the divided parents as they were seen.
     """
     several = _in_company(chosen)
-    quick, solution = look_at_candidates(fitter, segm, chosen)
+    quick, solution = look_at_candidates(fitter, segm, chosen,
+                                         progress=progress)
     solution = drop_doubtful(quick, segm, solution, deblender)
     noise = quick.sky_rms(solution.fit.parameters[:, :2])
     solution = replace(solution, owners=find_owners(

@@ -214,7 +214,7 @@ def _crowded(pieces):
                   for piece in some]
 
 
-def first_looks(fitter, sources, pieces, is_point, *, image=None):
+def first_looks(fitter, sources, pieces, is_point):
     """
     Start, prior and brightness of all sources from the encoder.
 
@@ -232,8 +232,6 @@ def first_looks(fitter, sources, pieces, is_point, *, image=None):
         What is measured together.
     is_point : `numpy.ndarray` of bool, (n,)
         Sources that are point sources.
-    image : `numpy.ndarray`, (n_bands, ny, nx), optional
-        Frame without the light of others; by default the data.
 
     Returns
     -------
@@ -244,7 +242,7 @@ def first_looks(fitter, sources, pieces, is_point, *, image=None):
     """
     snr = fitter.linear_snr(pieces, fitter.default_shapes(sources))
     shapes = first_guess(fitter, sources, is_point, snr)
-    image = fitter.observation.data if image is None else image
+    image = fitter.observation.data
     for look in range(QUICK_LOOKS if fitter.settings.quick else N_LOOKS):
         shapes, prior, snr, drawn = look_again(
             fitter, sources, pieces, is_point, shapes, snr, image,

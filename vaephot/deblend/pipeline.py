@@ -186,7 +186,7 @@ def _rounds(fitter, solution):
 
 
 def solve(fitter, segm, sources, is_point, *, progress=None,
-          settled=True, image=None):
+          settled=True):
     """
     Fit sources from scratch.
 
@@ -205,18 +205,17 @@ def solve(fitter, segm, sources, is_point, *, progress=None,
     settled : bool, optional
         Whether pieces that shine on each other are fitted again until
         that settles.
-    image : `numpy.ndarray`, (n_bands, ny, nx), optional
-        What the encoder looks at; by default the data.
 
     Returns
     -------
     Solution
     """
     pieces = fitter.divide(sources, segm)
-    start, prior, snr = first_looks(fitter, sources, pieces, is_point,
-                                    image=image)
+    start, prior, snr = first_looks(fitter, sources, pieces, is_point)
     if fitter.settings.quick:
         fit, drawn = fitter.measure(pieces, start, snr)
+        if progress is not None:
+            progress(len(sources))
         return Solution(sources=sources, is_point=is_point, fit=fit,
                         prior=prior, pieces=pieces, **drawn)
     foreign = _foreign_light(
