@@ -19,6 +19,16 @@ def sky(seed=0, shape=(300, 300)):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
+def test_filled_pixels_are_not_taken_for_the_sky():
+    image = sky()
+    image[:, 100:] = 0
+    assert_allclose(estimate_noise(image), 1, atol=0.03)
+    assert estimate_smoothing(image, 1.0) == 0
+    # photons of sources on a dark sky have no negative pixels
+    image = np.abs(image)
+    assert estimate_noise(image) < 0.01
+
+
 @pytest.mark.parametrize('scale', [1e-30, 1.0, 1e20])
 def test_an_image_without_noise_gets_a_positive_error(scale):
     image = np.zeros((30, 30))

@@ -15,6 +15,9 @@ N_CLIPS = 3
 NOISELESS = 1e-6
 # ... and gets this part of its largest value as its noise
 NOISELESS_FLOOR = 1e-4
+# least share of negative pixels, those of value 0 not counted, of an image with
+# noise
+LEAST_NEGATIVE = 0.1
 # pixels used for the estimate of the noise, at most
 NOISE_SAMPLE = 1_000_000
 # median absolute deviation of a normal distribution of sigma 1
@@ -37,7 +40,8 @@ def estimate_noise(image, *, mask=None):
     values beyond 3 sigma clipped until none is. An image without noise has
     none to estimate: where the result is below 1e-6 of the largest
     deviation, 1e-4 of that deviation is returned, and 1 for a constant
-    image.
+    image. Values of 0, as of pixels that were filled, are left out of images
+    with noise, which has negative pixels.
 
     Parameters
     ----------
@@ -52,6 +56,9 @@ def estimate_noise(image, *, mask=None):
         Standard deviation, positive.
     """
     values = image[~mask] if mask is not None else image.ravel()
+    filled = values == 0
+    if (values < 0).sum() > LEAST_NEGATIVE * (~filled).sum():
+        values = values[~filled]
     step = max(1, values.size // NOISE_SAMPLE)
     values = values[::step]
     if values.size == 0:
