@@ -15,8 +15,8 @@ N_CLIPS = 3
 NOISELESS = 1e-6
 # ... and gets this part of its largest value as its noise
 NOISELESS_FLOOR = 1e-4
-# least share of negative pixels, those of value 0 not counted, of an image with
-# noise
+# least share of negative pixels of an image with noise, those of value 0 not
+# counted
 LEAST_NEGATIVE = 0.1
 # pixels used for the estimate of the noise, at most
 NOISE_SAMPLE = 1_000_000
