@@ -20,9 +20,10 @@ __all__ = ['COEFFICIENTS', 'RIVAL_COEFFICIENTS', 'kinds_of', 'log_odds',
 # isolated galaxies as seen by Euclid (wide and deep) and HSC: smooth ones,
 # ones with knots, arms and bars, and real ones, weighted to as many isolated
 # galaxies as faint and 0.7 times as many bright blends. Without fitted shapes,
-# to 6440 (3048 false) of the same kinds, seen in all bands, in one, and in one
-# that was convolved with a Gaussian and of which nothing is told.
-# benchmarks/source_probability.py fits anew.
+# to 10042 (4949 false) of the same kinds, seen in all bands, in one, and in one
+# that was convolved with a Gaussian and of which nothing is told, weighted so
+# that each population counts the same. benchmarks/source_probability.py fits
+# anew.
 COEFFICIENTS = {
     'first': {'constant': -4.65, 'log_drop': 2.86, 'log_central': 6.9},
     'beside': {'constant': -0.47, 'log_snr': 4.14, 'on_host': -0.59,
@@ -84,13 +85,14 @@ def source_probability(evidence):
         From 0 to 1.
     """
     total = np.zeros(len(evidence))
-    for kind, rows in kinds_of(evidence).items():
+    kinds = kinds_of(evidence)
+    for kind, rows in kinds.items():
         for name, weight in COEFFICIENTS[kind].items():
             total[rows] += weight * (
                 1.0 if name == 'constant'
                 else evidence[rows, FEATURES.index(name)])
     p = _logistic(total)
-    rows = kinds_of(evidence)['beside_unrefined']
+    rows = kinds['beside_unrefined']
     log_snr = evidence[rows, FEATURES.index('log_snr')]
     p[rows] *= _logistic((log_snr - LEAST_LOG_SNR) / SNR_WIDTH)
     return p
