@@ -4,6 +4,7 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.labels import (
     brightest_of_parent,
+    brightest_pixels,
     sum_by_label,
     values_of_labels,
 )
@@ -33,3 +34,17 @@ def test_one_source_of_each_parent_is_the_brightest():
     found = brightest_of_parent(np.array([1.0, 3, 3, -2]),
                                 np.array([4, 4, 4, 2]))
     assert found.tolist() == [False, True, False, True]
+
+
+def test_brightest_pixels_are_those_of_the_segments_asked_for():
+    image = np.array([[1.0, 5.0, np.nan, 2.0], [3.0, 9.0, np.inf, 4.0],
+                      [0.0, 0.0, np.nan, 4.0]])
+    segm = SegmentationImage(np.array([[7, 7, 2, 3], [7, 0, 2, 3],
+                                       [0, 0, 2, 3]]))
+    yx, value = brightest_pixels(image, segm, np.array([3, 7, 2]))
+    # the first of two equal ones; one outside of all does not count
+    assert yx[:2].tolist() == [[1, 3], [0, 1]]
+    assert value.tolist() == [4.0, 5.0, -np.inf]
+    yx, value = brightest_pixels(image, segm, np.zeros(0, int))
+    assert yx.shape == (0, 2)
+    assert not len(value)

@@ -20,10 +20,10 @@ __all__ = ['COEFFICIENTS', 'RIVAL_COEFFICIENTS', 'kinds_of', 'log_odds',
 # isolated galaxies as seen by Euclid (wide and deep) and HSC: smooth ones,
 # ones with knots, arms and bars, and real ones, weighted to as many isolated
 # galaxies as faint and 0.7 times as many bright blends. Without fitted shapes,
-# to 10042 (4949 false) of the same kinds, seen in all bands, in one, and in one
-# that was convolved with a Gaussian and of which nothing is told, weighted so
-# that each population counts the same. benchmarks/source_probability.py fits
-# anew.
+# to 10042 (4949 false) of the same kinds, seen in all bands, in one, and in
+# one that was convolved with a Gaussian and of which nothing is told, weighted
+# so that each population counts the same. benchmarks/source_probability.py
+# fits anew.
 COEFFICIENTS = {
     'first': {'constant': -4.65, 'log_drop': 2.86, 'log_central': 6.9},
     'beside': {'constant': -0.47, 'log_snr': 4.14, 'on_host': -0.59,
