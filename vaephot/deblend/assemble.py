@@ -72,7 +72,7 @@ def assign_labels(deblender, segm, solution, sky_rms, *, labels=None,
     """
     parent = solution.sources.parent
     owners = solution.owners or find_owners(deblender, segm, solution,
-                                            sky_rms, labels=labels)
+                                            sky_rms)
     if labels is not None:
         owners = {label: owners[label] for label in owners
                   if label in labels}

@@ -46,7 +46,7 @@ def _dominance(solution, members, slices, sky_rms):
     return out
 
 
-def find_owners(deblender, segm, solution, sky_rms, *, labels=None):
+def find_owners(deblender, segm, solution, sky_rms):
     """
     Give the pixels of parents to the sources that dominate them.
 
@@ -60,8 +60,6 @@ def find_owners(deblender, segm, solution, sky_rms, *, labels=None):
         Sources with their models.
     sky_rms : `numpy.ndarray`, (n, n_bands)
         Noise of a pixel of the sky at each.
-    labels : `numpy.ndarray` of int or None, optional
-        Parents that may be divided; `None`: all.
 
     Returns
     -------
@@ -72,7 +70,7 @@ def find_owners(deblender, segm, solution, sky_rms, *, labels=None):
     """
     owners = {}
     for label, members in members_of_parents(solution.sources.parent).items():
-        if len(members) == 1 or not (labels is None or label in labels):
+        if len(members) == 1:
             continue
         slices = segm.slices[segm.get_index(label)]
         strength = _dominance(solution, members, slices, sky_rms)
