@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vaephot import PeakFinder, VAEDeblender
-from vaephot.deblend.noise import estimate_noise
+from vaephot.deblend.inputs.noise import estimate_noise
 from vaephot.evaluate.profile_fit import fit_blend
 from vaephot.evaluate.profiles import ProfileRenderer
 

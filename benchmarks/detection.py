@@ -23,11 +23,11 @@ from source_probability import find_all, is_true, reliability
 
 from vaephot import PeakFinder, VAEDeblender
 from vaephot.cli._demo_field import detect_parents
-from vaephot.deblend.candidates import Chosen
-from vaephot.deblend.decisions import drop_doubtful
-from vaephot.deblend.empty import find_empty
+from vaephot.deblend.detect.candidates import Chosen
+from vaephot.deblend.select.loop import drop_doubtful
+from vaephot.deblend.select.no_source import find_empty
 from vaephot.simulate import CASES
-from vaephot.utils._atomic import atomic_write
+from vaephot.utils.atomic import atomic_write
 
 PROBABILITIES = (0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 CONTRASTS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1)

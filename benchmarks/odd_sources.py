@@ -4,7 +4,8 @@ Measure which odd sources are flagged, and how many good ones are.
 
 Good galaxies and odd sources are drawn alone on stamps, seen as by the
 Euclid Wide Survey, and each is measured as one galaxy at one position. The
-constants of `vaephot.deblend.oddity` were set to good galaxies of seeds 7
+constants of `vaephot.deblend.outputs.outliers` were set to good galaxies of
+seeds 7
 to 9; other seeds test them.
 """
 
@@ -24,7 +25,7 @@ from sensitivity import Mistake, distort
 from vaephot import VAEDeblender
 from vaephot.evaluate import mosaic as layout
 from vaephot.exceptions import DeblendWarning
-from vaephot.flags import encode_flags
+from vaephot.results.flags import encode_flags
 from vaephot.weights import load_weights
 
 # signal-to-noise ratio of the model, all bands together

@@ -7,7 +7,8 @@ is true, the nearest to a true one, or false. Their galaxies are smooth, have
 knots, arms and bars, or are real ones where ``--real`` names a folder of
 them; Euclid (wide and deep) and HSC see them. Logistic models of the evidence
 are fitted to that, one for each kind of candidate, for the coefficients in
-`vaephot.deblend.probability`, and tested on blends that they have not seen.
+`vaephot.deblend.select.probability`, and tested on blends that they have not
+seen.
 Of what is not dropped then, sources that may be structure of others are
 compared with that, and another model says what the gain is worth. With
 ``--no-refine`` candidates are looked at as `~vaephot.deblend_sources` does:
@@ -29,14 +30,14 @@ from scipy.spatial import cKDTree
 
 from vaephot import PeakFinder, VAEDeblender
 from vaephot.cli._demo_field import detect_parents
-from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import drop_doubtful, search
-from vaephot.deblend.division import look_at_candidates
-from vaephot.deblend.evidence import FEATURES, measure_evidence
-from vaephot.deblend.inputs import prepare_observation
-from vaephot.deblend.judge import SURE
+from vaephot.deblend.detect.candidates import choose_sources
+from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.pipeline import reference_view, solve
-from vaephot.deblend.probability import (
+from vaephot.deblend.select.division import look_at_candidates
+from vaephot.deblend.select.features import FEATURES, measure_evidence
+from vaephot.deblend.select.host_test import rivalry, structure_gains
+from vaephot.deblend.select.loop import drop_doubtful, search
+from vaephot.deblend.select.probability import (
     COEFFICIENTS,
     RIVAL_COEFFICIENTS,
     kinds_of,
@@ -44,7 +45,7 @@ from vaephot.deblend.probability import (
     source_probability,
     worth,
 )
-from vaephot.deblend.rivals import rivalry, structure_gains
+from vaephot.deblend.select.score import SURE
 from vaephot.simulate import MockCatalog, RealGalaxies, Structure
 
 # kinds of blends, how many of them for each isolated one
@@ -106,7 +107,7 @@ def find_all(deblender, mosaic):
     Returns
     -------
     fitter, segm, solution
-        As `~vaephot.deblend.decisions.drop_doubtful` takes them.
+        As `~vaephot.deblend.select.loop.drop_doubtful` takes them.
     """
     observation = prepare_observation(mosaic.data, **vaephot_inputs(mosaic))
     segm = detect_parents(mosaic)

@@ -9,11 +9,11 @@ from astropy.wcs import WCS
 from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.assign import assign_pixels, build_segmentation
-from vaephot.deblend.share import share_data
+from vaephot.deblend.outputs.assign import assign_pixels, build_segmentation
+from vaephot.deblend.outputs.share import share_data
 from vaephot.photometry import Measurements, make_table
-from vaephot.results import DeblendedSource, DeblendResult, FitGroup
-from vaephot.utils._grids import GridMap
+from vaephot.results.result import DeblendedSource, DeblendResult, FitGroup
+from vaephot.utils.grids import GridMap
 
 SHAPE = (70, 90)
 NOISE = 0.05

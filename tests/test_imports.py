@@ -13,9 +13,9 @@ import vaephot
 # what may never be loaded, with which part of the package
 FORBIDDEN = {
     'vaephot': ['torch', 'galsim'],
-    'vaephot.results': ['torch', 'galsim'],
-    'vaephot.flags': ['torch', 'galsim'],
-    'vaephot.stamps': ['torch', 'galsim'],
+    'vaephot.results.result': ['torch', 'galsim'],
+    'vaephot.results.flags': ['torch', 'galsim'],
+    'vaephot.utils.boxes': ['torch', 'galsim'],
     'vaephot.simulate': ['torch', 'vaephot.train', 'vaephot.deblend',
                          'vaephot.models', 'vaephot.photometry'],
     'vaephot.models': ['galsim', 'vaephot.train', 'vaephot.deblend'],

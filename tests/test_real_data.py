@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import detect_sources
 
 from vaephot import VAEDeblender, deblend_sources
-from vaephot.flags import decode_flags
-from vaephot.results import DeblendResult
+from vaephot.results.flags import decode_flags
+from vaephot.results.result import DeblendResult
 
 FOLDER = os.environ.get('VAEPHOT_TEST_DATA', '')
 scenes = SimpleNamespace(**run_path(

@@ -27,13 +27,13 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 # public name -> module that defines it
 _LAZY = {
-    'DeblendResult': 'vaephot.results',
-    'DeblendedSource': 'vaephot.results',
-    'PeakFinder': 'vaephot.deblend.finder',
+    'DeblendResult': 'vaephot.results.result',
+    'DeblendedSource': 'vaephot.results.result',
+    'PeakFinder': 'vaephot.deblend.settings',
     'VAEDeblender': 'vaephot.deblend.deblender',
     'conf': 'vaephot.weights.config',
     'deblend_sources': 'vaephot.deblend.functions',
-    'decode_flags': 'vaephot.flags',
+    'decode_flags': 'vaephot.results.flags',
 }
 
 

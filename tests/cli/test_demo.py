@@ -43,10 +43,10 @@ def test_the_demo_prints_tables_and_writes_its_files(weights, tmp_path,
 @pytest.mark.filterwarnings('ignore::vaephot.exceptions.VaephotWarning')
 def test_without_sep_and_matplotlib_it_does_the_rest(weights, tmp_path,
                                                      capsys, monkeypatch):
-    from vaephot.utils import _optional_deps
+    from vaephot.utils import optional_deps as optional_deps
 
     monkeypatch.setitem(sys.modules, 'sep', None)
-    monkeypatch.setattr(_optional_deps, 'has_package', lambda name: False)
+    monkeypatch.setattr(optional_deps, 'has_package', lambda name: False)
     assert run(tmp_path, weights) == 0
     out, err = capsys.readouterr()
     assert 'all sources found:' in out

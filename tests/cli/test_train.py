@@ -120,7 +120,7 @@ def test_figure_is_drawn_where_matplotlib_is_installed(tmp_path, capsys,
         write(curves)
         sizes.append(path.stat().st_size)
     assert sizes[1] > sizes[0]
-    monkeypatch.setattr('vaephot.utils._optional_deps.has_package',
+    monkeypatch.setattr('vaephot.utils.optional_deps.has_package',
                         lambda name: False)
     assert _figure_writer(path) is None
     assert 'vaephot[plot]' in capsys.readouterr().err

@@ -201,4 +201,4 @@ def reference(deblend):
 @pytest.fixture
 def errors_of_noise(monkeypatch):
     """Leave out of the errors what models do not describe."""
-    monkeypatch.setattr('vaephot.deblend.model_error.COHERENT_AREA', 0.0)
+    monkeypatch.setattr('vaephot.deblend.outputs.errors.COHERENT_AREA', 0.0)

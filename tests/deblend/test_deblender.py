@@ -16,8 +16,8 @@ from photutils.segmentation import SegmentationImage
 from vaephot.deblend.deblender import VAEDeblender
 from vaephot.deblend.functions import deblend_sources
 from vaephot.exceptions import WeightsError
-from vaephot.flags import decode_flags, encode_flags
-from vaephot.results import DeblendResult
+from vaephot.results.flags import decode_flags, encode_flags
+from vaephot.results.result import DeblendResult
 
 SCENES = Path(__file__).with_name('_scenes.py')
 scenes = SimpleNamespace(**run_path(str(SCENES)))

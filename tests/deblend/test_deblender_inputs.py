@@ -30,7 +30,7 @@ from vaephot.exceptions import (
     ShapeMismatchError,
     UnitMismatchError,
 )
-from vaephot.flags import decode_flags
+from vaephot.results.flags import decode_flags
 
 SCENES = Path(__file__).with_name('_scenes.py')
 scenes = SimpleNamespace(**run_path(str(SCENES)))

@@ -14,14 +14,14 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.batches import Run
 from vaephot.deblend.groups import Piece
-from vaephot.deblend.inputs import prepare_observation
+from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.native import NativeFitter, make_fitter
 from vaephot.deblend.pipeline import _ForeignLight
 from vaephot.deblend.refine import FitSettings
 from vaephot.deblend.scene import SceneFitter
 from vaephot.exceptions import DeblendWarning
 from vaephot.models.encoder import Gaussian
-from vaephot.results import DeblendResult
+from vaephot.results.result import DeblendResult
 
 SCALES = {'g': 0.1, 'H': 0.25, 'r': 0.1}
 SHAPES = {'g': (64, 80), 'H': (30, 36), 'r': (64, 80)}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.measure import blendedness, describe, goodness
+from vaephot.deblend.outputs.measure import blendedness, describe, goodness
 from vaephot.deblend.pipeline import MIN_SNR, accepted, solve, solve_again
 
 SHAPE = (70, 110)

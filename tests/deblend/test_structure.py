@@ -364,7 +364,8 @@ def test_nothing_changes_without_sources(scene, make_sources, seen):
 
 @pytest.mark.parametrize('least', [0.0, np.inf])
 def test_encoder_itself_says_what_has_structure(scene, monkeypatch, least):
-    monkeypatch.setattr('vaephot.deblend.turned.LEAST_SIGNIFICANCE', least)
+    monkeypatch.setattr(
+        'vaephot.deblend.encode.turned.LEAST_SIGNIFICANCE', least)
     fitter, sources = scene(1.0, waves=0)
     solution = _solved(fitter, sources)
     found = add_structure(fitter, solution)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from vaephot.exceptions import OutputExistsError
-from vaephot.utils._atomic import atomic_write, check_output
+from vaephot.utils.atomic import atomic_write, check_output
 
 
 def test_file_appears_only_when_complete(tmp_path):

@@ -2,7 +2,7 @@
 import pytest
 
 from vaephot.exceptions import BandMismatchError
-from vaephot.utils._bands import per_band
+from vaephot.utils.bands import per_band
 
 
 def test_a_mapping_is_put_in_the_order_of_the_bands():

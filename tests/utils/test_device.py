@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from vaephot.utils._device import resolve_device
+from vaephot.utils.device import resolve_device
 
 
 def test_none_picks_the_best_there_is():

@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import numpy as np
 
-from vaephot.utils._frames import each, is_mapping, pick_band
+from vaephot.utils.frames import each, is_mapping, pick_band
 
 
 def test_each_goes_through_the_bands():

@@ -7,7 +7,7 @@ import pytest
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vaephot.utils._grids import (
+from vaephot.utils.grids import (
     GridMap,
     linear_scale,
     map_labels,

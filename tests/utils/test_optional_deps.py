@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from vaephot.exceptions import MissingDependencyError
-from vaephot.utils import _optional_deps
-from vaephot.utils._optional_deps import has_package, import_optional
+from vaephot.utils import optional_deps as optional_deps
+from vaephot.utils.optional_deps import has_package, import_optional
 
 
 def test_an_installed_package_is_imported():
@@ -27,4 +27,4 @@ def test_extras_exist_in_the_metadata():
     from importlib.metadata import metadata
 
     extras = metadata('vaephot').get_all('Provides-Extra')
-    assert set(_optional_deps.EXTRAS.values()) <= set(extras)
+    assert set(optional_deps.EXTRAS.values()) <= set(extras)

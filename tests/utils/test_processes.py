@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from vaephot.utils._processes import process_pool
+from vaephot.utils.processes import process_pool
 
 PARENT = """
 import os, sys, time
-from vaephot.utils._processes import process_pool
+from vaephot.utils.processes import process_pool
 
 if __name__ == '__main__':
     with process_pool(2) as pool:

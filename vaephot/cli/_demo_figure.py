@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from vaephot.utils._optional_deps import import_optional
+from vaephot.utils.optional_deps import import_optional
 
 __all__ = ['draw_demo']
 
@@ -100,7 +100,7 @@ def draw_demo(field, result, scores, blended):
     ----------
     field : `~vaephot.cli._demo_field.DemoField`
         The field.
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         What was found.
     scores : list of `~vaephot.cli._demo_field.Score`
         Flux errors of one or two methods.

@@ -9,7 +9,7 @@ Call `check_outputs` before the work, so that a bad path costs no time, and
 from pathlib import Path
 
 from vaephot.cli._options import UsageError
-from vaephot.utils._atomic import atomic_write, check_output
+from vaephot.utils.atomic import atomic_write, check_output
 
 __all__ = ['add_overwrite_option', 'atomic_write', 'check_outputs']
 

@@ -141,7 +141,7 @@ def run(args):
     outputs = (args.output, args.models, args.segmentation_out, args.plot)
     check_outputs(*outputs, overwrite=args.overwrite)
     if args.plot is not None:
-        from vaephot.utils._optional_deps import import_optional
+        from vaephot.utils.optional_deps import import_optional
 
         import_optional('matplotlib', '--plot')
     from vaephot.cli._inputs import read_inputs

@@ -224,7 +224,7 @@ def _print_bands(field, scores, rows):
 def _write(paths, field, result, scores, blended, overwrite):
     """Write catalogue, result and figure."""
     from vaephot.cli.deblend import write_catalog
-    from vaephot.utils._optional_deps import has_package
+    from vaephot.utils.optional_deps import has_package
 
     catalog, models, figure = paths
     written = [catalog, models]

@@ -360,7 +360,7 @@ def _write_preview(args, images, n_columns=PREVIEW_SIDE):
         return
     import numpy as np
 
-    from vaephot.utils._optional_deps import import_optional
+    from vaephot.utils.optional_deps import import_optional
 
     figures = import_optional('matplotlib.figure', '--preview')
     images = images[:PREVIEW_SIDE ** 2]

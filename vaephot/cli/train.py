@@ -154,7 +154,7 @@ class _Lines:
 
 def _figure_writer(path):
     """Return what draws curves, None where matplotlib is not installed."""
-    from vaephot.utils._optional_deps import has_package
+    from vaephot.utils.optional_deps import has_package
 
     if not has_package('matplotlib'):
         print('no curves.png: matplotlib is not installed '

@@ -17,7 +17,7 @@ from vaephot.deblend.band_fit import BandBatch, GroupBatch
 from vaephot.deblend.groups import MIN_MARGIN
 from vaephot.models.encoder import Gaussian
 from vaephot.models.render import padded_size
-from vaephot.stamps import cut_window
+from vaephot.utils.boxes import cut_window
 
 __all__ = ['Batches', 'Layer', 'Run', 'Stamps']
 
@@ -165,7 +165,7 @@ class Layer:
 
     Parameters
     ----------
-    observation : `~vaephot.deblend.inputs.Observation`
+    observation : `~vaephot.deblend.inputs.read.Observation`
         Images of the bands.
     variance : `numpy.ndarray`, (n_bands, ny, nx) or (n_bands, 1, 1)
         Of the pixels, larger than the observation's where the noise is

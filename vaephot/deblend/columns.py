@@ -10,7 +10,7 @@ two windows share.
 
 import torch
 
-from vaephot.stamps import overlap
+from vaephot.utils.boxes import overlap
 
 __all__ = ['StampColumns', 'WindowColumns', 'spread']
 

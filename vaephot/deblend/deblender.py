@@ -5,25 +5,25 @@ import numpy as np
 from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
-from vaephot.deblend.assemble import assemble_result, assign_labels
-from vaephot.deblend.candidates import choose_sources
-from vaephot.deblend.decisions import decide
-from vaephot.deblend.detect import detect
-from vaephot.deblend.division import divide
-from vaephot.deblend.fallback import add_fallback, fit_or_leave_out
-from vaephot.deblend.info import add_info
-from vaephot.deblend.inputs import prepare_observation
-from vaephot.deblend.judge import with_probability
-from vaephot.deblend.looks import reference_fitter
+from vaephot.deblend.detect.candidates import choose_sources
+from vaephot.deblend.detect.peaks import validate_labels, validate_settings
+from vaephot.deblend.detect.stack import detect
+from vaephot.deblend.encode.looks import reference_fitter
+from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.native import make_fitter
-from vaephot.deblend.passed import pass_through
-from vaephot.deblend.peaks import validate_labels, validate_settings
+from vaephot.deblend.outputs.fallback import add_fallback, fit_or_leave_out
+from vaephot.deblend.outputs.info import add_info
+from vaephot.deblend.outputs.result import assemble_result, assign_labels
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.refine import FitSettings
+from vaephot.deblend.select.division import divide
+from vaephot.deblend.select.loop import decide
+from vaephot.deblend.select.score import with_probability
+from vaephot.deblend.select.unlabelled import pass_through
 from vaephot.deblend.structure import add_structure
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
-from vaephot.utils._device import resolve_device
+from vaephot.utils.device import resolve_device
 from vaephot.weights import load_weights
 
 __all__ = ['VAEDeblender']
@@ -56,7 +56,7 @@ class VAEDeblender:
     weights : str or path-like or None, optional
         Name of registered weights or path of a weights file; `None`: the
         set ``'default'``.
-    finder : `~vaephot.deblend.finder.PeakFinder` or callable or None, \
+    finder : `~vaephot.deblend.settings.PeakFinder` or callable or None, \
             optional
         Settings of the search, from cautious to aggressive; or what
         replaces it, called as ``finder(image, mask=mask)`` as photutils'
@@ -185,7 +185,7 @@ class VAEDeblender:
 
         Returns
         -------
-        `~vaephot.results.DeblendResult`
+        `~vaephot.results.result.DeblendResult`
 
         Raises
         ------
@@ -273,8 +273,8 @@ class VAEDeblender:
 
         Parameters
         ----------
-        observation : `~vaephot.deblend.inputs.Observation`
-            Images, as `~vaephot.deblend.inputs.prepare_observation`
+        observation : `~vaephot.deblend.inputs.read.Observation`
+            Images, as `~vaephot.deblend.inputs.read.prepare_observation`
             returns them.
 
         Returns

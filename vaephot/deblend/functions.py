@@ -5,7 +5,7 @@ import numpy as np
 from astropy.utils.decorators import deprecated_renamed_argument
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.peaks import (
+from vaephot.deblend.detect.peaks import (
     validate_connectivity,
     validate_labels,
     validate_settings,
@@ -96,8 +96,8 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
     psf : object or None, optional
         Effective PSF: a 2D array, a photutils or astropy model, the FWHM
         in pixels, or a callable; see
-        `~vaephot.deblend.psf.make_band_psfs`. `None` (default): estimated
-        from point-like sources.
+        `~vaephot.deblend.inputs.psf.make_band_psfs`. `None` (default):
+        estimated from point-like sources.
     weights : str or path-like or None, optional
         Name of registered weights or path of a weights file; `None`
         (default): the default set.
@@ -112,7 +112,7 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
     `~photutils.segmentation.SegmentationImage`
         A new image; ``parent_to_deblended_labels`` and
         ``deblended_label_to_parent`` link parents and children. Its ``info``
-        is a dictionary: see `~vaephot.deblend.info.add_info`.
+        is a dictionary: see `~vaephot.deblend.outputs.info.add_info`.
 
     Warns
     -----

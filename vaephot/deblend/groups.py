@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from vaephot.deblend.rows import Rows
+from vaephot.utils.rows import Rows
 
 __all__ = ['MAX_SOURCES', 'STAMP_SIZES', 'Footprints', 'Piece', 'SourceList',
            'make_pieces', 'segment_boxes']

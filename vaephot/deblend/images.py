@@ -10,7 +10,7 @@ import torch
 from photutils.aperture import BoundingBox
 
 from vaephot.deblend.groups import STAMP_SIZES
-from vaephot.stamps import cut_window
+from vaephot.utils.boxes import cut_window
 
 __all__ = ['DRAWN', 'add_up', 'clip_stamp', 'draw_scene', 'draw_sources',
            'draw_stamps', 'light_of_others', 'merge_drawn', 'on_grid',
@@ -373,7 +373,7 @@ def draw_sources(fitter, parameters, flux, shape, *, grid_map=None):
         Fitted fluxes in the bands of the fitter's observation.
     shape : tuple of int
         ``(ny, nx)`` of the image.
-    grid_map : `~vaephot.utils._grids.GridMap` or None, optional
+    grid_map : `~vaephot.utils.grids.GridMap` or None, optional
         From the pixels of the parameters to those of the image; `None` if
         they are the same.
 

@@ -17,8 +17,9 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.batches import Stamps
 from vaephot.deblend.images import draw_scene, on_grid
-from vaephot.deblend.inputs import NativeObservation
-from vaephot.deblend.measure import (
+from vaephot.deblend.inputs.read import NativeObservation
+from vaephot.deblend.outputs.errors import model_variance, spread_over_bands
+from vaephot.deblend.outputs.measure import (
     Goodness,
     Share,
     blendedness,
@@ -26,10 +27,9 @@ from vaephot.deblend.measure import (
     residual_share,
     unseen,
 )
-from vaephot.deblend.model_error import model_variance, spread_over_bands
-from vaephot.deblend.oddity import Misfit, misfit
+from vaephot.deblend.outputs.outliers import Misfit, misfit
 from vaephot.deblend.scene import SceneFitter
-from vaephot.utils._grids import linear_scale, map_labels
+from vaephot.utils.grids import linear_scale, map_labels
 
 __all__ = ['LayerView', 'NativeFitter', 'blendedness_of', 'goodness_of',
            'layer_views', 'make_fitter', 'misfits_of', 'model_variance_of',
@@ -42,8 +42,8 @@ def make_fitter(observation, vae, decoder, settings, **options):
 
     Parameters
     ----------
-    observation : `~vaephot.deblend.inputs.Observation` or \
-            `~vaephot.deblend.inputs.NativeObservation`
+    observation : `~vaephot.deblend.inputs.read.Observation` or \
+            `~vaephot.deblend.inputs.read.NativeObservation`
         Images.
     vae, decoder, settings, **options
         As for `~vaephot.deblend.scene.SceneFitter`.
@@ -63,7 +63,7 @@ class _NativeLayers:
 
     Parameters
     ----------
-    native : `~vaephot.deblend.inputs.NativeObservation`
+    native : `~vaephot.deblend.inputs.read.NativeObservation`
         Images.
     layers : list of `~vaephot.deblend.batches.Layer`
         Bands of each grid.
@@ -134,7 +134,7 @@ class NativeFitter(SceneFitter):
 
     Parameters
     ----------
-    native : `~vaephot.deblend.inputs.NativeObservation`
+    native : `~vaephot.deblend.inputs.read.NativeObservation`
         Images, noise, PSFs.
     vae, decoder, settings, **options
         As for `~vaephot.deblend.scene.SceneFitter`.
@@ -251,7 +251,7 @@ class LayerView:
 
     Parameters
     ----------
-    observation : `~vaephot.deblend.inputs.Observation`
+    observation : `~vaephot.deblend.inputs.read.Observation`
         Images of its bands.
     solution : `~vaephot.deblend.pipeline.Solution`
         Models on this grid; positions in its pixels.
@@ -348,7 +348,7 @@ def blendedness_of(views):
     Returns
     -------
     `numpy.ndarray`, (n, n_bands)
-        See `~vaephot.deblend.measure.blendedness`.
+        See `~vaephot.deblend.outputs.measure.blendedness`.
     """
     return _columns(views, [blendedness(view.solution) for view in views])
 
@@ -364,7 +364,7 @@ def share_of(views):
 
     Returns
     -------
-    `~vaephot.deblend.measure.Share`
+    `~vaephot.deblend.outputs.measure.Share`
     """
     return Share(*[_columns(views, parts)
                    for parts in _by_grid(residual_share, views)])
@@ -378,13 +378,13 @@ def model_variance_of(views, misfits):
     ----------
     views : list of LayerView
         Each pixel grid.
-    misfits : list of `~vaephot.deblend.oddity.Misfit`
+    misfits : list of `~vaephot.deblend.outputs.outliers.Misfit`
         What `misfits_of` returned.
 
     Returns
     -------
     `numpy.ndarray`, (n, n_bands)
-        See `~vaephot.deblend.model_error.model_variance`.
+        See `~vaephot.deblend.outputs.errors.model_variance`.
     """
     return spread_over_bands(_columns(views, [
         model_variance(view.solution, view.observation, left)
@@ -405,7 +405,7 @@ def unseen_in(views, radius):
     Returns
     -------
     `numpy.ndarray` of bool, (n, n_bands)
-        See `~vaephot.deblend.measure.unseen`.
+        See `~vaephot.deblend.outputs.measure.unseen`.
     """
     return _columns(views, [
         unseen(view.solution, view.observation, view.segm,
@@ -423,7 +423,7 @@ def misfits_of(views):
 
     Returns
     -------
-    list of `~vaephot.deblend.oddity.Misfit`
+    list of `~vaephot.deblend.outputs.outliers.Misfit`
         Of each band.
     """
     return [misfit(view.solution, view.observation) for view in views]
@@ -435,12 +435,12 @@ def total_misfit(misfits):
 
     Parameters
     ----------
-    misfits : list of `~vaephot.deblend.oddity.Misfit`
+    misfits : list of `~vaephot.deblend.outputs.outliers.Misfit`
         What `misfits_of` returned.
 
     Returns
     -------
-    `~vaephot.deblend.oddity.Misfit`
+    `~vaephot.deblend.outputs.outliers.Misfit`
     """
     return Misfit(*map(sum, zip(*[left.total() for left in misfits],
                                 strict=True)))
@@ -457,7 +457,7 @@ def goodness_of(views):
 
     Returns
     -------
-    `~vaephot.deblend.measure.Goodness`
+    `~vaephot.deblend.outputs.measure.Goodness`
     """
     reduced, counts = _by_grid(goodness, views)
     if len(views) == 1:

@@ -87,7 +87,7 @@ class Optics:
 
     Parameters
     ----------
-    psfs : sequence of `~vaephot.deblend.psf.BandPSF`
+    psfs : sequence of `~vaephot.deblend.inputs.psf.BandPSF`
         PSF of each band.
     shape : tuple of int
         ``(ny, nx)`` of the image, in whose middle PSFs are looked at.

@@ -7,6 +7,13 @@ import numpy as np
 import torch
 from photutils.aperture import BoundingBox
 
+from vaephot.deblend.encode.looks import (
+    N_LOOKS,
+    common_window,
+    first_looks,
+    look_again,
+    reference_fitter,
+)
 from vaephot.deblend.groups import Piece
 from vaephot.deblend.images import (
     DRAWN,
@@ -14,20 +21,13 @@ from vaephot.deblend.images import (
     merge_drawn,
     redraw,
 )
-from vaephot.deblend.labels import (
+from vaephot.deblend.scene_fit import SceneFit
+from vaephot.models.encoder import Gaussian
+from vaephot.utils.labels import (
     brightest_of_parent,
     segment_radii,
     sum_by_label,
 )
-from vaephot.deblend.looks import (
-    N_LOOKS,
-    common_window,
-    first_looks,
-    look_again,
-    reference_fitter,
-)
-from vaephot.deblend.scene_fit import SceneFit
-from vaephot.models.encoder import Gaussian
 
 __all__ = ['Solution', 'accepted', 'image_without', 'reference_view',
            'settle', 'solve', 'solve_again', 'take_back']
@@ -71,7 +71,8 @@ class Solution:
         they were fitted at once.
     owners : dict
         Parents whose pixels were given to their sources before these were
-        measured, as `~vaephot.deblend.owners.find_owners` returns them.
+        measured, as `~vaephot.deblend.outputs.owners.find_owners` returns
+        them.
     """
 
     sources: object

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from vaephot.deblend.batches import Batches, Layer
+from vaephot.deblend.encode.stamps import BandView
 from vaephot.deblend.groups import Footprints, make_pieces, segment_boxes
 from vaephot.deblend.images import add_up, clip_stamp, draw_scene
-from vaephot.deblend.noise import sky_image
+from vaephot.deblend.inputs.noise import sky_image
 from vaephot.deblend.optics import EDGE_SIGMA, Optics
 from vaephot.deblend.refine import HELD, fit_groups, linear_fluxes
 from vaephot.deblend.scene_fit import empty_fit, fill_cores
-from vaephot.deblend.start import BandView
 from vaephot.deblend.waves import has_waves, held_waves
 from vaephot.models.config import N_EXPLICIT
 from vaephot.models.encoder import Gaussian
@@ -40,7 +40,7 @@ class SceneFitter:
 
     Parameters
     ----------
-    observation : `~vaephot.deblend.inputs.Observation`
+    observation : `~vaephot.deblend.inputs.read.Observation`
         Images, noise, PSFs.
     vae : `~vaephot.models.vae.VAE`
         The second autoencoder, in float32, on its device.
@@ -364,7 +364,7 @@ class SceneFitter:
 
         Returns
         -------
-        list of `~vaephot.deblend.start.BandView`
+        list of `~vaephot.deblend.encode.stamps.BandView`
         """
         image = self.observation.data if image is None else image
         return [BandView(image[band] - self._sky[band],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vaephot.deblend.rows import Rows
+from vaephot.utils.rows import Rows
 
 __all__ = ['SceneFit', 'empty_fit', 'fill_cores']
 

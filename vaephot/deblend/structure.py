@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from vaephot.deblend.candidates import FIXED_SIGMA
+from vaephot.deblend.detect.candidates import FIXED_SIGMA
+from vaephot.deblend.encode.looks import look_again
 from vaephot.deblend.images import redraw
-from vaephot.deblend.looks import look_again
-from vaephot.deblend.oddity import misfit
+from vaephot.deblend.outputs.outliers import misfit
 from vaephot.deblend.pipeline import image_without, reference_view, settle
 from vaephot.deblend.waves import has_waves, radii_within
 from vaephot.models.encoder import Gaussian

@@ -18,7 +18,7 @@ from photutils.segmentation import SourceCatalog, deblend_sources
 
 from vaephot.evaluate.mosaic import detect_segments, make_mosaic
 from vaephot.exceptions import BandMismatchError, ShapeMismatchError
-from vaephot.utils._optional_deps import import_optional
+from vaephot.utils.optional_deps import import_optional
 
 __all__ = ['MASK_TYPES', 'SepSettings', 'aperture', 'oracle',
            'photutils_kron', 'sep_kron', 'sep_photometry',

@@ -5,7 +5,7 @@ import numpy as np
 
 from vaephot.evaluate.bins import nmad
 from vaephot.evaluate.calibration import pulls
-from vaephot.utils._optional_deps import import_optional
+from vaephot.utils.optional_deps import import_optional
 
 __all__ = ['draw_colours', 'draw_completeness', 'draw_flux_errors',
            'draw_gallery', 'draw_pit', 'draw_pulls', 'draw_trade',

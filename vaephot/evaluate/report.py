@@ -11,8 +11,8 @@ import numpy as np
 from vaephot.evaluate import figures
 from vaephot.evaluate.runner import read_manifest, read_results
 from vaephot.evaluate.scores import make_tables
-from vaephot.utils._atomic import atomic_write
-from vaephot.utils._optional_deps import has_package
+from vaephot.utils.atomic import atomic_write
+from vaephot.utils.optional_deps import has_package
 
 __all__ = ['make_figures', 'write_report']
 

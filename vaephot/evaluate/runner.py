@@ -23,8 +23,8 @@ from vaephot.evaluate.drawing import draw_chunk
 from vaephot.evaluate.measure import describe_truth, measure_blends
 from vaephot.evaluate.methods import METHODS
 from vaephot.exceptions import EvaluationError, MissingDependencyError
-from vaephot.utils._atomic import atomic_write
-from vaephot.utils._processes import process_pool
+from vaephot.utils.atomic import atomic_write
+from vaephot.utils.processes import process_pool
 
 __all__ = ['SetResult', 'describe_software', 'evaluate', 'read_manifest',
            'read_results']

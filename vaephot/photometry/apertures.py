@@ -6,8 +6,8 @@ import numpy as np
 from photutils.aperture import CircularAperture
 
 from vaephot.photometry.catalog import pixel_scale
-from vaephot.utils._frames import is_mapping
-from vaephot.utils._grids import GridMap, linear_scale
+from vaephot.utils.frames import is_mapping
+from vaephot.utils.grids import GridMap, linear_scale
 
 __all__ = ['aperture_table', 'kron_fluxes']
 
@@ -74,7 +74,7 @@ def kron_fluxes(result, bands):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources.
     bands : sequence of str
         Bands to measure.
@@ -112,7 +112,7 @@ def aperture_table(result, radii=(), *, kron=True, bands=None):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources.
     radii : sequence of float or `~astropy.units.Quantity`, optional
         Radii in pixels of the first band, or angles.
@@ -124,7 +124,7 @@ def aperture_table(result, radii=(), *, kron=True, bands=None):
     Returns
     -------
     `~astropy.table.QTable`
-        See `~vaephot.results.DeblendResult.aperture_table`.
+        See `~vaephot.results.result.DeblendResult.aperture_table`.
 
     Raises
     ------

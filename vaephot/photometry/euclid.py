@@ -47,7 +47,7 @@ def microjansky_factors(result):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources; ``zeropoint`` in ``table.meta`` or the unit tell.
 
     Returns
@@ -84,7 +84,7 @@ def euclid_table(result, *, kron=False):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources.
     kron : bool, optional
         Whether to add Kron fluxes of the first band.

@@ -26,7 +26,7 @@ def flux_arrays(result):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources.
 
     Returns
@@ -47,7 +47,7 @@ def color_table(result, bands):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources, with magnitudes.
     bands : sequence of str or int
         Two or more.
@@ -106,7 +106,7 @@ def posterior_mean_table(result, **prior):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources.
     **prior
         Keywords of `~vaephot.photometry.posterior.posterior_mean_flux`.
@@ -126,7 +126,7 @@ def non_negative_table(result):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources.
 
     Returns

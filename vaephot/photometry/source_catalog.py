@@ -287,7 +287,7 @@ def make_source_catalog(result, band=None, **kwargs):
 
     Parameters
     ----------
-    result : `~vaephot.results.DeblendResult`
+    result : `~vaephot.results.result.DeblendResult`
         The sources.
     band : str, int or None, optional
         Name or number of the band; `None` is the first.

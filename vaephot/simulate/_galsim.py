@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The one door to GalSim, and the accuracy of its drawings."""
 
-from vaephot.utils._optional_deps import import_optional
+from vaephot.utils.optional_deps import import_optional
 
 __all__ = ['drawing_accuracy', 'load_galsim']
 

@@ -3,7 +3,7 @@
 
 from itertools import islice
 
-from vaephot.utils._processes import process_pool
+from vaephot.utils.processes import process_pool
 
 __all__ = ['ordered_map']
 

@@ -16,7 +16,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from vaephot.exceptions import StoreError
-from vaephot.utils._atomic import atomic_write
+from vaephot.utils.atomic import atomic_write
 
 __all__ = ['check_name', 'read', 'write']
 

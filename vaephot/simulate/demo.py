@@ -12,7 +12,7 @@ import io
 import numpy as np
 
 from vaephot.simulate.fields import FieldConfig, draw_field, field_hdus
-from vaephot.utils._atomic import atomic_write
+from vaephot.utils.atomic import atomic_write
 
 __all__ = ['DEMO_SEED', 'draw_demo_field', 'write_demo_field']
 

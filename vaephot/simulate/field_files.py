@@ -16,7 +16,7 @@ from astropy.io import fits
 
 from vaephot.exceptions import StoreError
 from vaephot.simulate.survey import ZEROPOINT
-from vaephot.utils._atomic import atomic_write
+from vaephot.utils.atomic import atomic_write
 
 __all__ = ['field_hdus', 'read_models', 'write_field']
 

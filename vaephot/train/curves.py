@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Draw the curves of a training run."""
 
-from vaephot.utils._optional_deps import import_optional
+from vaephot.utils.optional_deps import import_optional
 
 __all__ = ['plot_curves', 'thin_curves']
 

@@ -42,8 +42,8 @@ from vaephot.train.stopping import has_stopped, kept_row
 from vaephot.train.store import read_store, store_hash
 from vaephot.train.stream import BatchStream
 from vaephot.train.structure import learn_structure
-from vaephot.utils._atomic import atomic_write
-from vaephot.utils._device import resolve_device
+from vaephot.utils.atomic import atomic_write
+from vaephot.utils.device import resolve_device
 from vaephot.weights import load_weights
 
 __all__ = ['Trainer', 'train']

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaephot.exceptions import WeightsError
-from vaephot.utils._atomic import atomic_write, check_output
+from vaephot.utils.atomic import atomic_write, check_output
 from vaephot.weights.records import (
     WeightsRecord,
     read_record,

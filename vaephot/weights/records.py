@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from vaephot.exceptions import WeightsError
-from vaephot.utils._atomic import atomic_write
+from vaephot.utils.atomic import atomic_write
 
 __all__ = ['WeightsRecord', 'read_record', 'write_record']
 

@@ -17,7 +17,7 @@ from vaephot.simulate.catalog import (
 )
 from vaephot.simulate.scene import draw_galaxy_source, source_of
 from vaephot.simulate.survey import get_survey
-from vaephot.utils._optional_deps import has_package
+from vaephot.utils.optional_deps import has_package
 
 BANDS = ('VIS', 'Y', 'J', 'H')
 N = 60

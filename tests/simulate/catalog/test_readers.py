@@ -10,7 +10,7 @@ from vaephot.simulate.catalog.readers import (
     iterate_columns,
     read_column_names,
 )
-from vaephot.utils._optional_deps import has_package
+from vaephot.utils.optional_deps import has_package
 
 
 def test_large_integers_of_csv_stay_exact(tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 from astropy.io import fits
 
 from vaephot.exceptions import CatalogError
-from vaephot.utils._optional_deps import import_optional
+from vaephot.utils.optional_deps import import_optional
 
 __all__ = ['iterate_columns', 'read_column_names']
 

@@ -1,0 +1,315 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Parents that the model cannot handle: found out, left out of the fit, and
+divided by photutils' watershed instead.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from astropy.utils import minversion
+from photutils.aperture import BoundingBox
+from photutils.segmentation import SegmentationImage, deblend_sources
+
+from vaephot.deblend.encode.looks import reference_fitter
+from vaephot.deblend.groups import SourceList
+from vaephot.exceptions import DeblendWarning
+from vaephot.utils.optional_deps import has_package
+
+__all__ = ['Fallback', 'add_fallback', 'fit_or_leave_out', 'watershed']
+
+# what numerical trouble raises; anything else is an error of the program
+FAILURES = (ArithmeticError, np.linalg.LinAlgError,
+            torch.linalg.LinAlgError)
+# half-light radius of a round Gaussian of sigma 1
+HALF_LIGHT = 1.1774100225154747
+# least sigma of the light of a child, in pixels
+MIN_SIGMA = 0.3
+# labels that a warning names at most
+MAX_NAMED = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fallback:
+    """
+    Parents that could not be modelled.
+
+    Parameters
+    ----------
+    labels : tuple of int
+        Their labels.
+    owners : dict
+        The label of each mapped to the pair of an image over its slices,
+        the number of the child that owns each pixel or -1, and the number
+        of children.
+    """
+
+    owners: dict
+    labels: tuple = ()
+
+
+# ------------------------------------------------------ what has to be left
+def _broken(solution):
+    """Parents of sources whose fit is not finite."""
+    fit = solution.fit
+    drawn = [np.isfinite(model).all() for model in solution.models]
+    # what nothing is seen of has an infinite error
+    fine = (np.isfinite(fit.parameters).all(1) & np.isfinite(fit.flux).all(1)
+            & ~np.isnan(fit.flux_err).any(1) & np.array(drawn, bool))
+    return np.unique(solution.sources.parent[~fine])
+
+
+def _take(chosen, labels):
+    """Candidates in some of the parents."""
+    return chosen.take(np.isin(chosen.sources.parent, labels))
+
+
+def _attempt(fit, chosen):
+    """Solution or None, and the parents that are suspected."""
+    try:
+        solution = fit(chosen)
+    except FAILURES:
+        return None, np.unique(chosen.sources.parent)
+    return solution, _broken(solution)
+
+
+def _culprits(fit, chosen, suspects):
+    """Those of the suspects that cannot be fitted even without the rest."""
+    if not len(_attempt(fit, _take(chosen, suspects))[1]):
+        return suspects[:0]
+    if len(suspects) == 1:
+        return suspects
+    half = len(suspects) // 2
+    found = np.concatenate([_culprits(fit, chosen, part)
+                            for part in (suspects[:half], suspects[half:])])
+    # only together do they fail
+    return found if len(found) else suspects
+
+
+def fit_or_leave_out(fit, chosen):
+    """
+    Fit all parents but those that cannot be fitted.
+
+    Parameters
+    ----------
+    fit : callable
+        ``fit(chosen)`` returns a `~vaephot.deblend.pipeline.Solution`.
+    chosen : `~vaephot.deblend.detect.candidates.Chosen`
+        Candidates of all parents. Positions that the caller gave are
+        fitted as they are, and what goes wrong there is raised.
+
+    Returns
+    -------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Sources of the parents that can be fitted.
+    left_out : `~vaephot.deblend.detect.candidates.Chosen`
+        Candidates of the others.
+    """
+    if chosen.given:
+        return fit(chosen), _take(chosen, [])
+    everything, gone = chosen, np.zeros(0, int)
+    while True:
+        solution, suspects = _attempt(fit, chosen)
+        if not len(suspects):
+            return solution, _take(everything, gone)
+        gone = np.union1d(gone, _culprits(fit, chosen, suspects))
+        chosen = _take(chosen, np.setdiff1d(chosen.sources.parent, gone))
+
+
+# ------------------------------------------------------------ the watershed
+def watershed(deblender, observation, segm, labels, asked):
+    """
+    Divide parents by photutils' watershed.
+
+    Parameters
+    ----------
+    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+        Settings.
+    observation : `~vaephot.deblend.inputs.read.Observation`
+        Images; several bands are added, in units of their noise.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    labels : sequence of int
+        The parents.
+    asked : sequence of int
+        Those to be divided.
+
+    Returns
+    -------
+    dict
+        ``owners`` of a `Fallback`; without scikit-image, which the
+        watershed needs, every parent has one child.
+    """
+    scale = 1 / np.sqrt(observation.variance.mean((1, 2)))
+    image = np.einsum('byx,b->yx', observation.data, scale / scale.sum())
+    split = (_split if deblender.contrast < 1 and has_package('skimage')
+             else _whole)
+    owners = {}
+    for label in labels:
+        window = segm.slices[segm.get_index(label)]
+        region = segm.data[window] == label
+        divide = split if label in asked else _whole
+        children = divide(deblender, image[window], region)
+        names, index = np.unique(children[region], return_inverse=True)
+        owner = np.full(region.shape, -1)
+        owner[region] = index
+        owners[int(label)] = (owner, len(names))
+    return owners
+
+
+def _whole(deblender, image, region):
+    """Labels of a parent that stays whole."""
+    return region.astype(int)
+
+
+def _split(deblender, image, region):
+    """Labels of the children that photutils divides a parent into."""
+    # photutils takes the same way out, and warns
+    mode = ('linear' if deblender.mode == 'exponential'
+            and image[region].min() <= 0 else deblender.mode)
+    # deprecated since it has no effect any more
+    quiet = ({} if minversion('photutils', '3.1')
+             else {'progress_bar': False})
+    return deblend_sources(
+        image, SegmentationImage(region.astype(int)), deblender.n_pixels,
+        n_levels=deblender.n_levels, contrast=deblender.contrast, mode=mode,
+        connectivity=deblender.connectivity, **quiet).data
+
+
+# ---------------------------------------------------- what there is to tell
+def _light(observation, window, own):
+    """Position, size and fluxes of the data in some pixels."""
+    good = own & ~observation.mask[:, window[0], window[1]]
+    data = np.where(good, observation.data[:, window[0], window[1]], 0)
+    variance = np.broadcast_to(observation.variance, observation.data.shape)
+    variance = np.where(good, variance[:, window[0], window[1]], 0)
+    scale = 1 / np.sqrt(observation.variance.mean((1, 2)))
+    bright = np.maximum(np.einsum('byx,b->yx', data, scale), 0)
+    bright = bright if bright.any() else own.astype(float)
+    y, x = np.mgrid[window]
+    share = bright / bright.sum()
+    x0, y0 = (share * x).sum(), (share * y).sum()
+    square = 0.5 * (share * ((x - x0) ** 2 + (y - y0) ** 2)).sum()
+    flux = np.where(good.any((1, 2)), data.sum((1, 2)), np.nan)
+    error = np.sqrt(variance.sum((1, 2))) * observation.noise_correlation
+    return (x0, y0), max(np.sqrt(square), MIN_SIGMA), flux, error, data
+
+
+def _rows_behind(fit, light, image_bands):
+    """A fit with rows for sources that have no model put behind."""
+    (places, sigma, flux, error) = (np.array(column) for column
+                                    in list(zip(*light, strict=True))[:4])
+    n, n_bands = len(places), fit.flux.shape[1]
+    new = fit.blank(n)
+    new.converged[:] = True
+    for column, value in ((new.flux, flux), (new.flux_err, error)):
+        column[:] = np.nan  # nothing is known on other pixel grids
+        column[:, image_bands] = value
+    for column in (new.parameters, new.band_parameters):
+        values = column.T
+        values[:2] = places.T if values.ndim == 2 else places.T[:, None]
+        values[2] = np.log(HALF_LIGHT * sigma)
+    signal = np.nansum(np.maximum(flux / error, 0) ** 2, 1)
+    band, axis = np.arange(n_bands), n_bands + np.arange(2)
+    new.covariance[:, band, band] = new.flux_err ** 2
+    new.covariance[:, axis, axis] = (
+        sigma ** 2 / np.maximum(signal, 1))[:, None]
+    return fit.join(new)
+
+
+def _drawn(solution, windows, light):
+    """Boxes and models of all sources; of new ones their own data."""
+    image = solution.model_image.copy()
+    for (sy, sx), (*_, data) in zip(windows, light, strict=True):
+        image[:, sy, sx] += data
+    models = [*solution.models, *(data for *_, data in light)]
+    boxes = [*solution.boxes,
+             *(BoundingBox(sx.start, sx.stop, sy.start, sy.stop)
+               for sy, sx in windows)]
+    whole = np.concatenate([solution.truncated,
+                            np.zeros(len(light), bool)])
+    corner = BoundingBox(0, 1, 0, 1)
+    layers = tuple({
+        **layer, 'boxes': [*layer['boxes'], *[corner] * len(light)],
+        'models': [*layer['models'], *np.zeros(
+            (len(light), len(layer['model_image']), 1, 1))],
+        'truncated': whole} for layer in solution.layers)
+    return {'boxes': boxes, 'models': models, 'truncated': whole,
+            'layers': layers, 'model_image': image}
+
+
+def _source_list(sources, labels, places, sigma):
+    """Sources with those without a model behind them."""
+    x, y = places.T
+    return sources.join(SourceList(x=x, y=y, parent=labels, radius=sigma,
+                                   position_sigma=np.zeros(len(x))))
+
+
+def _warn(labels):
+    """One warning that names the parents."""
+    named = ', '.join(map(str, labels[:MAX_NAMED]))
+    more = '' if len(labels) <= MAX_NAMED else ', ...'
+    warnings.warn(
+        f'{len(labels)} parents could not be modelled and were left to '
+        f"photutils' watershed (labels {named}{more}); their sources are "
+        "flagged 'fallback'.", DeblendWarning, stacklevel=5)
+
+
+def add_fallback(deblender, fitter, segm, solution, left_out):
+    """
+    Add the sources of parents that could not be modelled.
+
+    Parameters
+    ----------
+    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+        Settings.
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        What fitted the others.
+    segm : `~photutils.segmentation.SegmentationImage`
+        Parents.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Sources of the other parents.
+    left_out : `~vaephot.deblend.detect.candidates.Chosen`
+        Candidates that `fit_or_leave_out` left out; only the parents
+        asked for are divided.
+
+    Returns
+    -------
+    solution : `~vaephot.deblend.pipeline.Solution`
+        With the children of the watershed behind the others. The model of
+        each is its data, its flux their sum, its probability NaN.
+    fallback : Fallback
+        The parents.
+
+    Warns
+    -----
+    DeblendWarning
+        If there are any.
+    """
+    labels = np.unique(left_out.sources.parent)
+    if not len(labels):
+        return solution, Fallback(owners={})
+    _warn(labels)
+    observation = reference_fitter(fitter).observation
+    asked = (labels if left_out.labels is None
+             else np.intersect1d(labels, left_out.labels))
+    owners = watershed(deblender, observation, segm, labels, asked)
+    windows, parent, light = [], [], []
+    for label, (owner, n_children) in owners.items():
+        window = segm.slices[segm.get_index(label)]
+        for child in range(n_children):
+            windows.append(window)
+            parent.append(label)
+            light.append(_light(observation, window, owner == child))
+    fit = _rows_behind(solution.fit, light, fitter.image_bands)
+    n = len(light)
+    return replace(
+        solution, fit=fit, **_drawn(solution, windows, light),
+        sources=_source_list(solution.sources, np.array(parent),
+                             np.array([row[0] for row in light]),
+                             np.array([row[1] for row in light])),
+        is_point=np.concatenate([solution.is_point, np.zeros(n, bool)]),
+        p_source=np.concatenate([solution.p_source, np.full(n, np.nan)]),
+    ), Fallback(labels=tuple(labels.tolist()), owners=owners)

@@ -1,0 +1,338 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Divide the data among sources in proportion to their models.
+
+Inside a parent only its own children share the light, so that over the
+parent's unmasked pixels their images sum to the data. Boxes are
+`~photutils.aperture.BoundingBox` objects inside the frame.
+"""
+
+import numpy as np
+from photutils.aperture import BoundingBox
+from scipy.ndimage import find_objects
+
+from vaephot.exceptions import ShapeMismatchError, StampError
+
+__all__ = ['pad_to_bbox', 'required_bboxes', 'share_data']
+
+# total model below which there is no light to share by: smallest normal
+# number of the models' single precision
+NO_LIGHT = float(np.finfo(np.float32).tiny)
+
+
+def _window(bbox):
+    return (slice(bbox.iymin, bbox.iymax), slice(bbox.ixmin, bbox.ixmax))
+
+
+def _check_inside(bbox, shape):
+    """Raise for a box that is empty or leaves the frame."""
+    ny, nx = shape
+    if not (0 <= bbox.ixmin < bbox.ixmax <= nx
+            and 0 <= bbox.iymin < bbox.iymax <= ny):
+        msg = (f'the box {bbox} does not lie inside the frame of {ny} x '
+               f'{nx} pixels; clip it to the frame first.')
+        raise StampError(msg, bbox=bbox, shape=shape)
+
+
+def _check_sources(sources, parent_of, shape):
+    """Raise unless boxes, models and parents belong together."""
+    if len(parent_of) != len(sources):
+        msg = (f'{len(sources)} sources but {len(parent_of)} parents; give '
+               'the label of one parent (or 0) for each source.')
+        raise ShapeMismatchError(msg, n_sources=len(sources),
+                                 n_parents=len(parent_of))
+    for bbox, model in sources:
+        _check_inside(bbox, shape[1:])
+        if model.shape != (shape[0], *bbox.shape):
+            msg = (f'a model has the shape {model.shape}, but its box and '
+                   f'the bands ask for {(shape[0], *bbox.shape)}.')
+            raise ShapeMismatchError(msg, shape=model.shape)
+
+
+def _light(model):
+    """Model in double precision without negative or non-finite pixels."""
+    light = np.asarray(model, float)
+    return np.where(np.isfinite(light) & (light > 0), light, 0)
+
+
+def _children(parent_of):
+    """Map each parent but 0 to the indices of its children."""
+    order = np.argsort(parent_of, kind='stable')
+    labels, first = np.unique(parent_of[order], return_index=True)
+    groups = np.split(order, first[1:]) if len(labels) else []
+    return {label: group
+            for label, group in zip(labels.tolist(), groups, strict=True)
+            if label > 0}
+
+
+def _parent_windows(segm_data):
+    """Map the label of each segment to its smallest window."""
+    return {i + 1: window for i, window in enumerate(find_objects(segm_data))
+            if window is not None}
+
+
+def model_centroid(bbox, model):
+    """
+    Flux-weighted position of a model, or the middle of its box.
+
+    Parameters
+    ----------
+    bbox : `~photutils.aperture.BoundingBox`
+        Where the model lies.
+    model : `numpy.ndarray`, (n_bands, h, w)
+        The model; negative pixels are ignored.
+
+    Returns
+    -------
+    tuple of float
+        ``(x, y)`` in the frame.
+    """
+    light = _light(model).sum(0)
+    total = light.sum()
+    height, width = light.shape
+    if not total > NO_LIGHT:
+        return bbox.ixmin + (width - 1) / 2, bbox.iymin + (height - 1) / 2
+    return (bbox.ixmin + light.sum(0) @ np.arange(width) / total,
+            bbox.iymin + light.sum(1) @ np.arange(height) / total)
+
+
+def _nearest(iy, ix, members, centroids, bboxes=None):
+    """
+    Child nearest to each pixel, as an index into ``members``.
+
+    With boxes, only children whose box holds the pixel count; -1 if none.
+    """
+    best = np.full(len(iy), -1)
+    distance = np.full(len(iy), np.inf)
+    for i, k in enumerate(members):
+        x, y = centroids[k]
+        squared = (ix - x) ** 2 + (iy - y) ** 2
+        if bboxes is not None:
+            box = bboxes[k]
+            held = ((ix >= box.ixmin) & (ix < box.ixmax)
+                    & (iy >= box.iymin) & (iy < box.iymax))
+            squared = np.where(held, squared, np.inf)
+        closer = squared < distance
+        best[closer] = i
+        distance[closer] = squared[closer]
+    return best
+
+
+def _uncovered(segm_data, label, window, boxes):
+    """Frame indices of a parent's pixels that lie in no box."""
+    left = segm_data[window] == label
+    y0, x0 = window[0].start, window[1].start
+    for box in boxes:
+        left[max(box.iymin - y0, 0):max(box.iymax - y0, 0),
+             max(box.ixmin - x0, 0):max(box.ixmax - x0, 0)] = False
+    iy, ix = np.nonzero(left)
+    return iy + y0, ix + x0
+
+
+def required_bboxes(bboxes, segm_data, parent_of, centroids):
+    """
+    Boxes grown so that each pixel of a parent lies in a child's box.
+
+    Pixels of a parent outside the boxes of all its children go to the
+    nearest child, whose box grows to hold them; other boxes stay.
+
+    Parameters
+    ----------
+    bboxes : sequence of `~photutils.aperture.BoundingBox`
+        Boxes of the models, inside the frame.
+    segm_data : `numpy.ndarray` of int, (ny, nx)
+        Labels of the parents.
+    parent_of : array-like of int, (n_sources,)
+        Label of the parent of each source; 0 for none.
+    centroids : array-like, (n_sources, 2)
+        Positions (x, y).
+
+    Returns
+    -------
+    list of `~photutils.aperture.BoundingBox`
+        One box for each source, that holds the box given.
+
+    Raises
+    ------
+    StampError
+        If a box leaves the frame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from photutils.aperture import BoundingBox
+    >>> from vaephot.deblend.outputs.share import required_bboxes
+    >>> box = BoundingBox(1, 3, 1, 3)
+    >>> required_bboxes([box], np.ones((4, 9), int), [1], [(1.5, 1.5)])
+    [BoundingBox(ixmin=0, ixmax=9, iymin=0, iymax=4)]
+    """
+    out = list(bboxes)
+    for bbox in out:
+        _check_inside(bbox, segm_data.shape)
+    windows = _parent_windows(segm_data)
+    for label, members in _children(np.asarray(parent_of, int)).items():
+        if label not in windows:
+            continue
+        iy, ix = _uncovered(segm_data, label, windows[label],
+                            [out[k] for k in members])
+        owner = _nearest(iy, ix, members, centroids)
+        for i in np.unique(owner):
+            mine = owner == i
+            grown = BoundingBox(int(ix[mine].min()), int(ix[mine].max()) + 1,
+                                int(iy[mine].min()), int(iy[mine].max()) + 1)
+            out[members[i]] = out[members[i]].union(grown)
+    return out
+
+
+def pad_to_bbox(image, bbox, new_bbox):
+    """
+    Pad an image with zeros from its box to a larger one.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (..., h, w)
+        Image on ``bbox``.
+    bbox, new_bbox : `~photutils.aperture.BoundingBox`
+        Its box, and the box wanted, which holds the first.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        Image on ``new_bbox``; ``image`` itself if the boxes agree.
+
+    Raises
+    ------
+    StampError
+        If the new box does not hold the old one.
+    """
+    if bbox == new_bbox:
+        return image
+    if bbox.union(new_bbox) != new_bbox:
+        msg = f'the box {new_bbox} does not hold the box {bbox}.'
+        raise StampError(msg, bbox=bbox, new_bbox=new_bbox)
+    out = np.zeros((*image.shape[:-2], *new_bbox.shape), image.dtype)
+    y, x = bbox.iymin - new_bbox.iymin, bbox.ixmin - new_bbox.ixmin
+    out[..., y:y + bbox.shape[0], x:x + bbox.shape[1]] = image
+    return out
+
+
+def _allowed(segm_data, window, label):
+    """Pixels on which a source may have light: its parent and the sky."""
+    labels = segm_data[window]
+    return (labels == label) | (labels == 0)
+
+
+def _total_light(sources, segm_data, parent_of, n_bands):
+    """Sum of the models that share each pixel."""
+    total = np.zeros((n_bands, *segm_data.shape))
+    for (bbox, model), label in zip(sources, parent_of, strict=True):
+        window = _window(bbox)
+        total[:, *window] += np.where(_allowed(segm_data, window, label),
+                                      _light(model), 0)
+    return total
+
+
+def _heirs(dark, segm_data, parent_of, bboxes, centroids):
+    """Index of the source that gets the data of pixels without light."""
+    heirs = np.full(segm_data.shape, -1)
+    windows = _parent_windows(segm_data)
+    for label, members in _children(parent_of).items():
+        if label not in windows:
+            continue
+        window = windows[label]
+        todo = (segm_data[window] == label) & dark[:, *window].any(0)
+        iy, ix = np.nonzero(todo)
+        if not len(iy):
+            continue
+        iy, ix = iy + window[0].start, ix + window[1].start
+        best = _nearest(iy, ix, members, centroids, bboxes)
+        if best.min() < 0:
+            msg = (f'{np.sum(best < 0)} pixels of parent {label} lie in the '
+                   'box of none of its children; grow the boxes with '
+                   'required_bboxes first.')
+            raise StampError(msg, parent_label=label)
+        heirs[iy, ix] = members[best]
+    return heirs
+
+
+def share_data(data, mask, sources, segm_data, parent_of, *,
+               centroids=None):
+    """
+    Divide the data among sources in proportion to their models.
+
+    A pixel of a parent is divided among that parent's children only, a
+    pixel of the background among all sources that reach it; in another
+    parent's pixels a source gets nothing. Models count from 0 upwards:
+    a source of negative flux has no share. Where no child's model has
+    light, the nearest child whose box holds the pixel gets the data.
+    Masked pixels hold the model.
+
+    Parameters
+    ----------
+    data : `numpy.ndarray`, (n_bands, ny, nx)
+        The image.
+    mask : `numpy.ndarray` of bool, (n_bands, ny, nx)
+        True for bad pixels; non-finite data are bad, too.
+    sources : sequence of tuple
+        Box inside the frame and model, (n_bands, h, w), of each source.
+        Boxes of children must hold all pixels of their parent between
+        them (see `required_bboxes`).
+    segm_data : `numpy.ndarray` of int, (ny, nx)
+        Labels of the parents.
+    parent_of : array-like of int, (n_sources,)
+        Label of the parent of each source; 0 for none.
+    centroids : array-like, optional
+        Positions (x, y), to tell which child is the nearest. `None`
+        takes the flux-weighted positions of the models.
+
+    Returns
+    -------
+    list of `numpy.ndarray`, (n_bands, h, w)
+        The image of each source, of the dtype of its model.
+
+    Raises
+    ------
+    ShapeMismatchError
+        If shapes or numbers disagree.
+    StampError
+        If a box leaves the frame, or a parent's pixel is in no box of
+        its children.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from photutils.aperture import BoundingBox
+    >>> from vaephot.deblend.outputs.share import share_data
+    >>> data = np.full((1, 2, 2), 10.0)
+    >>> box = BoundingBox(0, 2, 0, 2)
+    >>> sources = [(box, np.full((1, 2, 2), 3.0)), (box, np.ones((1, 2, 2)))]
+    >>> images = share_data(data, data < 0, sources, np.ones((2, 2), int),
+    ...                     [1, 1])
+    >>> [float(image[0, 0, 0]) for image in images]
+    [7.5, 2.5]
+    """
+    if mask.shape != data.shape or segm_data.shape != data.shape[1:]:
+        msg = (f'data {data.shape}, mask {mask.shape} and segmentation '
+               f'{segm_data.shape} do not belong together.')
+        raise ShapeMismatchError(msg, shape=data.shape)
+    parent_of = np.asarray(parent_of, int)
+    _check_sources(sources, parent_of, data.shape)
+    if centroids is None:
+        centroids = [model_centroid(*source) for source in sources]
+    bad = mask | ~np.isfinite(data)
+    total = _total_light(sources, segm_data, parent_of, len(data))
+    dark = total <= NO_LIGHT
+    heirs = _heirs(dark, segm_data, parent_of, [s[0] for s in sources],
+                   centroids)
+    images = []
+    for k, (bbox, model) in enumerate(sources):
+        window = _window(bbox)
+        cut = (slice(None), *window)
+        part = np.divide(_light(model), total[cut],
+                         out=np.zeros(model.shape), where=~dark[cut])
+        part[dark[cut] & (heirs[window] == k)] = 1
+        image = np.where(bad[cut], np.where(np.isfinite(model), model, 0),
+                         part * np.where(bad[cut], 0, data[cut]))
+        image[:, ~_allowed(segm_data, window, parent_of[k])] = 0
+        images.append(image.astype(model.dtype))
+    return images

@@ -1,0 +1,452 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+What speaks for each fitted source being one of its own.
+
+`measure_evidence` turns a solution into a few numbers per source; see
+`vaephot.deblend.select.loop` for what becomes of them.
+"""
+
+import numpy as np
+
+from vaephot.deblend.detect.stack import convolve_line, gaussian_line
+from vaephot.utils.boxes import cut_window, overlap
+
+__all__ = ['FEATURES', 'chi2_gain', 'find_hosts', 'measure_evidence']
+
+# names of the columns of `measure_evidence`, all of order one
+FEATURES = ('log_drop', 'log_snr', 'log_here', 'log_central', 'on_host',
+            'log_size', 'log_axis_ratio', 'around', 'mirrored', 'colour',
+            'first', 'refined')
+# values beyond these powers of ten tell nothing more
+LOG_LIMITS = (-4.0, 6.0)
+# beyond this power of ten, what is left over says that the noise is far below
+# the errors of models, and nothing of the source
+MAX_LOG_AROUND = 1.0
+# range of radii in units of those of the host, as powers of ten
+LOG_SIZES = (-1.5, 0.0)
+# share of others in the light at the brightest pixel of a source that it is on
+# its own with, as a power of ten
+LOG_ALONE = -3.0
+# scatter of the flux ratios between parts of one galaxy and between
+# galaxies, and where their logarithmic odds are cut
+SAME_SCATTER, OTHER_SCATTER = 0.1, 0.4
+MAX_ODDS = 8.0
+# half width of a ring around a galaxy, in units of its radius and at least
+# in FWHM; its largest radius and its fewest pixels
+RING_WIDTH, MIN_RING_FWHM = 0.25, 1.0
+MAX_RING, MIN_RING_PIXELS = 64, 6
+
+
+def _log(values):
+    """Logarithm to the base of 10 within limits."""
+    low, high = LOG_LIMITS
+    values = np.maximum(np.nan_to_num(values, nan=0.0), 10.0 ** low)
+    return np.clip(np.log10(values), low, high)
+
+
+def _window(outer, inner):
+    """Index of the overlap of two boxes in each of them, or None."""
+    y = overlap(outer.iymin, outer.iymax, inner.iymin, inner.iymax)
+    x = overlap(outer.ixmin, outer.ixmax, inner.ixmin, inner.ixmax)
+    if y.stop <= y.start or x.stop <= x.start:
+        return None
+
+    def index(box):
+        return np.s_[:, y.start - box.iymin:y.stop - box.iymin,
+                     x.start - box.ixmin:x.stop - box.ixmin]
+    return index(outer), index(inner)
+
+
+def _frame(box):
+    return np.s_[:, box.iymin:box.iymax, box.ixmin:box.ixmax]
+
+
+def _products(solution, weight, members):
+    """Weighted products of the models of a piece, (n_bands, n, n)."""
+    n = len(members)
+    out = np.zeros((len(weight), n, n))
+    for a in range(n):
+        box = solution.boxes[members[a]]
+        weighted = solution.models[members[a]] * weight[_frame(box)]
+        for b in range(a, n):
+            windows = _window(box, solution.boxes[members[b]])
+            if windows is None:
+                continue
+            one, two = windows
+            value = (weighted[one]
+                     * solution.models[members[b]][two]).sum((1, 2))
+            out[:, a, b] = out[:, b, a] = value
+    return out
+
+
+def _drop_costs(solution, weight):
+    """
+    Chi-square that each source saves, the fluxes of the others adapted.
+
+    Shapes and positions of the others stay as they are; only bands in
+    which the source is bright count.
+    """
+    cost = np.zeros(len(solution.sources))
+    for piece in solution.pieces:
+        members = list(piece.members)
+        products = _products(solution, weight, members)
+        scale = np.sqrt(np.maximum(
+            np.diagonal(products, axis1=1, axis2=2), 1e-300))
+        unit = products / (scale[:, :, None] * scale[:, None, :])
+        inverse = np.linalg.pinv(unit, rcond=1e-9, hermitian=True)
+        free = np.maximum(np.diagonal(inverse, axis1=1, axis2=2), 1.0)
+        bright = solution.fit.flux[members].T > 0
+        value = (bright * scale ** 2 / free).sum(0)
+        core = list(piece.core)
+        cost[core] = value[:len(core)]
+    return cost
+
+
+def _central_share(solution, weight):
+    """Share of each source in the light at its brightest pixel."""
+    share = np.zeros(len(solution.sources))
+    for k, (box, model) in enumerate(zip(solution.boxes, solution.models,
+                                         strict=True)):
+        root = np.sqrt(weight[_frame(box)])
+        stack = (root * model).sum(0)
+        top = np.unravel_index(np.argmax(stack), stack.shape)
+        behind = (root * solution.model_image[_frame(box)])[
+            :, top[0], top[1]].sum()
+        share[k] = stack[top] / behind if behind > 0 else 0
+    return np.clip(share, 0, 1)
+
+
+def _nearest_brighter(xy, parent, bright):
+    """Index of the nearest brighter source of the same parent, or -1."""
+    index = np.full(len(xy), -1)
+    order = np.argsort(parent, kind='stable')
+    cuts = np.flatnonzero(np.diff(parent[order])) + 1
+    for rows in np.split(order, cuts):
+        if len(rows) < 2:
+            continue
+        distance = np.hypot(*(xy[rows][:, None] - xy[rows]).T)
+        larger = bright[rows][None, :] > bright[rows][:, None]
+        distance = np.where(larger, distance.T, np.inf)
+        best = distance.argmin(1)
+        some = np.isfinite(distance[np.arange(len(rows)), best])
+        index[rows[some]] = rows[best[some]]
+    return index
+
+
+def _axis_ratio(parameters):
+    """Minor to major axis of the intrinsic ellipse."""
+    return np.exp(-np.hypot(parameters[:, 3], parameters[:, 4]))
+
+
+def find_hosts(fitter, solution):
+    """
+    Find the source that each one may be a part of.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Noise.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+
+    Returns
+    -------
+    `numpy.ndarray` of int, (n,)
+        The brighter source of the same parent that has most light at its
+        place, or the nearest brighter one where none has any; -1 for the
+        brightest of a parent.
+    """
+    xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
+    if not len(parent):
+        return np.zeros(0, int)
+    noise = fitter.sky_rms(xy)
+    bright = np.maximum(solution.fit.flux / noise, 0).sum(1)
+    host = _nearest_brighter(xy, parent, bright)
+    order = np.argsort(parent, kind='stable')
+    cuts = np.flatnonzero(np.diff(parent[order])) + 1
+    for rows in np.split(order, cuts):
+        light = np.zeros((len(rows), len(rows)))
+        for i, k in enumerate(rows):
+            box, model = solution.boxes[k], solution.models[k]
+            x, y = np.rint(xy[rows]).astype(int).T
+            inside = ((x >= box.ixmin) & (x < box.ixmax) & (y >= box.iymin)
+                      & (y < box.iymax) & (bright[rows] < bright[k]))
+            values = model[:, y[inside] - box.iymin, x[inside] - box.ixmin]
+            light[inside, i] = (values.T / noise[rows[inside]]).sum(1)
+        best = light.argmax(1)
+        some = light.max(1) > 0
+        host[rows[some]] = rows[best[some]]
+    return host
+
+
+def _elliptical_distance(dx, dy, parameters):
+    """Distance from a source along its ellipses, in circular pixels."""
+    eta = np.hypot(parameters[3], parameters[4])
+    angle = 0.5 * np.arctan2(parameters[4], parameters[3])
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.hypot((dx * cos + dy * sin) * np.exp(-eta / 2),
+                    (dy * cos - dx * sin) * np.exp(eta / 2))
+
+
+def _colour_odds(flux, error, host_flux):
+    """
+    Logarithmic odds of having the colours of another galaxy.
+
+    Knots, arms and what a model misses have about the colours of their
+    galaxy. With noisy fluxes, and in one band, the odds are even.
+    """
+    host = np.maximum(host_flux, 1e-3 * max(host_flux.max(), 1e-300))
+    error = np.maximum(error, 1e-300)
+
+    def log_probability(scatter):
+        amplitude = 0.0
+        for _ in range(3):
+            variance = error ** 2 + (scatter * amplitude * host) ** 2
+            norm = (host ** 2 / variance).sum()
+            amplitude = max((flux * host / variance).sum() / norm, 0.0)
+        chi2 = ((flux - amplitude * host) ** 2 / variance).sum()
+        return -0.5 * (chi2 + np.log(variance).sum() + np.log(norm))
+    odds = log_probability(OTHER_SCATTER) - log_probability(SAME_SCATTER)
+    return float(np.clip(odds, -MAX_ODDS, MAX_ODDS)) / 2
+
+
+def _spectrum(flux):
+    """Weights of the bands of a source, positive."""
+    flux = np.maximum(flux, 0)
+    return flux / max(flux.max(), 1e-300) + 1e-6
+
+
+def _left_around(residual, weight, spectrum, pixels, line):
+    """Signal to noise of a residual at some pixels, for a filter."""
+    half = len(line) // 2
+    rows, columns = (overlap(c.min() - half, c.max() + half + 1, 0, n)
+                     for c, n in zip(pixels, weight.shape[1:], strict=True))
+    window = (slice(None), rows, columns)
+    weight = weight[window]
+    yy, xx = pixels[0] - rows.start, pixels[1] - columns.start
+    signal, power = (
+        np.array([convolve_line(image, kernel) for image in images])[:, yy, xx]
+        for images, kernel in ((weight * residual[window], line),
+                               (weight, line ** 2)))
+    return _signal_to_noise(spectrum, signal, power)
+
+
+def _signal_to_noise(spectrum, signal, power):
+    """Of filtered bands, added as a source of some spectrum needs it."""
+    noise = np.sqrt(np.tensordot(spectrum ** 2, power, 1))
+    signal = np.tensordot(spectrum, signal, 1)
+    return np.divide(signal, noise, out=np.zeros_like(signal),
+                     where=noise > 0)
+
+
+def _peak(fitter, weight, solution, host, xy, spectrum, line):
+    """Signal to noise at a place of what one source alone leaves over."""
+    half = len(line) // 2
+    ix, iy = np.rint(xy).astype(int) - half
+    box = solution.boxes[host]
+    data, weight = (cut_window(image, iy, ix, len(line), 0.0)
+                    for image in (fitter.observation.data, weight))
+    model = cut_window(solution.models[host], iy - box.iymin,
+                       ix - box.ixmin, len(line), 0.0)
+    kernel = np.outer(line, line)
+    signal = (weight * (data - model) * kernel).sum((1, 2))
+    power = (weight * kernel ** 2).sum((1, 2))
+    return float(_signal_to_noise(spectrum, signal, power))
+
+
+def _ring(shape, parameters, distance, fwhm):
+    """Pixels of an elliptical ring around a source: rows, columns."""
+    width = max(RING_WIDTH * distance, MIN_RING_FWHM * fwhm)
+    reach = np.exp(0.5 * np.hypot(parameters[3], parameters[4]))
+    reach = int(min((distance + width) * reach, MAX_RING)) + 1
+    x, y = np.rint(parameters[:2]).astype(int)
+    rows = overlap(y - reach, y + reach + 1, 0, shape[0])
+    columns = overlap(x - reach, x + reach + 1, 0, shape[1])
+    yy, xx = np.mgrid[rows, columns]
+    radius = _elliptical_distance(xx - parameters[0], yy - parameters[1],
+                                  parameters)
+    use = np.abs(radius - distance) < width
+    return yy[use], xx[use]
+
+
+def _apart(yy, xx, places, distance):
+    """Pixels that keep a distance from all of some places."""
+    use = np.ones(len(yy), bool)
+    for x, y in places:
+        use &= np.hypot(xx - x, yy - y) > distance
+    return yy[use], xx[use]
+
+
+def _surroundings(fitter, solution, weight, host):
+    """
+    How each source compares with what is left over around its host.
+
+    A neighbour stands alone on a smooth host; arms and knots come in
+    numbers, and bars and the residuals of a wrong profile on both sides.
+
+    Returns
+    -------
+    here : `numpy.ndarray`, (n,)
+        Signal to noise of what the host alone leaves over here, for a filter
+        of the width of the PSF; at least 1.
+    around : `numpy.ndarray`, (n,)
+        Root mean square of the residual of all in a ring around the host, in
+        units of the noise, for the same filter.
+    mirrored : `numpy.ndarray`, (n,)
+        What the host alone leaves over here and at the place opposite, the
+        lesser one in units of the larger one, from 0 to 1.
+    """
+    fwhm = fitter.fwhm.min()
+    line = gaussian_line(fwhm)
+    parent, parameters = solution.sources.parent, solution.fit.parameters
+    number = np.arange(len(host))
+    peak, around, mirrored = (np.full(len(host), value)
+                              for value in (1.0, 1.0, 0.0))
+    rows = np.flatnonzero(host >= 0)
+    if not len(rows):
+        return peak, around, mirrored
+    residual = fitter.observation.data - solution.model_image
+    for k in rows:
+        h = host[k]
+        xy, center = parameters[k, :2], parameters[h, :2]
+        spectrum = _spectrum(solution.fit.flux[k])
+        here, opposite = (
+            _peak(fitter, weight, solution, h, place, spectrum, line)
+            for place in (xy, 2 * center - xy))
+        low, high = sorted((here, opposite))
+        peak[k] = max(here, 1.0)
+        mirrored[k] = np.clip(low / max(high, 1.0), 0, 1)
+        distance = _elliptical_distance(*(xy - center), parameters[h])
+        others = parameters[(parent == parent[k]) & (number != h), :2]
+        yy, xx = _apart(*_ring(weight.shape[1:], parameters[h], distance,
+                               fwhm), others, fwhm)
+        if len(yy) >= MIN_RING_PIXELS:
+            left = _left_around(residual, weight, spectrum, (yy, xx), line)
+            around[k] = np.sqrt(np.mean(left ** 2))
+    return peak, around, mirrored
+
+
+def _beside(fitter, solution, weight, host):
+    """Features that compare sources with their hosts, 0 without one."""
+    fit = solution.fit
+    out = {name: np.zeros(len(host))
+           for name in ('log_size', 'colour')}
+    error = np.maximum(fit.flux_err, 1e-300)
+    rows = np.flatnonzero(host >= 0)
+    hosts = host[rows]
+    log_radius = fit.parameters[:, 2] / np.log(10)
+    out['log_size'][rows] = np.clip(log_radius[rows] - log_radius[hosts],
+                                    *LOG_SIZES)
+    for k, h in zip(rows, hosts, strict=True):
+        out['colour'][k] = _colour_odds(fit.flux[k], error[k], fit.flux[h])
+    here, around, mirrored = _surroundings(fitter, solution, weight, host)
+    return {**out, 'log_here': _log(here), 'mirrored': mirrored,
+            'around': np.clip(_log(around), 0, MAX_LOG_AROUND)}
+
+
+def measure_evidence(fitter, solution):
+    """
+    Measure what speaks for each source.
+
+    ``log_drop`` and ``log_snr``
+        Chi-square that the source saves, and its signal to noise.
+    ``log_here``
+        Signal to noise of its peak on the model of its host, the galaxy that
+        it may be a part of.
+    ``log_central``
+        Its share of the light at its brightest pixel.
+    ``on_host``
+        How much of the light there is that of others, from 1, all of it, to
+        0, a thousandth, as a logarithm: knots lie on the light of their
+        galaxy.
+    ``log_size``
+        Radius in units of that of the host, at most 1: knots are small.
+        Times ``on_host``, as are ``around``, ``mirrored`` and ``colour``.
+    ``log_axis_ratio``
+        Of its intrinsic ellipse: pieces of arms and edges are long.
+    ``around``
+        Residuals in a ring around its host, the root of their logarithm:
+        arms and knots come in numbers, a neighbour stands alone.
+    ``mirrored``
+        Likeness of what the host leaves over here and at the place
+        opposite: bars, arms and wrong profiles have two equal sides.
+    ``colour``
+        Odds of having the colours of another galaxy than the host.
+    ``first``, ``refined``
+        Whether it is the brightest of its parent, and whether shapes were
+        fitted.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Data and noise.
+    solution : `~vaephot.deblend.pipeline.Solution`
+        Fitted sources.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n, n_features)
+        Columns as in `FEATURES`.
+    """
+    fit, parent = solution.fit, solution.sources.parent
+    n = len(parent)
+    if not n:
+        return np.zeros((0, len(FEATURES)))
+    weight = fitter.weight(solution.model_image)
+    error = np.maximum(fit.flux_err, 1e-300)
+    snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
+    host = find_hosts(fitter, solution)
+    share = _central_share(solution, weight)
+    others = np.maximum(1 - share, 10.0 ** LOG_ALONE)
+    columns = {
+        **_beside(fitter, solution, weight, host),
+        'log_drop': _log(_drop_costs(solution, weight)),
+        'log_snr': _log(snr), 'log_central': _log(share),
+        'on_host': 1 - np.log10(others) / LOG_ALONE,
+        'log_axis_ratio': _log(_axis_ratio(fit.parameters)),
+        'first': (host < 0) * 1.0,
+        'refined': np.full(n, float(fitter.settings.max_steps > 0))}
+    for name in ('log_size', 'around', 'mirrored', 'colour'):
+        columns[name] = columns[name] * columns['on_host']
+    columns['around'] = np.sqrt(columns['around'])
+    return np.column_stack([columns[name] for name in FEATURES])
+
+
+def chi2_gain(fitter, before, after, n_old):
+    """
+    What the sources that were added gain in chi-square.
+
+    Parameters
+    ----------
+    fitter : `~vaephot.deblend.scene.SceneFitter`
+        Data and noise.
+    before, after : `~vaephot.deblend.pipeline.Solution`
+        Fit without and with the sources.
+    n_old : int
+        Sources of ``after`` that were in ``before``; the others are new.
+
+    Returns
+    -------
+    `numpy.ndarray`, (n_new,)
+        The gain of each pixel of a piece goes to the nearest new source.
+    """
+    data = fitter.observation.data
+    weight = fitter.weight(after.model_image)
+    xy = after.fit.parameters[:, :2]
+    gain = np.zeros(len(xy) - n_old)
+    for piece in after.pieces:
+        new = np.array([i for i in piece.core if i >= n_old], int)
+        if not len(new):
+            continue
+        rows = overlap(piece.iy, piece.iy + piece.size, 0, data.shape[1])
+        columns = overlap(piece.ix, piece.ix + piece.size, 0, data.shape[2])
+        box = (slice(None), rows, columns)
+        square = [weight[box] * (data[box] - s.model_image[box]) ** 2
+                  for s in (before, after)]
+        saved = (square[0] - square[1]).sum(0)
+        y, x = np.mgrid[rows, columns]
+        distance = [(x - xy[i, 0]) ** 2 + (y - xy[i, 1]) ** 2 for i in new]
+        nearest = np.argmin(distance, axis=0)
+        gain[new - n_old] = np.bincount(nearest.ravel(), saved.ravel(),
+                                        len(new))
+    return gain

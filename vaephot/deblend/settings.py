@@ -1,0 +1,115 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The search for sources: its settings, and the search on its own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import QTable
+from photutils.segmentation import detect_sources
+
+__all__ = ['PeakFinder']
+
+# threshold of a search on its own, in units of the noise
+THRESHOLD = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeakFinder:
+    """
+    How sources are searched for, from cautious to aggressive.
+
+    The default of the ``finder`` argument of
+    `~vaephot.deblend.deblender.VAEDeblender`. Candidates are the peaks of a
+    multi-threshold search and what is left over after a fit. Each gets a
+    probability to be a source of its own, the column ``p_source``, from the
+    gain in chi-square and from how it lies to its neighbours.
+
+    Parameters
+    ----------
+    min_probability : float, optional
+        Children below this probability are dropped; the brightest of a
+        parent stays. Towards 1 the search is cautious (few false
+        sources), towards 0 aggressive (few missed ones); 0 drops nothing
+        but what the contrast and the fit rule out. Where shapes are not
+        fitted (``refine=False``) the limit of children is three fifths of
+        it. What is alone in its segment and below three fifths of it is
+        flagged ``no_source`` and has no position.
+    n_rounds : int, optional
+        How often the residual of the fit is searched for more sources; 0
+        takes the peaks only.
+    find_stars : bool, optional
+        Whether bright point sources, saturated or not, are fitted before
+        the search, so that their spikes are no sources.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> from vaephot import PeakFinder
+    >>> PeakFinder(min_probability=0.9)
+    PeakFinder(min_probability=0.9, n_rounds=2, find_stars=True)
+    """
+
+    min_probability: float = 0.5
+    n_rounds: int = 2
+    find_stars: bool = True
+
+    def __post_init__(self):
+        value = self.min_probability
+        if (isinstance(value, bool)
+                or not isinstance(value, (int, float, np.number))):
+            msg = (f'min_probability is of type {type(value).__name__}; '
+                   'give a number from 0 to 1.')
+            raise TypeError(msg)
+        if not 0 <= value <= 1:
+            msg = f'min_probability is {value}; it must be from 0 to 1.'
+            raise ValueError(msg)
+        if (isinstance(self.n_rounds, bool)
+                or not isinstance(self.n_rounds, (int, np.integer))):
+            msg = (f'n_rounds is of type {type(self.n_rounds).__name__}; '
+                   'give an integer.')
+            raise TypeError(msg)
+        if self.n_rounds < 0:
+            msg = f'n_rounds is {self.n_rounds}; it must be at least 0.'
+            raise ValueError(msg)
+
+    def __call__(self, data, mask=None):
+        """
+        Find the peaks of an image, without fitting anything.
+
+        Parameters
+        ----------
+        data : 2D `~numpy.ndarray`
+            Background-subtracted image.
+        mask : 2D `~numpy.ndarray` of bool, optional
+            True for bad pixels.
+
+        Returns
+        -------
+        `~astropy.table.QTable` or None
+            Columns ``id``, ``x_centroid`` and ``y_centroid``, as the
+            finders of photutils return them; `None` if nothing is found.
+        """
+        from vaephot.deblend.detect.peaks import find_candidates
+        from vaephot.deblend.inputs.noise import estimate_noise
+
+        data = np.array(data, float)
+        bad = ~np.isfinite(data)
+        if mask is not None:
+            bad |= mask
+        noise = estimate_noise(np.where(bad, 0, data), mask=bad)
+        data[bad] = np.nan
+        filled = np.where(bad, 0, data)
+        if not (filled > THRESHOLD * noise).any():
+            return None
+        segm = detect_sources(filled, THRESHOLD * noise, 5, mask=bad)
+        if segm is None:
+            return None
+        found = find_candidates(data, segm, n_pixels=5, n_levels=32,
+                                mode='exponential', connectivity=8,
+                                noise=noise)
+        return QTable({'id': np.arange(1, len(found) + 1),
+                       'x_centroid': found.x, 'y_centroid': found.y})

@@ -1,0 +1,795 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What a deblender returns: sources, tables and images of one field."""
+
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable
+from photutils.aperture import BoundingBox
+from photutils.segmentation import SegmentationImage
+
+from vaephot.exceptions import BandMismatchError, ShapeMismatchError
+from vaephot.results.covariance import (
+    FitGroup,
+    PosteriorSamples,
+    draw_samples,
+    flux_covariance,
+)
+from vaephot.utils.frames import each, is_mapping, pick_band
+
+__all__ = ['DeblendResult', 'DeblendedSource', 'FitGroup',
+           'PosteriorSamples']
+
+# labels that a message lists at most
+MAX_LISTED = 20
+
+
+def _attach(value, unit):
+    """Value, or each of a mapping, with a unit if there is one."""
+    if unit is None:
+        return value
+    return each(lambda item: item << unit, value)
+
+
+def _window(box):
+    """Slices (y, x) of a box in the frame."""
+    return slice(box.iymin, box.iymax), slice(box.ixmin, box.ixmax)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeblendedSource:
+    """
+    One source: its model, its share of the data, its fitted parameters.
+
+    Images and fluxes of 2D data have no band axis. They are quantities
+    if the data were. Where bands lie on pixel grids of their own, images
+    are mappings ``{band: image}``; boxes and positions without a band are
+    those of the first.
+
+    Parameters
+    ----------
+    label : int
+        Label in the result.
+    parent_label : int
+        Label of the parent in the input; 0 outside every segment.
+    bbox : `~photutils.aperture.BoundingBox`
+        Box in the frame, upper ends excluded.
+    model : array, (n_bands, h, w) or (h, w), or dict of array
+        PSF-convolved model in the box.
+    image : array, (n_bands, h, w) or (h, w), or dict of array
+        Flux-conserving share of the data in the box.
+    x_centroid, y_centroid : float
+        Position; the centre of the first pixel is 0.
+    flux, flux_err : array, (n_bands,), or float
+        Total flux and its 1-sigma error.
+    parameters : dict
+        Fitted parameters by name, floats or arrays of floats.
+    covariance : `numpy.ndarray` or None
+        Covariance of the fitted parameters; `None` if unknown.
+    bboxes : dict of `~photutils.aperture.BoundingBox` or None
+        Box in the frame of each band, for grids of their own; `None` if
+        all share one.
+    oddities : dict
+        Terms of the oddity by name; empty if unknown.
+    """
+
+    label: int
+    parent_label: int
+    bbox: BoundingBox
+    model: np.ndarray = field(repr=False)
+    image: np.ndarray = field(repr=False)
+    x_centroid: float
+    y_centroid: float
+    flux: np.ndarray
+    flux_err: np.ndarray
+    parameters: dict = field(default_factory=dict, repr=False)
+    covariance: np.ndarray | None = field(default=None, repr=False)
+    bboxes: dict | None = field(default=None, repr=False)
+    oddities: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def oddity(self):
+        """
+        How unlike a good galaxy of the training the source is.
+
+        The sum of ``oddities``. About one in a hundred good galaxies is
+        above 1, where the flag ``out_of_domain`` is set; NaN if unknown.
+        """
+        return sum(self.oddities.values()) if self.oddities else np.nan
+
+    @property
+    def slices(self):
+        """Slices (y, x) of the box in the frame."""
+        return _window(self.bbox)
+
+    def slices_in(self, band):
+        """
+        Slices (y, x) of the box in the frame of a band.
+
+        Parameters
+        ----------
+        band : str
+            Name of the band.
+
+        Returns
+        -------
+        tuple of slice
+        """
+        return _window(self.bbox if self.bboxes is None
+                       else self.bboxes[band])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DeblendResult:
+    """
+    Deblended sources of one field.
+
+    ``len(result)`` is the number of sources, ``result[label]`` is one of
+    them, and iteration goes through them in the order of the table.
+    Images are quantities if the data were. Bands on pixel grids of their
+    own have their images in mappings ``{band: image}``; table and
+    segmentation are those of the first band.
+
+    Parameters
+    ----------
+    table : `~astropy.table.QTable`
+        One row for each source.
+    segmentation_image : `~photutils.segmentation.SegmentationImage`
+        Children, with the maps of parents and children.
+    sources : sequence of `DeblendedSource`
+        In the order of the table.
+    data : array, (n_bands, ny, nx) or (ny, nx), or dict of 2D array
+        The image; kept as (ny, nx) if ``is_2d``.
+    bands : sequence of str
+        Names of the bands.
+    model_image : array or None, optional
+        Sum of all models, shaped like ``data``. `None` adds up the models
+        of the sources in their boxes.
+    error : array or None, optional
+        1-sigma error of each pixel, shaped like ``data``, or (n_bands, 1,
+        1).
+    mask : array of bool or None, optional
+        True for bad pixels, shaped like ``data``.
+    unit : `~astropy.units.UnitBase` or None, optional
+        Unit of data, models and fluxes, attached to those given without.
+        `None` takes that of the data.
+    wcs : WCS, dict of WCS or None, optional
+        World coordinates of the image.
+    is_2d : bool, optional
+        Whether the input was one 2D image; always so for 2D data.
+    groups : sequence of `FitGroup`, optional
+        Covariance of the sources fitted together.
+
+    Raises
+    ------
+    ShapeMismatchError
+        If images, table and sources do not belong together.
+    BandMismatchError
+        If the bands are not those of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.table import QTable
+    >>> from photutils.aperture import BoundingBox
+    >>> from photutils.segmentation import SegmentationImage
+    >>> from vaephot import DeblendedSource, DeblendResult
+    >>> source = DeblendedSource(
+    ...     label=1, parent_label=1, bbox=BoundingBox(2, 4, 0, 1),
+    ...     model=np.ones((1, 2)), image=np.array([[1.1, 0.8]]),
+    ...     x_centroid=2.5, y_centroid=0.0, flux=2.0, flux_err=0.1)
+    >>> result = DeblendResult(
+    ...     QTable({'label': [1]}), SegmentationImage(np.ones((1, 5), int)),
+    ...     [source], np.zeros((1, 5)), bands=['r'])
+    >>> result
+    <DeblendResult: 1 sources, 1 x 5 pixels, bands r>
+    >>> result.make_source_image(1)
+    array([[0. , 0. , 1.1, 0.8, 0. ]])
+    >>> result[1].flux
+    2.0
+    """
+
+    table: QTable
+    segmentation_image: SegmentationImage
+    sources: tuple
+    data: np.ndarray
+    _: KW_ONLY
+    bands: tuple
+    model_image: np.ndarray | None = None
+    error: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    unit: u.UnitBase | None = None
+    wcs: object = None
+    is_2d: bool = False
+    groups: tuple = ()
+
+    def __post_init__(self):
+        def put(name, value):
+            object.__setattr__(self, name, value)
+        put('bands', tuple(self.bands))
+        put('groups', tuple(self.groups))
+        first = pick_band(self.data, 0, self.bands[0]) if (
+            self.on_own_grids) else self.data
+        if self.unit is None:
+            put('unit', getattr(first, 'unit', None))
+        put('is_2d', not self.on_own_grids
+            and (bool(self.is_2d) or first.ndim == 2))
+        for name in ('data', 'model_image', 'error', 'mask'):
+            put(name, self._prepared(name))
+        put('sources', tuple(self._with_unit(source)
+                             for source in self.sources))
+        self._check()
+        put('_index', {source.label: i
+                       for i, source in enumerate(self.sources)})
+        if self.model_image is None:
+            put('model_image', self._sum_of_models())
+
+    def _prepared(self, name):
+        """Drop the band axis of 2D input and attach the unit."""
+        value = getattr(self, name)
+        if value is None:
+            return None
+        if self.is_2d and not is_mapping(value) and value.ndim == 3:
+            value = value[0]
+        return value if name == 'mask' else _attach(value, self.unit)
+
+    def _with_unit(self, source):
+        if self.unit is None:
+            return source
+        return replace(source, **{
+            name: _attach(getattr(source, name), self.unit)
+            for name in ('model', 'image', 'flux', 'flux_err')})
+
+    @property
+    def on_own_grids(self):
+        """Whether bands lie on pixel grids of their own."""
+        return is_mapping(self.data)
+
+    def _check(self):
+        """Raise unless table, sources and images belong together."""
+        if self.on_own_grids:
+            n_bands = len(self.data)
+            shape = np.shape(self.data.get(self.bands[0]))
+        else:
+            n_bands = 1 if self.is_2d else self.data.shape[0]
+            shape = self.data.shape[-2:]
+            if self.data.ndim != (2 if self.is_2d else 3):
+                msg = (f'data have the shape {self.data.shape}; allowed are '
+                       '(ny, nx) with is_2d and (n_bands, ny, nx) without.')
+                raise ShapeMismatchError(msg, shape=self.data.shape)
+        if len(self.bands) != n_bands or (
+                self.on_own_grids and set(self.bands) != set(self.data)):
+            msg = (f'the data have {n_bands} bands but '
+                   f'{len(self.bands)} names ({", ".join(self.bands)}).')
+            raise BandMismatchError(msg, bands=self.bands)
+        labels = [source.label for source in self.sources]
+        if labels != list(self.table['label']):
+            msg = (f'the table has {len(self.table)} rows, and the labels '
+                   f'do not follow those of the {len(labels)} sources.')
+            raise ShapeMismatchError(msg, labels=labels)
+        if self.segmentation_image.shape != shape:
+            msg = (f'the segmentation has the shape '
+                   f'{self.segmentation_image.shape}, the data {shape}.')
+            raise ShapeMismatchError(msg, shape=shape)
+
+    def _blank(self):
+        """Frames of zeros, like the data."""
+        return _attach(each(lambda frame: np.zeros(frame.shape), self.data),
+                       self.unit)
+
+    def _windows(self, frames, source, images):
+        """Views of frames in the box of a source, and its images."""
+        if not self.on_own_grids:
+            return [(frames[..., *source.slices], images)]
+        return [(frame[source.slices_in(band)], images[band])
+                for band, frame in frames.items()]
+
+    def _sum_of_models(self):
+        out = self._blank()
+        for source in self.sources:
+            for view, model in self._windows(out, source, source.model):
+                view += model
+        return out
+
+    def __repr__(self):
+        if self.on_own_grids:
+            size = ', '.join(f'{band} {frame.shape[0]} x {frame.shape[1]}'
+                             for band, frame in self.data.items())
+            return f'<DeblendResult: {len(self)} sources, pixels: {size}>'
+        ny, nx = self.data.shape[-2:]
+        return (f'<DeblendResult: {len(self)} sources, '
+                f'{ny} x {nx} pixels, bands {", ".join(self.bands)}>')
+
+    def __len__(self):
+        return len(self.sources)
+
+    def __iter__(self):
+        return iter(self.sources)
+
+    def __contains__(self, label):
+        return label in self._index
+
+    def __getitem__(self, label):
+        try:
+            return self.sources[self._index[label]]
+        except (KeyError, TypeError):
+            msg = (f'there is no source with label {label!r}; the labels '
+                   f'are {self._list_labels()}.')
+            raise KeyError(msg) from None
+
+    def _list_labels(self):
+        """Labels as text, shortened if there are many."""
+        labels = sorted(self._index)
+        text = ', '.join(map(str, labels[:MAX_LISTED]))
+        if len(labels) > MAX_LISTED:
+            text += f', ... ({len(labels)} labels up to {labels[-1]})'
+        return text or 'none: no source was found'
+
+    @property
+    def labels(self):
+        """Labels of the sources, in the order of the table."""
+        return np.array([source.label for source in self.sources], int)
+
+    @cached_property
+    def residual_image(self):
+        """Data minus models; 0 in masked pixels, shaped like the data."""
+        residual = each(np.subtract, self.data, self.model_image)
+        if self.mask is not None:
+            def blank(frame, mask):
+                frame[mask] = 0
+            each(blank, residual, self.mask)
+        return residual
+
+    def band_index(self, band=None):
+        """
+        Number of a band.
+
+        Parameters
+        ----------
+        band : str, int or None, optional
+            Name or number of a band; `None` is the first.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        BandMismatchError
+            If there is no such band.
+        """
+        if band is None:
+            return 0
+        if band in self.bands:
+            return self.bands.index(band)
+        if isinstance(band, (int, np.integer)) and (
+                0 <= band < len(self.bands)):
+            return int(band)
+        msg = (f'there is no band {band!r}; the bands are '
+               f'({", ".join(self.bands)}).')
+        raise BandMismatchError(msg, band=band, bands=self.bands)
+
+    def make_source_image(self, label, *, kind='image'):
+        """
+        Whole frame with one source alone.
+
+        Parameters
+        ----------
+        label : int
+            Label of the source.
+        kind : {'image', 'model'}, optional
+            Its share of the data, or its noise-free model.
+
+        Returns
+        -------
+        array or dict of array
+            Shaped like the data, 0 outside the box of the source.
+
+        Raises
+        ------
+        KeyError
+            If there is no such label.
+        ValueError
+            If the kind is unknown.
+        """
+        if kind not in ('image', 'model'):
+            msg = f"kind must be 'image' or 'model', not {kind!r}."
+            raise ValueError(msg)
+        source, out = self[label], self._blank()
+        for view, image in self._windows(out, source,
+                                         getattr(source, kind)):
+            view[...] = image
+        return out
+
+    def band(self, band=None):
+        """
+        Result of one band alone, as that of a 2D image.
+
+        Parameters
+        ----------
+        band : str, int or None, optional
+            Name or number of the band; `None` is the first.
+
+        Returns
+        -------
+        `DeblendResult`
+            On the pixel grid of that band. If that is not the grid of the
+            first, positions are turned into its pixels and each pixel of
+            the segmentation takes the label at its centre; areas, radii
+            and angles are still those measured on the first.
+
+        Raises
+        ------
+        BandMismatchError
+            If there is no such band.
+        """
+        from vaephot.results.band_view import band_view
+
+        return DeblendResult(**band_view(self, self.band_index(band)))
+
+    # ------------------------------------------------- fluxes and errors
+    def group_of(self, label):
+        """
+        Where the covariance of a source is.
+
+        Parameters
+        ----------
+        label : int
+            Label of the source.
+
+        Returns
+        -------
+        tuple of int or None
+            Number of its group in ``groups``, and its place in that;
+            `None` if it is in none.
+        """
+        return self._places.get(label)
+
+    @cached_property
+    def _places(self):
+        return {label: (number, place)
+                for number, group in enumerate(self.groups)
+                for place, label in enumerate(group.labels)}
+
+    def _listed(self, labels):
+        """Labels as a list of those that are known."""
+        if labels is None:
+            return self.labels.tolist()
+        return [self[label].label for label in np.ravel(labels)]
+
+    def flux_cov(self, labels=None):
+        """
+        Covariance of fluxes, between bands and between sources.
+
+        It holds neighbours, shapes and profiles as ``flux_err`` does, the
+        square of which is its diagonal. Sources not fitted at once have
+        none in common.
+
+        Parameters
+        ----------
+        labels : int or sequence of int or None, optional
+            One source, or some; `None`: all, which for ``n`` sources
+            takes ``8 * (n * n_bands) ** 2`` bytes.
+
+        Returns
+        -------
+        array, (n_bands, n_bands) or (n, n_bands, n, n_bands)
+            In squares of the unit of the data; the first for one label.
+            Without band axes for 2D data.
+
+        Raises
+        ------
+        KeyError
+            If there is no such label.
+        """
+        cov = flux_covariance(self, self._listed(labels))
+        if self.is_2d:
+            cov = cov[:, 0, :, 0]
+        if np.ndim(labels) == 0 and labels is not None:
+            cov = cov[0, 0] if self.is_2d else cov[0, :, 0]
+        return cov if self.unit is None else cov << self.unit ** 2
+
+    def sample(self, n_samples, labels=None, *, rng=None):
+        """
+        Draw from the posterior of fluxes, positions and shapes.
+
+        The posterior is normal about the best fit, as the errors in the
+        table are, and sources fitted at once are drawn together. Fluxes
+        may come out negative.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many samples.
+        labels : int or sequence of int or None, optional
+            Sources; `None`: all.
+        rng : int or `numpy.random.Generator` or None, optional
+            Seed or source of randomness.
+
+        Returns
+        -------
+        PosteriorSamples
+            With the arrays ``flux``, ``(n_samples, n_sources, n_bands)``
+            (no band axis for 2D data), and ``parameters`` by name.
+
+        Raises
+        ------
+        KeyError
+            If there is no such label.
+        ValueError
+            If a source was not fitted, or the number is not positive.
+        """
+        drawn = draw_samples(self, n_samples, self._listed(labels),
+                             np.random.default_rng(rng))
+        flux = drawn.flux[..., 0] if self.is_2d else drawn.flux
+        return replace(drawn, flux=_attach(flux, self.unit))
+
+    def colors(self, *bands):
+        """
+        AB colours with errors that count what bands have in common.
+
+        Parameters
+        ----------
+        *bands : str or int
+            Two bands or more; each pair that follows makes a colour.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            ``label`` and, for each pair, ``'A-B'`` and ``'A-B_err'`` in
+            magnitudes; NaN where a flux is not positive.
+
+        Raises
+        ------
+        BandMismatchError
+            If there is no such band, or fewer than two are given.
+        ValueError
+            If there are no magnitudes: give a zeropoint.
+        """
+        from vaephot.photometry.fluxes import color_table
+
+        return color_table(self, bands)
+
+    def posterior_mean_fluxes(self, **prior):
+        """
+        Fluxes under the prior that faint sources are many.
+
+        The fluxes in the table have no prior. These are means over the
+        true fluxes that counts of galaxies make likely, source by source
+        and band by band; they lie lower.
+
+        Parameters
+        ----------
+        **prior
+            ``slope`` and ``faint_limit`` of
+            `~vaephot.photometry.posterior.posterior_mean_flux`.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            ``label`` and, for each band, ``flux`` and ``flux_err`` (the
+            scatter of the posterior), named as in the table.
+        """
+        from vaephot.photometry.fluxes import posterior_mean_table
+
+        return posterior_mean_table(self, **prior)
+
+    def non_negative_fluxes(self):
+        """
+        Fluxes of the best fit of which none is negative.
+
+        Where a flux is raised to zero, those of the sources fitted along
+        change with it, by the covariance of the fit. The fluxes in the
+        table may be negative, which keeps means over sources unbiased;
+        these do not.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            ``label`` and a ``flux`` for each band.
+        """
+        from vaephot.photometry.fluxes import non_negative_table
+
+        return non_negative_table(self)
+
+    # ------------------------------------------------------- catalogues
+    def aperture_table(self, radii=(), *, kron=True, bands=None):
+        """
+        Table with aperture and Kron fluxes on the deblended images.
+
+        Parameters
+        ----------
+        radii : sequence of float or `~astropy.units.Quantity`, optional
+            Radii of circular apertures about the fitted positions, in
+            pixels of the first band or as angles.
+        kron : bool, optional
+            Whether to add Kron fluxes. Their ellipses are those of the
+            first band, as in photutils with a detection catalogue; bands
+            on grids of their own each have one of their own.
+        bands : sequence of str or int or None, optional
+            Bands to measure; `None`: all.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            The columns of ``table``, then ``aperture_flux_<i>`` and
+            ``aperture_flux_err_<i>`` for the ``i``-th radius (from 0),
+            and ``kron_flux``, ``kron_flux_err``, each with the name of
+            the band behind. ``meta['aperture_radii']`` holds the radii.
+
+        Raises
+        ------
+        ValueError
+            If a radius is not positive, or an angle without a WCS.
+        """
+        from vaephot.photometry.apertures import aperture_table
+
+        return aperture_table(self, radii, kron=kron, bands=bands)
+
+    def euclid_table(self, *, kron=False):
+        """
+        Table with the names of the Euclid MER catalogues.
+
+        Parameters
+        ----------
+        kron : bool, optional
+            Whether to add Kron fluxes and radii, which takes longer.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            See `vaephot.photometry.euclid` for its columns. Fluxes are in
+            microjansky where the zeropoint is known.
+        """
+        from vaephot.photometry.euclid import euclid_table
+
+        return euclid_table(self, kron=kron)
+
+    def to_catalog(self, band=None, **kwargs):
+        """
+        Measure the deblended images with photutils.
+
+        A `~photutils.segmentation.SourceCatalog` takes one image in which
+        each pixel has one owner. Here each source has an image of its own
+        and these overlap, so they are spread over as few layers as keep
+        the boxes apart; photutils measures each layer, and the catalog
+        returned collects the values by label. The segment of a source is
+        all of its parent's pixels inside its box, where its image is its
+        share of the light. A source of no parent has the pixels of the
+        background where its model exceeds 1 % of its peak.
+
+        Parameters
+        ----------
+        band : str, int or None, optional
+            Name or number of the band to measure; `None` is the first.
+        **kwargs
+            Passed on to `~photutils.segmentation.SourceCatalog`, for
+            instance ``kron_params``, or ``detection_catalog``: the catalog
+            of another band of the same result. Defaults for ``error``,
+            ``mask`` and ``wcs`` are those of the result.
+
+        Returns
+        -------
+        `~photutils.segmentation.SourceCatalog`
+            One row for each source with pixels to measure, by label.
+
+        Raises
+        ------
+        ValueError
+            If there are no sources.
+        """
+        from vaephot.photometry.source_catalog import make_source_catalog
+
+        return make_source_catalog(self, band, **kwargs)
+
+    def plot(self, label, *, band=None, rgb=False, max_children=8):
+        """
+        Plot the parent of a source, its model, and each child.
+
+        Parameters
+        ----------
+        label : int
+            Label of the source.
+        band : str, int, sequence or None, optional
+            Bands to show, a row of panels for each; `None` shows all.
+        rgb : bool or sequence, optional
+            True shows one colour image of the last, middle and first band
+            instead; three bands name those for red, green and blue.
+        max_children : int, optional
+            Children shown at most; the brightest, always with ``label``.
+
+        Returns
+        -------
+        `matplotlib.figure.Figure`
+            Notebooks show it; ``savefig`` writes it. It is not known to
+            `matplotlib.pyplot`.
+
+        Raises
+        ------
+        KeyError
+            If there is no such label.
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        from vaephot.results.plotting import plot_source
+
+        return plot_source(self, label, band=band, rgb=rgb,
+                           max_children=max_children)
+
+    def plot_segments(self, *, band=None, ax=None):
+        """
+        Plot the outlines of the children over the image.
+
+        Parameters
+        ----------
+        band : str, int or None, optional
+            Band to show; `None` is the first.
+        ax : `matplotlib.axes.Axes` or None, optional
+            Where to draw; `None` makes a figure.
+
+        Returns
+        -------
+        `matplotlib.figure.Figure`
+            The new figure, or that of ``ax``.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        from vaephot.results.plotting import plot_segments
+
+        return plot_segments(self, band=band, ax=ax)
+
+    def write(self, path, overwrite=False):
+        """
+        Write everything into one FITS file.
+
+        `read` gives back the same values. The file appears whole or not
+        at all.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; with the ending .gz it is compressed.
+        overwrite : bool, optional
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is False.
+
+        Warns
+        -----
+        VaephotWarning
+            If the WCS is of a kind that FITS cannot hold; it is left out.
+        """
+        from vaephot.results.io import write_result
+
+        write_result(self, path, overwrite=overwrite)
+
+    @classmethod
+    def read(cls, path):
+        """
+        Read a file made by `write`.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Returns
+        -------
+        `DeblendResult`
+
+        Raises
+        ------
+        ValueError
+            If the file was not made by `write`.
+        """
+        from vaephot.results.io import read_result
+
+        return cls(**read_result(path, DeblendedSource))
