@@ -52,6 +52,18 @@ class Mixture(NamedTuple):
         return Mixture(*[part.to(dtype) for part in self[:4]],
                        self.structure and self.structure.to(dtype))
 
+    def transformed(self, matrix):
+        """Covariances ``A C A^T`` after affine maps (n, 2, 2) of the plane."""
+        extra = (1,) * (self.mean.ndim - 1)
+        a, b, c, d = (v.reshape(-1, *extra) for v in matrix.flatten(1).T)
+        xx, yy, xy = self.mean + self.plus, self.mean - self.plus, self.cross
+        new_xx = a * a * xx + 2 * a * b * xy + b * b * yy
+        new_yy = c * c * xx + 2 * c * d * xy + d * d * yy
+        new_xy = a * c * xx + (a * d + b * c) * xy + b * d * yy
+        return Mixture(self.weight, (new_xx + new_yy) / 2,
+                       (new_xx - new_yy) / 2, new_xy,
+                       self.structure and self.structure.transformed(matrix))
+
 
 def half_light_radius(weight, sigma):
     """

@@ -355,26 +355,10 @@ class BandRenderer:
         places, matrix = self.places(xy[chunk], own), None
         if self.affine is not None:
             matrix = self._of(self.affine[0], own).to(self.dtype)
-            mixture = self._transformed(mixture, matrix)
+            mixture = mixture.transformed(matrix)
         if corner is not None:
             places = places - corner[chunk]
         return mixture, places, own, matrix
-
-    @staticmethod
-    def _transformed(mixture, matrix):
-        """Covariances ``A C A^T`` of Gaussians, or their derivatives."""
-        a, b, c, d = matrix.flatten(1).T
-        extra = (1,) * (mixture.mean.ndim - 1)
-        a, b, c, d = (v.reshape(-1, *extra) for v in (a, b, c, d))
-        xx, yy = mixture.mean + mixture.plus, mixture.mean - mixture.plus
-        xy = mixture.cross
-        new_xx = a * a * xx + 2 * a * b * xy + b * b * yy
-        new_yy = c * c * xx + 2 * c * d * xy + d * d * yy
-        new_xy = a * c * xx + (a * d + b * c) * xy + b * d * yy
-        return type(mixture)(
-            mixture.weight, (new_xx + new_yy) / 2, (new_xx - new_yy) / 2,
-            new_xy, mixture.structure
-            and mixture.structure.transformed(matrix))
 
     def _shape_spectra(self, mixture, derivative):
         """Spectra and their derivatives by size, shear and latent."""
@@ -443,7 +427,7 @@ class BandRenderer:
     def _gradients(self, derivative, mixture, places, groups, matrix):
         """Gradients of one run of sources on the grid of the band."""
         if matrix is not None:
-            derivative = self._transformed(derivative, matrix)
+            derivative = derivative.transformed(matrix)
         base = self._base(places, groups)
         if _are_points(mixture):
             field = torch.stack([base, *(-1j * slope * base for slope in

@@ -1,0 +1,261 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Fit groups of sources in batches, each group by itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from vaephot.deblend.fit.bands import Bands
+from vaephot.deblend.fit.canvas import Plane
+from vaephot.deblend.fit.common import CommonFit, default_shapes
+from vaephot.deblend.fit.joint import JointFit
+from vaephot.deblend.fit.plan import Batch
+from vaephot.deblend.fit.problem import Problem
+from vaephot.deblend.fit.result import empty_result, fill
+
+__all__ = ['FIXED_SIGMA', 'GroupFitter']
+
+# entries of a batch on a processor and elsewhere
+BATCH_ENTRIES = {'cpu': 1200, 'other': 100_000}
+# prior 1-sigma of positions that must not move, in pixels
+FIXED_SIGMA = 1e-3
+
+
+def _plane(observation, i, binning):
+    """Band of an observation in units of its noise."""
+    good = ~observation.mask[i]
+    variance = (observation.variance[i].astype(float)
+                * observation.noise_correlation[i] ** 2)
+    if variance.size == 1:
+        level = float(variance[0, 0])
+    else:
+        level = float(np.median(variance[good])) if good.any() else 1.0
+        variance = np.where(good, variance, level)
+    unit = np.sqrt(level)
+    gain = None if observation.gain is None else observation.gain[i]
+    return Plane(
+        data=np.where(good, observation.data[i] / unit, 0).astype(
+            np.float32),
+        good=good.view(np.uint8),
+        variance=(variance / level).astype(np.float32),
+        inverse_gain=0.0 if gain is None else 1 / (gain * unit), unit=unit,
+        binning=binning)
+
+
+def _single(decoder, config, device):
+    """Copy of a decoder in single precision."""
+    out = type(decoder)(config)
+    out.load_state_dict(decoder.state_dict())
+    return out.to(device=device, dtype=torch.float32).requires_grad_(False)
+
+
+class GroupFitter:
+    """
+    Fit groups of one observation.
+
+    Parameters
+    ----------
+    layers : list of tuple
+        Of each pixel grid: the observation, the numbers of its bands, and
+        the map from the reference grid to it
+        (`~vaephot.utils.grids.GridMap`) or `None`.
+    vae : `~vaephot.models.vae.VAE`
+        Decoder and prior.
+    settings : `~vaephot.deblend.fit.problem.FitSettings`
+        How far the fit goes.
+    device : str
+        Torch device.
+    batch_size : int or None
+        Groups fitted at once.
+    """
+
+    def __init__(self, layers, vae, settings, *, device='cpu',
+                 batch_size=None):
+        self.settings, self.device = settings, device
+        self.batch_size = batch_size
+        self.vae, self.config = vae, vae.config
+        self.decoder = _single(vae.decoder, vae.config, device)
+        self.between = torch.diagonal(vae.prior.band_precision()).to(device)
+        self._set_bands(layers)
+
+    def _set_bands(self, layers):
+        """PSFs, planes and maps, in the order of the bands."""
+        where = sorted((int(band), observation, i, grid_map)
+                       for observation, rows, grid_map in layers
+                       for i, band in enumerate(rows))
+        self.maps = [grid_map for *_, grid_map in where]
+        self.bands = Bands(
+            [observation.psfs[i] for _, observation, i, _ in where],
+            [observation.data.shape[1:] for _, observation, _, _ in where],
+            self.device)
+        self.planes = [
+            _plane(observation, i, int(binning))
+            for (_, observation, i, _), binning in zip(
+                where, self.bands.binning, strict=True)]
+        self.units = np.array([plane.unit for plane in self.planes])
+        ny, nx = layers[0][0].data.shape[1:]
+        scale = [1.0 if grid_map is None else np.sqrt(abs(np.linalg.det(
+            grid_map.affine([(nx - 1) / 2], [(ny - 1) / 2])[0][0])))
+            for grid_map in self.maps]
+        self.fwhm = self.bands.fwhm / scale
+
+    # --------------------------------------------------------------- batches
+    def _batches(self, groups, asymmetric):
+        """Groups of alike numbers of sources, as many as are fitted at once.
+        """
+        keys = [(bool(asymmetric[list(g.members)].any()), len(g.members))
+                for g in groups]
+        order = sorted(range(len(groups)), key=lambda i: (keys[i], i))
+        room = BATCH_ENTRIES['cpu' if self.device == 'cpu' else 'other']
+        batch, last = [], None
+        for i in order:
+            size = max(1, room // (len(self.planes) * keys[i][1]
+                                   * (3 if keys[i][0] else 1)))
+            size = self.batch_size or size
+            if batch and (keys[i] != last or len(batch) >= size):
+                yield batch
+                batch = []
+            batch.append(groups[i])
+            last = keys[i]
+        if batch:
+            yield batch
+
+    def _problem(self, groups, sources, asymmetric, light):
+        """The fit of some groups."""
+        width = max(len(g.members) for g in groups)
+        members = np.full((len(groups), width), -1)
+        for row, group in zip(members, groups, strict=True):
+            row[:len(group.members)] = group.members
+        real = members >= 0
+        xy = np.stack([sources.x, sources.y], 1)[members]
+        sigma = np.where(real, sources.position_sigma[members], 1.0)
+        waved = asymmetric[members] & real
+        spans = np.array([group.span for group in groups])
+        n = (self.config.n_parameters if waved.any()
+             else self.config.n_concentric)
+        point = sources.is_point[members] & real
+        free = np.repeat(real[..., None], n, 2)
+        free[..., :2] &= (sigma > FIXED_SIGMA)[..., None]
+        free[..., 2:] &= ~point[..., None]
+        free[..., self.config.n_concentric:] &= waved[..., None]
+        maps, places = self.maps_at((spans[:, ::2] + spans[:, 1::2]) / 2)
+
+        def tensor(values):
+            return torch.as_tensor(values, device=self.device)
+        batch = Batch(members=members, psf_places=places, maps=maps,
+                      real=tensor(real), point=tensor(point),
+                      asymmetric=tensor(waved), free=tensor(free))
+        return Problem(
+            batch=batch, spans=spans, xy=tensor(np.where(
+                real[..., None], xy, 0.0)), position_sigma=tensor(sigma),
+            planes=self.planes, bands=self.bands, decoder=self.decoder,
+            prior=self.vae.prior, settings=self.settings, fwhm=self.fwhm,
+            light=light)
+
+    def maps_at(self, centre):
+        """Affine maps of groups at (g, 2) to the bands, places of PSFs."""
+        maps, places = [], []
+        for grid_map in self.maps:
+            if grid_map is None:
+                maps.append(None)
+                places.append(centre)
+                continue
+            matrix, offset = grid_map.affine(*centre.T)
+            places.append(np.einsum('nij,nj->ni', matrix, centre) + offset)
+            maps.append(tuple(torch.as_tensor(v, device=self.device)
+                              for v in (matrix, offset)))
+        return tuple(maps), self.bands.psf_places(np.stack(places, 1))
+
+    # ------------------------------------------------------------------- fit
+    def fit(self, sources, groups, *, start=None, asymmetric=None,
+            light=None, progress=None):
+        """
+        Fit groups, each by itself.
+
+        Parameters
+        ----------
+        sources : `~vaephot.deblend.scene.Sources`
+            All sources.
+        groups : list of `~vaephot.deblend.fit.groups.Group`
+            What is fitted together.
+        start : `FitResult`, optional
+            Fit of all sources to begin with, in all bands; by default
+            shapes of the prior, common to all bands.
+        asymmetric : `numpy.ndarray` of bool, (n,), optional
+            Galaxies whose asymmetry is free.
+        light : callable, optional
+            Light of other sources, as for
+            `~vaephot.deblend.fit.canvas.make_canvas`, with the members of
+            a group in front.
+        progress : callable, optional
+            Called with the number of sources measured.
+
+        Returns
+        -------
+        `FitResult`
+            Rows of sources in no core are empty.
+        """
+        n = len(sources.x)
+        asymmetric = np.zeros(n, bool) if asymmetric is None else asymmetric
+        out = empty_result(n, len(self.planes), self.config.n_parameters)
+        for some in self._batches(groups, asymmetric):
+            problem = self._problem(some, sources, asymmetric, light)
+            with torch.inference_mode():
+                found = self._fit(problem, start)
+            cores = np.array([len(group.core) for group in some])
+            fill(out, cores, problem.batch.members, found)
+            if progress is not None:
+                progress(int(cores.sum()))
+        latent = slice(5, self.config.n_concentric)
+        apart = out.parameters[:, latent] - out.prior_mean[:, latent]
+        return replace(out, prior_distance=(apart ** 2).sum(1))
+
+    def _fit(self, problem, start):
+        """Both phases; arrays over groups and places."""
+        local = default_shapes(problem)
+        if start is not None:
+            local = self._known(problem, start, local)
+        shape, flux, n_steps = CommonFit(
+            problem, local, known=start is not None).run()
+        fit = JointFit(problem, shape, flux,
+                       self.between[:shape.shape[-1]])
+        if self.settings.refine:
+            n_steps += fit.run()
+        else:
+            fit.leap()
+        return self._found(problem, fit)
+
+    @staticmethod
+    def _known(problem, start, local):
+        """Shapes of sources from a former fit, (g, k, p)."""
+        known = torch.as_tensor(start.parameters[
+            problem.batch.members][..., :local.shape[-1]],
+            device=local.device)
+        real = problem.batch.real[..., None]
+        return torch.where(real, known, local)
+
+    def _found(self, problem, fit):
+        """What a fit found, in units of the data."""
+        k = fit.local.shape[2]
+        noise = problem.noise(fit.local[:, 0, :, :2])
+        flux = fit.flux[..., :k]
+        units = torch.as_tensor(self.units, device=flux.device)
+        return {name: values.cpu().numpy() for name, values in {
+            'parameters': fit.common(fit.local),
+            'band_parameters': fit.local.transpose(1, 2),
+            'flux': (flux * units[:, None]).transpose(1, 2),
+            'snr': problem.point_snr(flux, noise).transpose(1, 2),
+            'prior_mean': fit.mean, 'prior_precision': fit.precision,
+            'converged': fit.trust.done[:, None].expand(-1, k),
+            'covariance': self._in_data_units(
+                fit.covariance(), k * fit.local.shape[3]),
+        }.items()}
+
+    def _in_data_units(self, covariance, n_shape):
+        """Covariances with fluxes and backgrounds in units of the data."""
+        n_flux = covariance.shape[-1] - n_shape
+        scale = covariance.new_ones(covariance.shape[-1])
+        scale[:n_flux] = torch.as_tensor(self.units).repeat_interleave(
+            n_flux // len(self.units))
+        return covariance * scale[:, None] * scale

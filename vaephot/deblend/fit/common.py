@@ -1,0 +1,201 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+First phase of the fit: shapes common to all bands, on coarse windows.
+
+The sharpest band that sees all sources of a group is fitted alone, or all
+bands where there is none.
+"""
+
+import numpy as np
+import torch
+
+from vaephot.deblend.fit.steps import (
+    Trust,
+    damped_step,
+    limit_parameters,
+    pinned_parameters,
+    project,
+)
+from vaephot.deblend.fit.windows import COARSE
+
+__all__ = ['CommonFit', 'default_shapes', 'first_look']
+
+# half-light radius that brightness is first measured with, in FWHM
+FIRST_RADIUS = 1.2
+# flux that first windows are chosen for, over the noise of a pixel
+FIRST_FLUX = 100.0
+# logarithm of the size [px] of point sources
+POINT_LOG_SIZE = -3.5
+
+
+def default_shapes(problem):
+    """Small round galaxies and points where sources were found, (g, k, p)."""
+    n = problem.batch.free.shape[-1]
+    local = problem.xy.new_zeros(*problem.xy.shape[:2], n)
+    local[..., :2] = problem.xy
+    local[..., 2] = float(np.log(FIRST_RADIUS * problem.fwhm.min()))
+    local[..., 2] = torch.where(problem.batch.point, POINT_LOG_SIZE,
+                                local[..., 2])
+    return local
+
+
+def first_look(problem, local):
+    """Linear fluxes (g, b, k) of shapes (g, k, p) in all bands."""
+    noise = problem.noise(local[..., :2])
+    used = torch.ones(noise.shape[:2], dtype=torch.bool,
+                      device=problem.device)
+    wide = local[:, None].expand(-1, noise.shape[1], -1, -1)
+    guess = FIRST_FLUX * noise
+    canvas = problem.canvas(used)
+    plan = problem.plan(canvas, used, wide, guess, noise, COARSE)
+    found = problem.evaluate(plan, wide)
+    return found.flux[..., :noise.shape[2]], noise
+
+
+class CommonFit:
+    """
+    Gauss-Newton fit of common shapes.
+
+    Parameters
+    ----------
+    problem : `~vaephot.deblend.fit.problem.Problem`
+        Groups.
+    local : `torch.Tensor`, (g, k, p)
+        Shapes to begin with; those of `default_shapes` become those of the
+        prior.
+    known : bool
+        Whether ``local`` is more than a guess.
+    """
+
+    def __init__(self, problem, local, *, known):
+        self.problem = problem
+        settings = problem.settings
+        self.used = None
+        flux, noise = first_look(problem, local)
+        self.used = self._bands(flux, noise)
+        flux = torch.where(self.used[..., None], flux, 0.0)
+        self.mean, self.precision = problem.prior_of(flux, noise, local)
+        self.shape = local if known else self.mean.clone()
+        self.rows = torch.arange(len(local), device=problem.device)
+        self.trust = Trust(problem.batch.real,
+                           settings.loose * settings.tolerance,
+                           settings.relative_tolerance)
+        self.flux, self.n_steps = flux, torch.zeros_like(self.rows)
+        self._begin(flux, noise)
+
+    def _bands(self, flux, noise):
+        """The bands that each group is fitted in, (g, b)."""
+        problem = self.problem
+        snr = problem.point_snr(flux, noise)
+        real = problem.batch.real
+        order = np.argsort(problem.fwhm, kind='stable')
+        seen = ((snr > problem.settings.least_snr)
+                | ~real[:, None]).all(2)[:, order]
+        first = torch.zeros_like(seen)
+        some = seen.any(1)
+        first[torch.nonzero(some)[:, 0],
+              seen.to(torch.uint8).argmax(1)[some]] = True
+        used = torch.zeros_like(seen)
+        used[:, order] = first
+        return torch.where(some[:, None], used, True)
+
+    def _wide(self, shape):
+        """Shapes (g, k, p) in all bands."""
+        return shape[:, None].expand(-1, self.used.shape[1], -1, -1)
+
+    def _begin(self, flux, noise):
+        """First evaluation, of the shapes to begin with."""
+        self.local = self.shape.clone()
+        self.canvas = self.problem.canvas(self.used, self._wide(self.local),
+                                          flux, noise)
+        self._plan(flux, noise)
+        self.now = self.problem.evaluate(self.plan, self._wide(self.local),
+                                         steep=True)
+        self.cost = self.now.cost + self._prior_cost(self.local)
+
+    def _plan(self, flux, noise):
+        """Choose windows anew."""
+        self.plan = self.problem.plan(
+            self.canvas, self.used, self._wide(self.local), flux, noise,
+            COARSE)
+
+    def _prior_cost(self, local):
+        """Half the squared distance from the prior, (g,)."""
+        return 0.5 * (self.precision * (local - self.mean) ** 2).sum((1, 2))
+
+    def run(self):
+        """Step until all groups are done; shapes, fluxes, steps."""
+        settings = self.problem.settings
+        last = (settings.max_common if settings.refine
+                else settings.max_common_quick)
+        for step in range(last):
+            left = torch.nonzero(~self.trust.done[self.rows])[:, 0]
+            if not len(left):
+                break
+            changed = self._renew(step, left)
+            self.n_steps[self.rows] += ~self.trust.done[self.rows]
+            self._step(step, changed)
+        return self.shape, self.flux, self.n_steps
+
+    def _renew(self, step, left):
+        """Leave out what is done, renew windows, weights and prior."""
+        fewer = len(left) < 0.6 * len(self.rows)
+        renew = step in self.problem.settings.renew
+        if fewer:
+            self._leave_out(left)
+        if not (fewer or renew):
+            return False
+        k = self.local.shape[1]
+        flux = self.now.flux[..., :k]
+        noise = self.problem.noise(self.local[..., :2])
+        if renew:
+            self._renew_weights(flux, noise)
+        self._plan(flux, noise)
+        return True
+
+    def _leave_out(self, left):
+        """Go on with some groups only."""
+        self.rows = self.rows[left]
+        self.problem = self.problem.take(left)
+        self.canvas = self.canvas.take(left.cpu().numpy())
+        self.now = self.now.take(left)
+        for name in ('used', 'local', 'cost', 'mean', 'precision'):
+            setattr(self, name, getattr(self, name)[left])
+
+    def _renew_weights(self, flux, noise):
+        """Photon noise, prior and regions that follow from the fluxes."""
+        self.mean, self.precision = self.problem.prior_of(
+            flux, noise, self.local)
+        wide = self._wide(self.local)
+        self.canvas = self.problem.canvas(self.used, wide, flux, noise)
+        self._plan(flux, noise)
+        found = self.problem.evaluate(self.plan, wide)
+        self.canvas.set_weight(found.model)
+        weighted = self.canvas.weight * found.residual * found.residual
+        self.cost = (0.5 * self.canvas.sums(weighted).sum(1)
+                     + self._prior_cost(self.local))
+
+    def _step(self, step, changed):
+        """Try a step, keep what is better."""
+        problem, trust, settings = (self.problem, self.trust,
+                                    self.problem.settings)
+        matrix = project(self.now).sum(1) + torch.diag_embed(
+            self.precision.flatten(1))
+        vector = (self.now.slope.sum(1).view_as(self.local)
+                  + self.precision * (self.mean - self.local))
+        pinned = pinned_parameters(self.local, vector, problem.size)
+        pinned |= ~(problem.batch.free & problem.batch.real[..., None])
+        move, length = damped_step(matrix, vector, pinned, trust, self.rows)
+        trial = limit_parameters(self.local + move, problem.size)
+        predicted = 0.5 * (move * vector).sum((1, 2))
+        full = step < settings.curved or step % 2 == 0
+        new = problem.evaluate(self.plan, self._wide(trial), steep=full,
+                               adjoint=True)
+        value = new.cost + self._prior_cost(trial)
+        better = trust.judge(self.rows, self.cost, value, predicted, length,
+                             lenient=changed)
+        self.now.keep(better, new)
+        self.local = torch.where(better[:, None, None], trial, self.local)
+        self.cost = torch.where(better, value, self.cost)
+        self.shape[self.rows] = self.local
+        self.flux[self.rows] = self.now.flux[..., :self.local.shape[1]]

@@ -1,0 +1,108 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Which sources are fitted together, and where their light is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ['Group', 'make_groups']
+
+# sources of a group, its neighbours included, and without them
+MAX_SOURCES, MAX_CORE = 10, 5
+# longest side of a group that is not cut, in pixels
+MAX_SIDE = 256
+# distance to which neighbours are fitted along, in FWHM and least in pixels
+NEIGHBOUR_FWHM, MIN_NEIGHBOUR = 6.0, 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """
+    Sources fitted at once.
+
+    ``core``: sources that are measured here; ``halo``: neighbours that are
+    fitted along and measured elsewhere; ``span``: least and largest x, least
+    and largest y of their footprints.
+    """
+
+    core: tuple[int, ...]
+    halo: tuple[int, ...]
+    span: tuple[float, float, float, float]
+
+    @property
+    def members(self):
+        """All sources of the group, the core first."""
+        return self.core + self.halo
+
+
+def _halves(sources, members):
+    """Cut a set of sources across its longer side."""
+    x, y = sources.x[members], sources.y[members]
+    along = x if np.ptp(x) >= np.ptp(y) else y
+    order = members[np.argsort(along, kind='stable')]
+    middle = len(order) // 2
+    return np.sort(order[:middle]), np.sort(order[middle:])
+
+
+def _span(sources, members, boxes):
+    """Box around sources and the segments whose boxes are given."""
+    x, y = sources.x[members], sources.y[members]
+    r = sources.radius[members]
+    limits = [(x - r).min(), (x + r).max() + 1,
+              (y - r).min(), (y + r).max() + 1]
+    for label in np.unique(sources.parent[members]):
+        if int(label) in boxes:
+            box = boxes[int(label)]
+            limits = [min(limits[0], box[0]), max(limits[1], box[1]),
+                      min(limits[2], box[2]), max(limits[3], box[3])]
+    return tuple(float(v) for v in limits)
+
+
+def _is_long(span):
+    """Whether a span is longer than the side of a group."""
+    return max(span[1] - span[0], span[3] - span[2]) > MAX_SIDE
+
+
+def _neighbours(sources, core, others, reach):
+    """The others that lie nearest to a core, as many as fit."""
+    if not len(others):
+        return others
+    distance = np.hypot(sources.x[others][:, None] - sources.x[core],
+                        sources.y[others][:, None] - sources.y[core])
+    nearest = distance.min(1)
+    order = np.argsort(nearest, kind='stable')
+    order = order[nearest[order] < reach][:MAX_SOURCES - len(core)]
+    return np.sort(others[order])
+
+
+def _cut(sources, members):
+    """Cut a group until each part is small enough."""
+    long = _is_long(_span(sources, members, {}))
+    if len(members) == 1 or (len(members) <= MAX_CORE and not long):
+        return [members]
+    return [part for half in _halves(sources, members)
+            for part in _cut(sources, half)]
+
+
+def make_groups(sources, connected, boxes, fwhm):
+    """
+    Cut connected sources into groups that the fit takes at once.
+
+    ``connected``: rows of the sources whose footprints overlap; ``boxes``:
+    label to ``(x_min, x_max, y_min, y_max)`` of segments; ``fwhm`` of the
+    sharpest PSF. Every source is in the core of exactly one group.
+    """
+    reach = max(MIN_NEIGHBOUR, NEIGHBOUR_FWHM * fwhm)
+    groups = []
+    for members in connected:
+        span = _span(sources, members, boxes)
+        whole = (len(members) <= MAX_SOURCES
+                 and not (_is_long(span) and len(members) > 1))
+        for core in [members] if whole else _cut(sources, members):
+            halo = _neighbours(sources, core, np.setdiff1d(members, core),
+                               reach)
+            both = np.concatenate([core, halo])
+            groups.append(Group(
+                core=tuple(core.tolist()), halo=tuple(halo.tolist()),
+                span=span if whole else _span(sources, both, {})))
+    return groups
