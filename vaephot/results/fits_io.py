@@ -8,7 +8,8 @@ the order of SOURCES, because thousands of small extensions are slow; so
 are the matrices of GROUPS. The table is there twice: as a binary table for
 any FITS reader, and as ECSV text, which keeps every unit, the sky
 positions and the meta data. Bands on grids of their own have their images
-in DATA_0, DATA_1, ..., and the boxes of the sources in BOXES.
+in DATA_0, DATA_1, ..., and the boxes of the sources in BOXES. The PSF of
+band 0 is PSF_0; measured noise is NOISE, a row for each band.
 """
 
 import json
@@ -22,10 +23,11 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.wcs import WCS, FITSFixedWarning
 from photutils.aperture import BoundingBox
-from photutils.segmentation import SegmentationImage
 
 from vaephot.exceptions import VaephotError, VaephotWarning
 from vaephot.results.covariance import FitGroup
+from vaephot.results.source import DeblendedSource
+from vaephot.results.views import segmentation_with_maps
 from vaephot.utils.atomic import atomic_write, check_output
 from vaephot.utils.frames import each, is_mapping
 
@@ -213,6 +215,26 @@ def _group_hdus(groups):
                                name='GROUP_COVARIANCES')]
 
 
+def _psf_hdus(psfs):
+    """Images of the PSFs of the bands, as far as they are known."""
+    hdus = []
+    for i, psf in enumerate(psfs or ()):
+        if psf is not None:
+            hdu = fits.ImageHDU(psf.data, name=f'PSF_{i}')
+            for axis, key in enumerate('YX'):
+                hdu.header[f'OVERSMP{key}'] = int(psf.oversampling[axis])
+                hdu.header[f'ORIGIN{key}'] = float(psf.origin[1 - axis])
+            hdus.append(hdu)
+    return hdus
+
+
+def _noise_hdu(noise):
+    """Measured noise, a row for each band."""
+    hdu = fits.table_to_hdu(Table(noise))
+    hdu.name = 'NOISE'
+    return hdu
+
+
 def _images_of(result, name):
     """Images of the sources, one after the other."""
     images = [getattr(source, name) for source in result]
@@ -232,7 +254,9 @@ def _to_hdus(result):
         _children_hdu(segm), _plain_table(result.table),
         _text_hdu(result.table),
         _sources_hdu(result.sources, len(result.bands)),
-        *_group_hdus(result.groups)]
+        *_group_hdus(result.groups), *_psf_hdus(result.psf)]
+    if result.noise is not None:
+        hdus.append(_noise_hdu(result.noise))
     if result.on_own_grids:
         hdus.append(_boxes_hdu(result.sources, result.bands))
         for hdu in hdus:
@@ -294,15 +318,12 @@ def _read_wcs(header):
 
 def _read_segmentation(hdus):
     """Segmentation with its maps."""
-    data = _image(hdus, 'SEGMENTATION')
-    segm = SegmentationImage(data)
     pairs = hdus['CHILDREN'].data
-    parents = np.asarray(pairs['parent'])
-    order = dict.fromkeys(parents.tolist())
-    segm._deblend_label_map = {
-        parent: np.asarray(pairs['child'])[parents == parent].astype(
-            data.dtype) for parent in order}
-    return segm
+    maps = {}
+    for parent, child in zip(pairs['parent'].tolist(),
+                             pairs['child'].tolist(), strict=True):
+        maps.setdefault(parent, []).append(child)
+    return segmentation_with_maps(_image(hdus, 'SEGMENTATION'), maps)
 
 
 class _Reader:
@@ -352,7 +373,7 @@ class _Shapes:
                            else (len(self.bands), *box.shape))
 
 
-def _read_sources(hdus, source_class, shapes):
+def _read_sources(hdus, shapes):
     """Rebuild all sources, without units."""
     readers = {name: _Reader(_image(hdus, f'SOURCE_{name}'))
                for name in ('MODELS', 'IMAGES', 'PARAMETERS',
@@ -366,7 +387,7 @@ def _read_sources(hdus, source_class, shapes):
                   for name in ('flux', 'flux_err')}
         if shapes.is_2d:
             values = {name: value[0] for name, value in values.items()}
-        sources.append(source_class(
+        sources.append(DeblendedSource(
             label=int(row['label']), parent_label=int(row['parent_label']),
             bbox=box, bboxes=bboxes,
             model=shapes.take(readers['MODELS'], box, bboxes),
@@ -394,6 +415,31 @@ def _read_groups(hdus):
             for own, size in zip(labels, sizes, strict=False)]
 
 
+def _read_psfs(hdus, n_bands):
+    """PSF of each band, or None if none was kept."""
+    psfs = [_read_psf(hdus[f'PSF_{i}']) if f'PSF_{i}' in hdus else None
+            for i in range(n_bands)]
+    return psfs if any(psf is not None for psf in psfs) else None
+
+
+def _read_psf(hdu):
+    """PSF of one band."""
+    from photutils.psf import ImagePSF  # it loads matplotlib
+
+    header = hdu.header
+    return ImagePSF(
+        _native(hdu.data), origin=(header['ORIGINX'], header['ORIGINY']),
+        oversampling=(header['OVERSMPY'], header['OVERSMPX']))
+
+
+def _read_noise(hdus):
+    """Arrays of measured noise by name, or None."""
+    if 'NOISE' not in hdus:
+        return None
+    rows = hdus['NOISE'].data
+    return {name: _native(rows[name]) for name in rows.names}
+
+
 def _read_frame(hdus, name, bands):
     """Image of the whole frame, or one for each band."""
     if hdus[0].header['OWNGRIDS'] and f'{name}_0'.upper() in hdus:
@@ -411,7 +457,7 @@ def _read_coordinates(hdus, bands):
             for i, band in enumerate(bands)}
 
 
-def read_result(path, source_class):
+def read_result(path):
     """
     Read the parts of a result.
 
@@ -419,8 +465,6 @@ def read_result(path, source_class):
     ----------
     path : path-like
         A file made by `write_result`.
-    source_class : type
-        Class of the sources.
 
     Returns
     -------
@@ -451,9 +495,10 @@ def read_result(path, source_class):
                 lambda image: image.astype(bool), mask),
             'table': QTable.read(BytesIO(text), format='ascii.ecsv'),
             'segmentation_image': _read_segmentation(hdus),
-            'sources': _read_sources(hdus, source_class,
-                                     _Shapes(hdus, bands, is_2d)),
+            'sources': _read_sources(hdus, _Shapes(hdus, bands, is_2d)),
             'groups': _read_groups(hdus),
+            'psf': _read_psfs(hdus, len(bands)),
+            'noise': _read_noise(hdus),
             'bands': bands, 'is_2d': is_2d,
             'unit': None if unit is None else u.Unit(unit),
             'wcs': _read_coordinates(hdus, bands)}

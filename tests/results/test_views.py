@@ -1,4 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
 
@@ -77,3 +78,50 @@ def test_catalog_of_a_band_on_its_own_grid(native):
         assert flux == pytest.approx(native[label].flux[1].value, rel=0.1)
     with pytest.raises(ValueError, match='grid'):
         native.to_catalog('H', detection_catalog=native.to_catalog('VIS'))
+
+
+def test_slice_is_a_result_of_those_rows():
+    result = BLENDS['make_result'](wcs=BLENDS['make_wcs'](), mask_some=True)
+    part = result[1:3]
+    assert len(part) == 2
+    assert part.labels.tolist() == result.labels[1:3].tolist()
+    assert part[2] is not result[1]
+    assert part.unit == result.unit
+    assert_array_equal(part.table['flux_H'], result.table['flux_H'][1:3])
+    assert_array_equal(part.data, result.data)
+    assert_array_equal(
+        part.model_image, sum(result.make_source_image(label, kind='model')
+                              for label in part.labels))
+    assert set(part.segmentation_image.labels) <= set(part.labels)
+    children = part.segmentation_image.parent_to_deblended_labels
+    assert {parent: list(labels) for parent, labels in children.items()
+            } == {4: [2, 3]}
+    assert_array_equal(part.flux_cov([2, 3]), result.flux_cov([2, 3]))
+    assert part.sample(3, [2, 3], rng=1).flux.shape == (3, 2, 3)
+
+
+def test_slice_leaves_the_result_as_it_was():
+    result = BLENDS['make_result'](1)
+    before = result.segmentation_image.data.copy()
+    empty = result[5:]
+    assert len(empty) == 0
+    assert not empty.segmentation_image.data.any()
+    assert not empty.model_image.value.any()
+    assert len(result[::2]) == 3
+    assert_array_equal(result.segmentation_image.data, before)
+
+
+def test_slice_keeps_grids_of_their_own(native):
+    part = native[:2]
+    assert part.on_own_grids
+    assert part.model_image['H'].shape == native.data['H'].shape
+    assert part.band('H').bands == ('H',)
+
+
+def test_view_of_a_band_has_its_psf_and_noise():
+    result = replace(BLENDS['make_result'](3),
+                     **BLENDS['make_psf_and_noise'](3))
+    view = result.band('Y')
+    assert view.psf == result.psf[1:2]
+    assert view.noise['correlation'].shape == (1, 7)
+    assert view.noise['ratio'] == result.noise['ratio'][1]

@@ -1,5 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
 
@@ -13,7 +14,7 @@ from numpy.testing import assert_array_equal
 from photutils.segmentation import SegmentationImage
 
 from vaephot.exceptions import OutputExistsError, VaephotWarning
-from vaephot.results.io import ResultFileError
+from vaephot.results.fits_io import ResultFileError
 from vaephot.results.result import DeblendResult
 
 BLENDS = run_path(str(Path(__file__).parents[1] / '_blends.py'))
@@ -55,6 +56,7 @@ def assert_same_table(first, second):
 def assert_same_result(first, second):
     for name in ('data', 'model_image', 'residual_image', 'error', 'mask'):
         assert_same(getattr(first, name), getattr(second, name))
+    assert_same(first.noise, second.noise)
     for name in ('bands', 'unit', 'is_2d'):
         assert getattr(first, name) == getattr(second, name)
     assert_same_table(first.table, second.table)
@@ -108,6 +110,22 @@ def test_round_trip_of_grids_of_their_own(tmp_path):
     assert_same_result(result, again)
     for band in result.bands:
         assert again.wcs[band].to_header() == result.wcs[band].to_header()
+
+
+@pytest.mark.parametrize('make', ['make_result', 'make_native_result'])
+def test_round_trip_of_psf_and_noise(tmp_path, make):
+    kept = BLENDS[make]()
+    given = BLENDS['make_psf_and_noise'](len(kept.bands))
+    given['psf'][1] = None
+    result = replace(kept, **given)
+    result.write(tmp_path / 'result.fits')
+    again = DeblendResult.read(tmp_path / 'result.fits')
+    assert_same_result(result, again)
+    assert again.psf[1] is None
+    for one, two in zip(result.psf[::2], again.psf[::2], strict=True):
+        assert_same(one.data, two.data)
+        assert_array_equal(one.oversampling, two.oversampling)
+        assert_array_equal(one.origin, two.origin)
 
 
 def test_round_trip_without_groups_or_sources(tmp_path):
