@@ -19,6 +19,8 @@ __all__ = ['DeblendResult']
 
 # labels that a message lists at most
 MAX_LISTED = 20
+# rows of the table that notebooks show
+MAX_THUMBNAILS = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -183,6 +185,15 @@ class DeblendResult:
         ny, nx = self.data.shape[-2:]
         return (f'<DeblendResult: {len(self)} sources, '
                 f'{ny} x {nx} pixels, bands {", ".join(self.bands)}>')
+
+    def _repr_html_(self):
+        """Table with thumbnails of the first sources, for notebooks."""
+        from html import escape
+
+        from vaephot.results.html import result_table
+
+        return (f'<p>{escape(repr(self))}</p>'
+                f'{result_table(self, MAX_THUMBNAILS)}')
 
     def __len__(self):
         return len(self.sources)
@@ -628,6 +639,90 @@ class DeblendResult:
         from vaephot.results.plotting import plot_segments
 
         return plot_segments(self, band=band, ax=ax)
+
+    # ----------------------------------------------------------- exports
+    def to_regions(self, scale=1.0):
+        """
+        Ellipses of the sources, for ds9 and astropy.
+
+        Parameters
+        ----------
+        scale : float, optional
+            Semi-axes over those of the ellipse that holds half the light
+            of a source, PSF removed.
+
+        Returns
+        -------
+        `~regions.Regions`
+            In pixels of the first band: an ellipse for each galaxy, a
+            point for each star (``p_point`` above 0.5) and each source
+            without a radius, with the label as its text. Sources without
+            a position have none. ``to_sky(wcs)`` of each region turns it
+            into one on the sky.
+
+        Raises
+        ------
+        MissingDependencyError
+            If the package regions is not installed.
+        """
+        from vaephot.results.exports import make_regions
+
+        return make_regions(self, scale)
+
+    def cutouts(self, labels=None):
+        """
+        Stamps of sources as FITS images.
+
+        Parameters
+        ----------
+        labels : int or sequence of int or None, optional
+            Sources; `None`: all.
+
+        Returns
+        -------
+        `~astropy.io.fits.HDUList`
+            For each source the extensions ``DATA_<label>``,
+            ``IMAGE_<label>`` (its share of the data) and
+            ``MODEL_<label>`` in its box, with the WCS of the box; with the
+            name of the band behind where bands have grids of their own.
+
+        Raises
+        ------
+        KeyError
+            If there is no such label.
+        """
+        from vaephot.results.exports import make_cutouts
+
+        return make_cutouts(self, self._listed(labels))
+
+    def to_html(self, path, *, max_sources=500, overwrite=False):
+        """
+        Write a page with pictures of the frame and of each source.
+
+        The page needs nothing besides itself. It shows three bands as
+        red, green and blue (the last, middle and first one), fewer bands
+        and those on grids of their own by the first.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        max_sources : int, optional
+            Sources shown at most, the first of the table.
+        overwrite : bool, optional
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is False.
+        """
+        from vaephot.results.html import result_page
+        from vaephot.utils.atomic import atomic_write
+
+        with atomic_write(path, overwrite=overwrite) as temporary:
+            temporary.write_text(result_page(self, max_sources),
+                                 encoding='utf-8')
 
     def write(self, path, overwrite=False):
         """
