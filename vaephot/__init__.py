@@ -31,7 +31,7 @@ _LAZY = {
     'DeblendedSource': 'vaephot.results.source',
     'PeakFinder': 'vaephot.deblend.settings',
     'VAEDeblender': 'vaephot.deblend.deblender',
-    'conf': 'vaephot.weights.config',
+    'conf': 'vaephot.weights.user_config',
     'deblend_sources': 'vaephot.deblend.functions',
     'decode_flags': 'vaephot.results.flags',
 }

@@ -27,7 +27,7 @@ from photutils.aperture import BoundingBox
 from vaephot.exceptions import VaephotError, VaephotWarning
 from vaephot.results.covariance import FitGroup
 from vaephot.results.source import DeblendedSource
-from vaephot.results.views import segmentation_with_maps
+from vaephot.results.subsets import segmentation_with_maps
 from vaephot.utils.atomic import atomic_write, check_output
 from vaephot.utils.frames import each, is_mapping
 

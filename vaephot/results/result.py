@@ -206,7 +206,7 @@ class DeblendResult:
 
     def __getitem__(self, label):
         if isinstance(label, slice):
-            from vaephot.results.views import row_view
+            from vaephot.results.subsets import row_view
 
             return DeblendResult(**row_view(self, label))
         try:
@@ -322,7 +322,7 @@ class DeblendResult:
         BandMismatchError
             If there is no such band.
         """
-        from vaephot.results.views import band_view
+        from vaephot.results.subsets import band_view
 
         return DeblendResult(**band_view(self, self.band_index(band)))
 
@@ -445,7 +445,7 @@ class DeblendResult:
         ValueError
             If there are no magnitudes: give a zeropoint.
         """
-        from vaephot.photometry.fluxes import color_table
+        from vaephot.photometry.flux_tables import color_table
 
         return color_table(self, bands)
 
@@ -461,7 +461,7 @@ class DeblendResult:
         ----------
         **prior
             ``slope`` and ``faint_limit`` of
-            `~vaephot.photometry.posterior.posterior_mean_flux`.
+            `~vaephot.photometry.posterior_mean.posterior_mean_flux`.
 
         Returns
         -------
@@ -469,7 +469,7 @@ class DeblendResult:
             ``label`` and, for each band, ``flux`` and ``flux_err`` (the
             scatter of the posterior), named as in the table.
         """
-        from vaephot.photometry.fluxes import posterior_mean_table
+        from vaephot.photometry.flux_tables import posterior_mean_table
 
         return posterior_mean_table(self, **prior)
 
@@ -487,7 +487,7 @@ class DeblendResult:
         `~astropy.table.QTable`
             ``label`` and a ``flux`` for each band.
         """
-        from vaephot.photometry.fluxes import non_negative_table
+        from vaephot.photometry.flux_tables import non_negative_table
 
         return non_negative_table(self)
 

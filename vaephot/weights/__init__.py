@@ -21,14 +21,14 @@ __all__ = [
 
 # public name -> module that defines it
 _LAZY = {
-    'Weights': 'vaephot.weights.io',
+    'Weights': 'vaephot.weights.files',
     'WeightsRecord': 'vaephot.weights.records',
-    'conf': 'vaephot.weights.config',
+    'conf': 'vaephot.weights.user_config',
     'fetch_weights': 'vaephot.weights.download',
     'import_weights': 'vaephot.weights.registry',
     'list_weights': 'vaephot.weights.registry',
-    'load_weights': 'vaephot.weights.io',
-    'save_weights': 'vaephot.weights.io',
+    'load_weights': 'vaephot.weights.files',
+    'save_weights': 'vaephot.weights.files',
 }
 
 

@@ -18,9 +18,9 @@ import torch
 from scipy.linalg import eigh
 
 from vaephot.exceptions import TrainingError
+from vaephot.models.asymmetry import wave_columns
 from vaephot.models.decoder import Decoder
 from vaephot.models.render import Renderer, make_transfer, padded_size
-from vaephot.models.structure import wave_columns
 
 __all__ = ['fit_galaxies', 'learn_structure', 'principal_waves']
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vaephot.exceptions import CatalogError
-from vaephot.simulate.stars import (
+from vaephot.simulate.star_counts import (
     StarField,
     draw_star_magnitudes,
     draw_star_mags,

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from vaephot.evaluate.images import (
+from vaephot.evaluate.image_metrics import (
     IMAGE_METRICS,
     image_metrics,
     overlap,

@@ -2,7 +2,7 @@
 import pytest
 
 from vaephot.exceptions import CatalogError
-from vaephot.simulate.bands import Band, Survey
+from vaephot.simulate.survey_bands import Band, Survey
 
 BAND = {'name': 'r', 'psf_fwhm': 0.7, 'sky_rms': 0.01, 'gain': 100.0}
 

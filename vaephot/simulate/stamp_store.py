@@ -59,9 +59,9 @@ from vaephot.simulate._galsim import load_galsim
 from vaephot.simulate._workers import ordered_map
 from vaephot.simulate.catalog.mock import COLOR_CHAIN, MockCatalog
 from vaephot.simulate.catalog.population import band_wavelengths
+from vaephot.simulate.fourier_drawing import PSFStack, Renderer
 from vaephot.simulate.psfs import draw_psf, sample_psf
 from vaephot.simulate.real import RealGalaxies, RealGalaxy
-from vaephot.simulate.render import PSFStack, Renderer
 from vaephot.simulate.survey import ZEROPOINT, get_survey, survey_psfs
 
 __all__ = ['StoreConfig', 'draw_shard', 'read_manifest', 'read_shard',

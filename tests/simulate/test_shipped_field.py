@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 import vaephot
-from vaephot.simulate.demo import (
+from vaephot.simulate.shipped_field import (
     DEMO_SEED,
     draw_demo_field,
     write_demo_field,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from photutils.aperture import BoundingBox
 
-from vaephot.simulate.scene import (
+from vaephot.simulate.instrument import (
     Instrument,
     PSFVariation,
     blendedness,

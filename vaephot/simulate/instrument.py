@@ -10,9 +10,9 @@ from photutils.aperture import BoundingBox
 from vaephot.simulate._checks import check_count, check_number
 from vaephot.simulate.catalog.mock import MockCatalog
 from vaephot.simulate.catalog.population import band_wavelengths
+from vaephot.simulate.fourier_drawing import PSFStack, Renderer
 from vaephot.simulate.galaxies import Galaxy
-from vaephot.simulate.render import PSFStack, Renderer
-from vaephot.simulate.stars import draw_star_mags
+from vaephot.simulate.star_counts import draw_star_mags
 from vaephot.simulate.survey import ZEROPOINT, get_survey, survey_psfs
 
 __all__ = ['BRIGHT_STAR_MAG', 'Instrument', 'PSFVariation', 'Source',
@@ -380,7 +380,7 @@ def draw_star_source(rng, survey, mag, x, y, *, star_field=None):
         AB magnitude in VIS.
     x, y : float
         Position in pixels.
-    star_field : `~vaephot.simulate.stars.StarField` or None, optional
+    star_field : `~vaephot.simulate.star_counts.StarField` or None, optional
         Direction on the sky, which sets the colours.
 
     Returns
@@ -490,7 +490,7 @@ def blendedness(model, total):
     Examples
     --------
     >>> import numpy as np
-    >>> from vaephot.simulate.scene import blendedness
+    >>> from vaephot.simulate.instrument import blendedness
     >>> one = np.ones((1, 2, 2))
     >>> blendedness(one, 2 * one).tolist()
     [0.5]

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from photutils.aperture import BoundingBox
 
+from vaephot.simulate.disk_features import Structure
+from vaephot.simulate.fourier_drawing import PSFStack, Renderer, grid_size
 from vaephot.simulate.galaxies import Galaxy, galaxy_profile
-from vaephot.simulate.render import PSFStack, Renderer, grid_size
-from vaephot.simulate.structure import Structure
 from vaephot.simulate.survey import survey_psfs
 
 galsim = pytest.importorskip('galsim')

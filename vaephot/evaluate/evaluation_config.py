@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, fields
 from dataclasses import field as new
 from pathlib import Path
 
-from vaephot.evaluate.conditions import Conditions
 from vaephot.evaluate.matching import RULES
 from vaephot.evaluate.methods import Method
 from vaephot.evaluate.observed import POSITION_SIGMA
+from vaephot.evaluate.observing_conditions import Conditions
 from vaephot.exceptions import EvaluationError
 
 __all__ = ['EvaluationConfig', 'MatchSettings', 'SetConfig', 'read_config']
@@ -252,7 +252,7 @@ class EvaluationConfig:
 
         Examples
         --------
-        >>> from vaephot.evaluate.config import EvaluationConfig
+        >>> from vaephot.evaluate.evaluation_config import EvaluationConfig
         >>> config = EvaluationConfig.from_dict({
         ...     'title': 'Faint pairs', 'methods': ['sep_default'],
         ...     'sets': [{'name': 'faint', 'case': 'faint', 'n': 50}]})

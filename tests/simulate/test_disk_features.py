@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from vaephot.simulate.structure import (
+from vaephot.simulate.disk_features import (
     Structure,
     arm_cloud,
     draw_structure,

@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.optimize import minimize
 
-from vaephot.photometry.posterior import (
+from vaephot.photometry.posterior_mean import (
     COUNTS_SLOPE,
     non_negative_flux,
     posterior_mean_flux,

@@ -15,12 +15,12 @@ from vaephot.models.bundle import build_vaes
 from vaephot.models.config import ModelConfig
 from vaephot.models.render import Renderer
 from vaephot.models.vae import VAE
-from vaephot.train import loop, structure
-from vaephot.train.config import STAGES, TrainingConfig
-from vaephot.train.loop import Trainer, train
+from vaephot.train import asymmetry_training, training_loop
 from vaephot.train.release import release_weights
 from vaephot.train.stopping import FIGURE
 from vaephot.train.store import read_store
+from vaephot.train.training_config import STAGES, TrainingConfig
+from vaephot.train.training_loop import Trainer, train
 from vaephot.weights import load_weights
 
 MODEL = ModelConfig(n_latent=2, n_components=4, decoder_width=8,
@@ -48,7 +48,7 @@ def _interrupted(tiny_store, path, monkeypatch, ticks, config=CONFIG):
         now = iter(range(10 ** 6))
         clock = SimpleNamespace(monotonic=lambda now=now: next(now))
         with monkeypatch.context() as patch:
-            patch.setattr(loop, 'time', clock)
+            patch.setattr(training_loop, 'time', clock)
             vaes, finished, curves = train(
                 tiny_store, path, config, max_seconds=ticks,
                 validate_every=2, checkpoint_every=3)
@@ -142,7 +142,7 @@ def test_stopped_run_is_released_with_the_figures_of_its_best(
 def test_lessons_are_held_once(tiny_store, tmp_path, monkeypatch):
     train(tiny_store, tmp_path, CONFIG, max_seconds=0)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, 'teach_family', lambda *_, **__: 1 / 0)
+        patch.setattr(training_loop, 'teach_family', lambda *_, **__: 1 / 0)
         again, _, _ = train(tiny_store, tmp_path, CONFIG)
     fresh, _, _ = train(tiny_store, tmp_path / 'b', CONFIG)
     assert all(_equal(again[stage], fresh[stage]) for stage in STAGES)
@@ -281,8 +281,9 @@ def _trainer(tiny_store, config=CONFIG, stage='isolated'):
         vae = VAE(config.model)
     shards = {split: read_store(tiny_store, split)
               for split in ('train', 'validation')}
-    latents = loop._teach_decoder(vae.decoder, config, shards, frozen=False)
-    return loop._make_trainer(vae, stage, config, shards, latents)
+    latents = training_loop._teach_decoder(vae.decoder, config, shards,
+                                           frozen=False)
+    return training_loop._make_trainer(vae, stage, config, shards, latents)
 
 
 def test_loss_that_is_not_finite_stops_the_run(tiny_store):
@@ -318,12 +319,12 @@ def test_restored_trainer_takes_the_same_steps(tiny_store):
 
 
 def test_rate_rises_then_falls_to_a_hundredth():
-    rates = [loop._rate_factor(step, 1000) for step in range(1000)]
+    rates = [training_loop._rate_factor(step, 1000) for step in range(1000)]
     top = rates.index(max(rates))
     assert max(rates) == pytest.approx(1)
     assert 25 < top < 35
     assert rates[0] < 0.05
-    assert rates[-1] == pytest.approx(loop.FINAL_RATE, rel=0.01)
+    assert rates[-1] == pytest.approx(training_loop.FINAL_RATE, rel=0.01)
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
@@ -345,7 +346,7 @@ def test_loss_is_that_of_its_parts(tiny_store):
         last = trainer.advance()
     # the bound has its full weight
     assert last['loss'] == pytest.approx(
-        loop.SUPERVISED_REST * last['known'] + last['reconstruction']
+        training_loop.SUPERVISED_REST * last['known'] + last['reconstruction']
         + last['kl'], rel=1e-4)
 
 
@@ -519,8 +520,8 @@ def lopsided_store(tiny_store, tmp_path_factory):
 def _few_steps():
     """Let little be learned of structure."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(structure, 'N_STEPS', 3)
-        patch.setattr(structure, 'GALAXIES_PER_SHARD', 4)
+        patch.setattr(asymmetry_training, 'N_STEPS', 3)
+        patch.setattr(asymmetry_training, 'GALAXIES_PER_SHARD', 4)
         yield
 
 
@@ -556,7 +557,7 @@ def test_run_from_weights_without_structure_learns_waves(
 def test_first_networks_with_structure_say_what_the_weights_do(start):
     path, before = start
     config = _changed(model=WAVY, n_steps={'isolated': 0, 'blended': 1})
-    first = loop._first_networks(config, load_weights(path))
+    first = training_loop._first_networks(config, load_weights(path))
     latent = torch.tensor([[0.3, -1.0]])
     for stage in STAGES:
         assert not _radial(first[stage]).any()
@@ -582,7 +583,7 @@ def test_weights_with_structure_are_a_start(wavy_start, lopsided_store,
                                             tmp_path, monkeypatch):
     path, before = wavy_start
     # waves are not learned twice
-    monkeypatch.setattr(loop, 'learn_structure', lambda *_: 1 / 0)
+    monkeypatch.setattr(training_loop, 'learn_structure', lambda *_: 1 / 0)
     config = _changed(model=WAVY, n_steps={'isolated': 2, 'blended': 2})
     vaes, finished, _ = train(lopsided_store, tmp_path / 'run', config,
                               start=path)
@@ -614,7 +615,7 @@ def test_weights_with_structure_may_get_more(wavy_start, lopsided_store,
      'structure_sigma': [0.5, 1.1]}])
 def test_weights_with_other_waves_are_no_start(wavy_start, model):
     with pytest.raises(TrainingError, match='structure_') as caught:
-        loop._first_networks(_changed(model=model),
+        training_loop._first_networks(_changed(model=model),
                              load_weights(wavy_start[0]))
     assert caught.value.start == 'wavy'
 
@@ -695,11 +696,11 @@ def test_unknown_devices_are_refused_before_the_work(tiny_store, tmp_path,
     with pytest.raises(ValueError, match='abacus'):
         train(tiny_store, tmp_path / 'run', CONFIG, device='abacus')
     # a device without float64, and the best of a machine that has it
-    monkeypatch.setattr(loop, 'resolve_device',
+    monkeypatch.setattr(training_loop, 'resolve_device',
                         lambda device: torch.device(device or 'mps'))
     with pytest.raises(ValueError, match="'mps'"):
         train(tiny_store, tmp_path / 'run', CONFIG, device='mps')
-    assert loop._find_device('auto').type == 'cpu'
+    assert training_loop._find_device('auto').type == 'cpu'
     assert not (tmp_path / 'run').exists()
 
 
@@ -756,7 +757,7 @@ def test_run_begun_on_a_gpu_ends_on_the_cpu(tiny_store, tmp_path,
                                             monkeypatch):
     clock = SimpleNamespace(monotonic=iter(range(10 ** 6)).__next__)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, 'time', clock)
+        patch.setattr(training_loop, 'time', clock)
         _, finished, _ = train(tiny_store, tmp_path, CONFIG, device='cuda',
                                max_seconds=9)
     assert not finished

@@ -1,12 +1,12 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-Let an encoder look at training stamps again and again.
+Encoder passes on training stamps.
 
-As in the deblender, the first guess is the prior's mean and each further
-one the posterior of the look before; the flux of the guess's model is the
-best one, but for an error such as neighbours cause, and after the first look
-the neighbours that are known have been taken away. What is learned is how to
-correct a guess that the encoder itself has made.
+As in the deblender, the first guess is the mean of the prior and each
+further one the posterior of the pass before. The model of the guess has its
+best flux, with an error such as neighbours cause; after the first pass the
+known neighbours are subtracted. So the encoder learns to correct guesses of
+its own.
 """
 
 from typing import NamedTuple
@@ -16,10 +16,10 @@ import torch
 from vaephot.models.encoder import Gaussian, combine, limit_guess
 from vaephot.models.losses import projected_flux
 
-__all__ = ['Looked', 'guessed', 'look_repeatedly', 'other_evidence']
+__all__ = ['EncoderPass', 'add_guess', 'other_bands', 'run_encoder']
 
-# error of a model's flux at the first and at later looks, over that of the
-# brightness that is told at first
+# error of a model's flux in the first and in later passes, over that of the
+# brightness that is given at first
 FLUX_ERROR_SHARES = (0.5, 0.15)
 # share of the stamps that other bands know something of, and how precise
 # these are compared to the stamp itself, as a range of the logarithm
@@ -27,12 +27,12 @@ OTHER_SHARE = 0.5
 OTHER_RANGE = (-2.3, 2.3)
 
 
-class Looked(NamedTuple):
+class EncoderPass(NamedTuple):
     """
-    What a stamp's looks led to.
+    What the last of the passes gave for a batch of stamps.
 
-    ``posterior``, ``evidence`` and ``prior``; ``known``: the prior with the
-    evidence of other bands, which the posterior goes on from.
+    ``posterior``, ``evidence`` (the likelihood factor) and ``prior``;
+    ``known`` is the prior times the likelihood factors of other bands.
     """
 
     posterior: Gaussian
@@ -53,9 +53,9 @@ def _normal(batch, generator, *shape):
     return numbers.to(batch.flux.device)
 
 
-def guessed(vae, batch, stamps, guess, flux_error):
+def add_guess(vae, batch, stamps, guess, flux_error):
     """
-    Stamps with a guess and its model.
+    Add a guess and its model to stamps.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ def guessed(vae, batch, stamps, guess, flux_error):
                            model=flux[:, None, None] * template)
 
 
-def other_evidence(batch, likeness, generator):
+def other_bands(batch, likeness, generator):
     """
-    Evidence as of other bands, drawn about the truth.
+    Draw likelihood factors of other bands about the truth.
 
     Parameters
     ----------
@@ -121,9 +121,9 @@ def other_evidence(batch, likeness, generator):
                     precision)
 
 
-def look_repeatedly(vae, batch, n_looks, generator, *, others=False):
+def run_encoder(vae, batch, n_looks, generator, *, others=False):
     """
-    Look at stamps, gradients flowing through the last look alone.
+    Run the encoder several times, with gradients of the last pass alone.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def look_repeatedly(vae, batch, n_looks, generator, *, others=False):
     batch : `~vaephot.train.dataset.TrainingBatch`
         Stamps.
     n_looks : int
-        Number of looks.
+        Number of passes.
     generator : `torch.Generator`
         Source of the random numbers.
     others : bool, optional
@@ -140,28 +140,28 @@ def look_repeatedly(vae, batch, n_looks, generator, *, others=False):
 
     Returns
     -------
-    Looked
+    EncoderPass
     """
     stamps, extra = batch.stamps, None
     width = batch.log_snr_error
     with torch.no_grad():
         guess = vae.prior(stamps.target, stamps.log_fwhm,
                           stamps.log_snr).mean
-    for look in range(n_looks):
-        last = look == n_looks - 1
-        share = FLUX_ERROR_SHARES[min(look, 1)]
+    for number in range(n_looks):
+        last = number == n_looks - 1
+        share = FLUX_ERROR_SHARES[min(number, 1)]
         with torch.no_grad():
-            stamps = guessed(vae, batch, stamps, guess,
+            stamps = add_guess(vae, batch, stamps, guess,
                              share * width * _normal(batch, generator))
         with torch.set_grad_enabled(last and torch.is_grad_enabled()):
             posterior, prior, evidence = vae.posterior(stamps)
         known = prior
         if others:
             if extra is None:
-                extra = other_evidence(batch, evidence.precision.detach(),
+                extra = other_bands(batch, evidence.precision.detach(),
                                        generator)
             known = combine(prior, extra)
             posterior = combine(known, evidence)
         guess = posterior.mean.detach()
         stamps = stamps._replace(data=batch.alone)
-    return Looked(posterior, evidence, prior, known)
+    return EncoderPass(posterior, evidence, prior, known)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import vaephot
-from vaephot.weights.config import conf
+from vaephot.weights.user_config import conf
 
 
 def test_no_mirror_is_configured_out_of_the_box():

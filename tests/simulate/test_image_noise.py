@@ -4,7 +4,7 @@ import pytest
 from scipy.signal import fftconvolve
 
 from vaephot.exceptions import CatalogError
-from vaephot.simulate.noise import (
+from vaephot.simulate.image_noise import (
     add_noise,
     background_residual,
     bad_pixels,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from vaephot.exceptions import CatalogError, StoreError
-from vaephot.simulate import ColumnMapping, sample_catalog, store
-from vaephot.simulate.store import (
+from vaephot.simulate import ColumnMapping, sample_catalog, stamp_store
+from vaephot.simulate.stamp_store import (
     StoreConfig,
     draw_shard,
     read_manifest,
@@ -88,7 +88,7 @@ def test_the_number_of_workers_does_not_matter(folder, tmp_path):
 
 def test_finished_shards_are_kept(folder, monkeypatch):
     before = contents(folder)
-    monkeypatch.setattr(store, 'draw_shard', None)  # must not be called
+    monkeypatch.setattr(stamp_store, 'draw_shard', None)  # must not be called
     write_store(folder, n_shards=2, **SETTINGS)
     assert contents(folder) == before
 
@@ -204,13 +204,13 @@ def test_a_full_disk_is_told_and_leaves_a_valid_store(tmp_path, folder,
 
 
 def test_a_second_run_in_the_folder_is_refused(tmp_path):
-    with store._locked(tmp_path):
+    with stamp_store._locked(tmp_path):
         with pytest.raises(StoreError, match='another run'):
             write_store(tmp_path, n_shards=1, **SETTINGS)
 
 
 def test_other_versions_are_refused(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr(store, '_versions', lambda: {'numpy': '0'})
+    monkeypatch.setattr(stamp_store, '_versions', lambda: {'numpy': '0'})
     with pytest.raises(StoreError, match='begun with the versions'):
         write_store(folder, n_shards=2, **SETTINGS)
 

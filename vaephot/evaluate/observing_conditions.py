@@ -142,7 +142,7 @@ def apply_conditions(observed, conditions, *, seed):
 
 def _correlate(observed, conditions, rng):
     """Draw the noise anew, correlated in all bands but the first."""
-    from vaephot.simulate.noise import correlated_noise
+    from vaephot.simulate.image_noise import correlated_noise
 
     truth, width = observed.truth, conditions.correlation
     if truth.models is None or truth.error is None:

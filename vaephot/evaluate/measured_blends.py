@@ -9,7 +9,7 @@ import numpy as np
 from vaephot.evaluate.baselines import solve_templates
 from vaephot.evaluate.detection import detect_truth
 from vaephot.evaluate.floors import FLOORS, flux_floors
-from vaephot.evaluate.images import (
+from vaephot.evaluate.image_metrics import (
     IMAGE_METRICS,
     image_metrics,
     true_segmentation,
@@ -78,7 +78,7 @@ def measure_blends(observed, method, settings):
         The blends.
     method : `~vaephot.evaluate.methods.Method`
         The method.
-    settings : `~vaephot.evaluate.config.MatchSettings`
+    settings : `~vaephot.evaluate.evaluation_config.MatchSettings`
         Who belongs to whom.
 
     Returns

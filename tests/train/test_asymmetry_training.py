@@ -9,14 +9,14 @@ import torch
 from vaephot.models.config import ModelConfig
 from vaephot.models.decoder import Decoder
 from vaephot.models.render import Renderer, make_transfer, padded_size
-from vaephot.train import structure
-from vaephot.train.family import Shapes
-from vaephot.train.store import GalaxyShard
-from vaephot.train.structure import (
+from vaephot.train import asymmetry_training
+from vaephot.train.asymmetry_training import (
     fit_galaxies,
     learn_structure,
     principal_waves,
 )
+from vaephot.train.family import Shapes
+from vaephot.train.store import GalaxyShard
 
 SIZE, PSF_SIGMA = 32, 1.1
 SIGMA = (0.5, 1.0)
@@ -132,13 +132,13 @@ def test_parameters_stay_where_they_can_be_drawn(decoder, renderer):
     values = _parameters(2, 7)
     images = _draw(decoder, renderer, values)
     start = _start(values)
-    start[:, 2] = structure.LIMIT_SIZE
-    start[:, 5] = -structure.LIMIT_LATENT
+    start[:, 2] = asymmetry_training.LIMIT_SIZE
+    start[:, 5] = -asymmetry_training.LIMIT_LATENT
     found, _, _ = fit_galaxies(decoder, renderer, images, start,
                                _precision(1.0))
     assert torch.isfinite(found).all()
-    assert (found[:, 2].abs() <= structure.LIMIT_SIZE).all()
-    assert (found[:, 5].abs() <= structure.LIMIT_LATENT).all()
+    assert (found[:, 2].abs() <= asymmetry_training.LIMIT_SIZE).all()
+    assert (found[:, 5].abs() <= asymmetry_training.LIMIT_LATENT).all()
 
 
 # ---------------------------------------------------------------- components
@@ -232,8 +232,8 @@ def learned(decoder, renderer):
     """Return a decoder that learned, and what of."""
     taught = _decoder(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(structure, 'N_STEPS', 12)
-        patch.setattr(structure, 'GALAXIES_PER_SHARD', 16)
+        patch.setattr(asymmetry_training, 'N_STEPS', 12)
+        patch.setattr(asymmetry_training, 'GALAXIES_PER_SHARD', 16)
         record = learn_structure(taught, [
             _shard(decoder, renderer, seed=seed) for seed in (10, 11)])
     return taught, record
@@ -276,8 +276,8 @@ def test_learned_waves_explain_other_galaxies(decoder, renderer, learned):
 
 def test_order_that_is_given_twice_has_two_waves(decoder, renderer,
                                                  monkeypatch):
-    monkeypatch.setattr(structure, 'N_STEPS', 6)
-    monkeypatch.setattr(structure, 'GALAXIES_PER_SHARD', 10)
+    monkeypatch.setattr(asymmetry_training, 'N_STEPS', 6)
+    monkeypatch.setattr(asymmetry_training, 'GALAXIES_PER_SHARD', 10)
     taught = _decoder(replace(CONFIG, structure_orders=(2, 1, 2)))
     record = learn_structure(taught, [_shard(decoder, renderer, 10)])
     first, _, second = taught.structure.radial
@@ -288,8 +288,8 @@ def test_order_that_is_given_twice_has_two_waves(decoder, renderer,
 
 
 def test_waves_that_are_known_stay(decoder, renderer, monkeypatch):
-    monkeypatch.setattr(structure, 'N_STEPS', 4)
-    monkeypatch.setattr(structure, 'GALAXIES_PER_SHARD', 8)
+    monkeypatch.setattr(asymmetry_training, 'N_STEPS', 4)
+    monkeypatch.setattr(asymmetry_training, 'GALAXIES_PER_SHARD', 8)
     taught = _decoder(replace(CONFIG, structure_orders=(1, 2, 0)))
     taught.structure.radial[1] = torch.tensor([0.4, 0.3])
     learn_structure(taught, [_shard(decoder, renderer, 8)])
@@ -300,8 +300,8 @@ def test_waves_that_are_known_stay(decoder, renderer, monkeypatch):
 
 def test_shard_without_resolved_galaxies_is_passed_over(decoder, renderer,
                                                         monkeypatch):
-    monkeypatch.setattr(structure, 'N_STEPS', 3)
-    monkeypatch.setattr(structure, 'GALAXIES_PER_SHARD', 4)
+    monkeypatch.setattr(asymmetry_training, 'N_STEPS', 3)
+    monkeypatch.setattr(asymmetry_training, 'GALAXIES_PER_SHARD', 4)
     shard, taught = _shard(decoder, renderer, 8), _decoder(CONFIG)
     wide = replace(shard, psf_fwhm=20.0)
     record = learn_structure(taught, [wide, shard])
@@ -310,10 +310,10 @@ def test_shard_without_resolved_galaxies_is_passed_over(decoder, renderer,
 
 
 def test_unresolved_galaxies_teach_nothing(decoder, renderer, monkeypatch):
-    monkeypatch.setattr(structure, 'N_STEPS', 3)
+    monkeypatch.setattr(asymmetry_training, 'N_STEPS', 3)
     shard = _shard(decoder, renderer, 8)
     radius = torch.exp(shard.truth[:, 2])
-    edge = float(radius.median()) / structure.LEAST_RADIUS
+    edge = float(radius.median()) / asymmetry_training.LEAST_RADIUS
     record = learn_structure(_decoder(CONFIG),
                              [replace(shard, psf_fwhm=edge)])
     assert record['n_galaxies'] == int((radius > radius.median()).sum())

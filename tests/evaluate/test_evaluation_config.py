@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vaephot.evaluate.config import (
+from vaephot.evaluate.evaluation_config import (
     EvaluationConfig,
     MatchSettings,
     SetConfig,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from vaephot.models.asymmetry import frames
 from vaephot.models.config import ModelConfig
 from vaephot.models.decoder import Decoder
 from vaephot.models.render import (
@@ -15,7 +16,6 @@ from vaephot.models.render import (
     make_transfer,
     padded_size,
 )
-from vaephot.models.structure import frames
 
 SIZE = 40
 ORDERS = (1, 2, 3, 4, 0)

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from vaephot.models.config import ModelConfig
-from vaephot.train.config import STAGES, TrainingConfig
+from vaephot.train.training_config import STAGES, TrainingConfig
 
 
 def test_dictionary_of_settings_makes_equal_ones(tmp_path):

@@ -7,7 +7,7 @@ from astropy.table import QTable
 
 from vaephot.exceptions import BandMismatchError
 from vaephot.photometry.magnitudes import ab_color_error
-from vaephot.photometry.posterior import (
+from vaephot.photometry.posterior_mean import (
     non_negative_flux,
     posterior_mean_flux,
 )
@@ -109,7 +109,7 @@ def posterior_mean_table(result, **prior):
     result : `~vaephot.results.result.DeblendResult`
         The sources.
     **prior
-        Keywords of `~vaephot.photometry.posterior.posterior_mean_flux`.
+        Keywords of `~vaephot.photometry.posterior_mean.posterior_mean_flux`.
 
     Returns
     -------

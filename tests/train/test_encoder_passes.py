@@ -7,11 +7,11 @@ from vaephot.models.config import ModelConfig
 from vaephot.models.encoder import combine
 from vaephot.models.vae import VAE
 from vaephot.train.dataset import BlendSampler, BlendSettings
-from vaephot.train.looks import (
+from vaephot.train.encoder_passes import (
     OTHER_SHARE,
-    guessed,
-    look_repeatedly,
-    other_evidence,
+    add_guess,
+    other_bands,
+    run_encoder,
 )
 from vaephot.train.store import read_store
 
@@ -40,7 +40,7 @@ def _seeded(seed=2):
 
 
 def _looked(vae, batch, n_looks, **options):
-    return look_repeatedly(vae, batch, n_looks, _seeded(), **options)
+    return run_encoder(vae, batch, n_looks, _seeded(), **options)
 
 
 def test_the_first_guess_is_the_prior(vae, batch, monkeypatch):
@@ -48,7 +48,7 @@ def test_the_first_guess_is_the_prior(vae, batch, monkeypatch):
     evidence = vae.evidence
     monkeypatch.setattr(vae, 'evidence',
                         lambda s: seen.append(s) or evidence(s))
-    looked = _looked(vae, batch, 3)
+    passed = _looked(vae, batch, 3)
     assert len(seen) == 3
     prior = vae.prior(batch.stamps.target, batch.stamps.log_fwhm,
                       batch.stamps.log_snr)
@@ -62,15 +62,15 @@ def test_the_first_guess_is_the_prior(vae, batch, monkeypatch):
     # seen as it is at first, later without the neighbours that are known
     assert seen[0].data is batch.stamps.data
     assert seen[1].data is seen[2].data is batch.alone
-    for a, b in zip(looked.posterior, combine(looked.prior, looked.evidence),
+    for a, b in zip(passed.posterior, combine(passed.prior, passed.evidence),
                     strict=True):
         torch.testing.assert_close(a, b)
 
 
 def test_gradients_flow_through_the_last_look_alone(vae, batch):
     vae.zero_grad()
-    looked = _looked(vae, batch, 2)
-    looked.posterior.mean.sum().backward()
+    passed = _looked(vae, batch, 2)
+    passed.posterior.mean.sum().backward()
     assert vae.encoder.head[-1].bias.grad.abs().max() > 0
     with torch.no_grad():
         assert not _looked(vae, batch, 2).posterior.mean.requires_grad
@@ -78,13 +78,13 @@ def test_gradients_flow_through_the_last_look_alone(vae, batch):
 
 def test_model_of_a_guess_has_the_best_flux(vae, batch):
     guess = torch.cat([batch.truth[:, :5], torch.zeros(60, 2)], 1)
-    exact = guessed(vae, batch, batch.stamps, guess, torch.zeros(60))
+    exact = add_guess(vae, batch, batch.stamps, guess, torch.zeros(60))
     model, w = exact.model, batch.weight
     product = (w * model * batch.target).sum((1, 2))
     norm = (w * model ** 2).sum((1, 2))
     torch.testing.assert_close(product / norm, torch.ones(60), rtol=1e-3,
                                atol=1e-3)
-    brighter = guessed(vae, batch, batch.stamps, guess,
+    brighter = add_guess(vae, batch, batch.stamps, guess,
                        torch.full((60,), np.log(1.2)))
     torch.testing.assert_close(brighter.model, 1.2 * model)
     bright = exact.log_snr > 1
@@ -96,7 +96,7 @@ def test_model_of_a_guess_has_the_best_flux(vae, batch):
 
 @pytest.mark.parametrize('wild', [1e6, -1e6])
 def test_wild_guesses_can_be_drawn(vae, batch, wild):
-    stamps = guessed(vae, batch, batch.stamps, torch.full((60, 7), wild),
+    stamps = add_guess(vae, batch, batch.stamps, torch.full((60, 7), wild),
                      torch.zeros(60))
     for part in (stamps.guess, stamps.model, stamps.log_snr):
         assert torch.isfinite(part).all()
@@ -105,7 +105,7 @@ def test_wild_guesses_can_be_drawn(vae, batch, wild):
 def test_other_bands_know_the_truth_within_their_errors(batch):
     likeness = torch.full((60, 7), 50.0)
     generator = _seeded()
-    draws = [other_evidence(batch, likeness, generator) for _ in range(200)]
+    draws = [other_bands(batch, likeness, generator) for _ in range(200)]
     mean, precision = (torch.stack([getattr(d, name) for d in draws])
                        for name in ('mean', 'precision'))
     exists = precision > 0
@@ -121,15 +121,15 @@ def test_other_bands_know_the_truth_within_their_errors(batch):
 def test_latents_that_nobody_knows_get_no_evidence(batch):
     truth = batch.truth.clone()
     truth[:, 5:] = torch.nan
-    found = other_evidence(batch._replace(truth=truth),
+    found = other_bands(batch._replace(truth=truth),
                            torch.ones(60, 7), _seeded())
     assert (found.precision[:, 5:] == 0).all()
     assert torch.isfinite(found.mean).all()
 
 
 def test_other_bands_add_to_what_is_known(vae, batch):
-    looked = _looked(vae, batch, 2, others=True)
-    assert (looked.known.precision >= looked.prior.precision).all()
-    assert (looked.known.precision > looked.prior.precision).any()
+    passed = _looked(vae, batch, 2, others=True)
+    assert (passed.known.precision >= passed.prior.precision).all()
+    assert (passed.known.precision > passed.prior.precision).any()
     alone = _looked(vae, batch, 2)
     torch.testing.assert_close(alone.known.mean, alone.prior.mean)

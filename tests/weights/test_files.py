@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from vaephot.exceptions import OutputExistsError, WeightsError
-from vaephot.weights.io import (
+from vaephot.weights.files import (
     load_weights,
     read_checked,
     record_path,

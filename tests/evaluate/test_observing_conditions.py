@@ -2,12 +2,12 @@
 import numpy as np
 import pytest
 
-from vaephot.evaluate.conditions import (
+from vaephot.evaluate.observed import clean_image
+from vaephot.evaluate.observing_conditions import (
     Conditions,
     apply_conditions,
     stretch_psf,
 )
-from vaephot.evaluate.observed import clean_image
 from vaephot.exceptions import BandMismatchError, CatalogError
 
 

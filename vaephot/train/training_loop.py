@@ -31,17 +31,17 @@ from vaephot.models.bundle import (
 from vaephot.models.config import ModelConfig
 from vaephot.models.losses import supervised_loss
 from vaephot.models.vae import VAE
+from vaephot.train.asymmetry_training import learn_structure
 from vaephot.train.checkpoints import read_checkpoint, write_checkpoint
-from vaephot.train.config import STAGES, TrainingConfig
 from vaephot.train.dataset import BlendSampler
+from vaephot.train.encoder_passes import run_encoder
 from vaephot.train.family import Shapes, latents_of, teach_family
-from vaephot.train.looks import look_repeatedly
 from vaephot.train.metrics import validation_metrics
 from vaephot.train.precision import convolutions_in
 from vaephot.train.stopping import has_stopped, kept_row
 from vaephot.train.store import read_store, store_hash
 from vaephot.train.stream import BatchStream
-from vaephot.train.structure import learn_structure
+from vaephot.train.training_config import STAGES, TrainingConfig
 from vaephot.utils.atomic import atomic_write
 from vaephot.utils.device import resolve_device
 from vaephot.weights import load_weights
@@ -90,7 +90,7 @@ class Trainer:
         Networks, trained in place.
     stage : {'isolated', 'blended'}
         In ``'blended'`` decoder and prior stay as they are.
-    config : `~vaephot.train.config.TrainingConfig`
+    config : `~vaephot.train.training_config.TrainingConfig`
         Settings.
     stream : `~vaephot.train.stream.BatchStream`
         Training stamps.
@@ -127,26 +127,26 @@ class Trainer:
         return (self.step >= self.n_steps
                 or has_stopped(self.curves, self.config))
 
-    def _known(self, batch, looked):
+    def _known(self, batch, passed):
         """Loss of the known parameters, of posterior and prior."""
         counts = batch.is_galaxy[:, None].expand(batch.truth.shape).float()
         counts[:, :3] = 1
         # latents of real galaxies are not known
         counts = counts * torch.isfinite(batch.truth)
         truth = torch.nan_to_num(batch.truth)
-        loss = supervised_loss(looked.posterior, truth, counts)
+        loss = supervised_loss(passed.posterior, truth, counts)
         if self.stage == 'isolated' and not self.config.decoder_frozen:
-            loss = loss + supervised_loss(looked.prior, truth, counts
+            loss = loss + supervised_loss(passed.prior, truth, counts
                                           * batch.is_galaxy[:, None])
         first = 1 - self.step / (FIRST_SHARE * self.n_steps)
         if first > 0 and self.config.n_steps['isolated']:
-            error = (looked.evidence.mean - truth) * torch.sqrt(
-                looked.prior.precision.detach())
+            error = (passed.evidence.mean - truth) * torch.sqrt(
+                passed.prior.precision.detach())
             loss = loss + first * (counts * huber_loss(
                 error, torch.zeros_like(error), reduction='none')).sum(1)
         return loss
 
-    def _elbo(self, batch, looked):
+    def _elbo(self, batch, passed):
         """
         Minus the evidence lower bound, less that of the truth.
 
@@ -156,7 +156,7 @@ class Trainer:
             Of the reconstruction, and of the posterior over the prior.
         """
         reconstruction, kl = self.vae.elbo_terms(
-            looked.posterior, looked.known, batch.target, batch.weight,
+            passed.posterior, passed.known, batch.target, batch.weight,
             batch.renderer, batch.n_psfs, self.generator)
         excess = reconstruction - batch.floor
         failed = FAILED_NATS * torch.log1p(excess.clamp(min=0) / FAILED_NATS)
@@ -178,14 +178,14 @@ class Trainer:
         n_looks = 1 + int(torch.randint(self.config.n_looks, (),
                                         generator=self.generator))
         with convolutions_in(self.config.precision, self.vae.encoder):
-            looked = look_repeatedly(self.vae, batch, n_looks,
+            passed = run_encoder(self.vae, batch, n_looks,
                                      self.generator, others=True)
-        known = self._known(batch, looked)
+        known = self._known(batch, passed)
         share = self._elbo_share(batch.stamps)
         loss = known
         parts = {'known': known.detach().mean()}
         if share is not None:
-            excess, kl = self._elbo(batch, looked)
+            excess, kl = self._elbo(batch, passed)
             loss = (known * (1 - share * (1 - SUPERVISED_REST))
                     + share * (excess + kl))
             parts['reconstruction'] = excess.detach().mean()
@@ -471,7 +471,7 @@ def train(store, path, config, *, start=None, device='auto',
         Store of simulated galaxies.
     path : str or path-like
         Folder of the run.
-    config : `~vaephot.train.config.TrainingConfig`
+    config : `~vaephot.train.training_config.TrainingConfig`
         Settings; those of a run cannot change.
     start : str or path-like, optional
         Weights to go on from: a name or a file. Their decoder gets no
