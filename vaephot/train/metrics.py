@@ -19,8 +19,8 @@ def _nmad(values):
 
 def _columns(vae, batch, n_looks, generator):
     """Figures of each stamp of a batch; those of shapes without stars."""
-    passed = run_encoder(vae, batch, n_looks, generator)
-    posterior, prior = passed.posterior, passed.prior
+    last_pass = run_encoder(vae, batch, n_looks, generator)
+    posterior, prior = last_pass.posterior, last_pass.prior
     template = vae.templates(posterior.mean, batch.renderer, batch.n_psfs)
     excess = reconstruction_loss(batch.target, template,
                                  batch.weight) - batch.floor

@@ -127,26 +127,26 @@ class Trainer:
         return (self.step >= self.n_steps
                 or has_stopped(self.curves, self.config))
 
-    def _known(self, batch, passed):
+    def _known(self, batch, last_pass):
         """Loss of the known parameters, of posterior and prior."""
         counts = batch.is_galaxy[:, None].expand(batch.truth.shape).float()
         counts[:, :3] = 1
         # latents of real galaxies are not known
         counts = counts * torch.isfinite(batch.truth)
         truth = torch.nan_to_num(batch.truth)
-        loss = supervised_loss(passed.posterior, truth, counts)
+        loss = supervised_loss(last_pass.posterior, truth, counts)
         if self.stage == 'isolated' and not self.config.decoder_frozen:
-            loss = loss + supervised_loss(passed.prior, truth, counts
+            loss = loss + supervised_loss(last_pass.prior, truth, counts
                                           * batch.is_galaxy[:, None])
         first = 1 - self.step / (FIRST_SHARE * self.n_steps)
         if first > 0 and self.config.n_steps['isolated']:
-            error = (passed.evidence.mean - truth) * torch.sqrt(
-                passed.prior.precision.detach())
+            error = (last_pass.evidence.mean - truth) * torch.sqrt(
+                last_pass.prior.precision.detach())
             loss = loss + first * (counts * huber_loss(
                 error, torch.zeros_like(error), reduction='none')).sum(1)
         return loss
 
-    def _elbo(self, batch, passed):
+    def _elbo(self, batch, last_pass):
         """
         Minus the evidence lower bound, less that of the truth.
 
@@ -156,7 +156,7 @@ class Trainer:
             Of the reconstruction, and of the posterior over the prior.
         """
         reconstruction, kl = self.vae.elbo_terms(
-            passed.posterior, passed.known, batch.target, batch.weight,
+            last_pass.posterior, last_pass.known, batch.target, batch.weight,
             batch.renderer, batch.n_psfs, self.generator)
         excess = reconstruction - batch.floor
         failed = FAILED_NATS * torch.log1p(excess.clamp(min=0) / FAILED_NATS)
@@ -178,14 +178,14 @@ class Trainer:
         n_looks = 1 + int(torch.randint(self.config.n_looks, (),
                                         generator=self.generator))
         with convolutions_in(self.config.precision, self.vae.encoder):
-            passed = run_encoder(self.vae, batch, n_looks,
-                                     self.generator, others=True)
-        known = self._known(batch, passed)
+            last_pass = run_encoder(self.vae, batch, n_looks,
+                                    self.generator, others=True)
+        known = self._known(batch, last_pass)
         share = self._elbo_share(batch.stamps)
         loss = known
         parts = {'known': known.detach().mean()}
         if share is not None:
-            excess, kl = self._elbo(batch, passed)
+            excess, kl = self._elbo(batch, last_pass)
             loss = (known * (1 - share * (1 - SUPERVISED_REST))
                     + share * (excess + kl))
             parts['reconstruction'] = excess.detach().mean()
