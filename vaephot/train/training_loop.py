@@ -320,39 +320,55 @@ def _make_trainer(vae, stage, config, shards, latents, *, device='cpu',
     return Trainer(vae.to(device), stage, config, stream, validation)
 
 
+def _new_network(config):
+    """Untrained networks, the same for the same seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return VAE(config.model)
+
+
+def _adds_asymmetry(config, theirs):
+    """Whether the settings add orders of asymmetry to those of weights."""
+    ours, first = config.model.structure_orders, theirs.structure_orders
+    return (len(ours) > len(first) and ours[:len(first)] == first
+            and not config.encoders_new)
+
+
+def _with_new_orders(theirs, ours):
+    """Model settings of weights with the orders of asymmetry of ours."""
+    changes = {'structure_orders': ours.structure_orders}
+    if not theirs.structure_orders:
+        changes['structure_sigma'] = ours.structure_sigma
+    return replace(theirs, **changes)
+
+
+def _check_sizes(config, theirs, name):
+    """Raise unless the networks of weights fit the settings."""
+    theirs, ours = theirs.to_dict(), config.model.to_dict()
+    names = SHARED_SIZES if config.encoders_new else theirs
+    other = {key: theirs[key] for key in names if theirs[key] != ours[key]}
+    if other:
+        msg = (f'the networks of the weights {name!r} have {other}, those of '
+               'the settings have not; set "model" in the settings to these '
+               'sizes')
+        raise TrainingError(msg, start=name)
+
+
 def _first_networks(config, weights):
     """Networks that the stages begin with, None where the last one ended."""
     if weights is None:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            return {'isolated': VAE(config.model), 'blended': None}
+        return {'isolated': _new_network(config), 'blended': None}
     theirs = ModelConfig.from_dict(weights.record.model_config)
-    ours, first = config.model, theirs.structure_orders
-    grows = (len(ours.structure_orders) > len(first)
-             and ours.structure_orders[:len(first)] == first
-             and not config.encoders_new)
-    if grows:
-        theirs = replace(theirs,
-                         structure_orders=ours.structure_orders,
-                         **({} if first else {
-                             'structure_sigma': ours.structure_sigma}))
-    theirs, ours = theirs.to_dict(), ours.to_dict()
-    names = SHARED_SIZES if config.encoders_new else theirs
-    other = {name: theirs[name] for name in names
-             if theirs[name] != ours[name]}
-    if other:
-        msg = (f'the networks of the weights {weights.record.name!r} have '
-               f'{other}, those of the settings have not; set "model" in the '
-               f'settings to these sizes')
-        raise TrainingError(msg, start=weights.record.name)
+    adds = _adds_asymmetry(config, theirs)
+    if adds:
+        theirs = _with_new_orders(theirs, config.model)
+    _check_sizes(config, theirs, weights.record.name)
     if config.encoders_new:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            vae = VAE(config.model)
+        vae = _new_network(config)
         load_shared(vae, weights)
         return {'isolated': vae, 'blended': None}
     vaes = build_vaes(weights)
-    if grows:
+    if adds:
         vaes = {stage: with_structure(vae, config.model.structure_orders,
                                       config.model.structure_sigma)
                 for stage, vae in vaes.items()}
