@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from vaephot.simulate.catalog import MockCatalog, galaxy_counts, median_size
-from vaephot.simulate.stars import star_counts
+from vaephot.simulate.star_counts import star_counts
 
 MARGINALS = ('redshift', 'bulge_fraction', 'q_disk', 'u-VIS', 'g-r',
              'VIS-H')

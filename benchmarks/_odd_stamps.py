@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from photutils.aperture import BoundingBox
 
-from vaephot.simulate.noise import add_noise, saturate
-from vaephot.simulate.scene import (
+from vaephot.simulate.image_noise import add_noise, saturate
+from vaephot.simulate.instrument import (
     Instrument,
     draw_galaxy_source,
     draw_source,

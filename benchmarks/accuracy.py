@@ -9,7 +9,7 @@ magnitude. For more methods, sets and figures use ``vaephot evaluate``.
 import argparse
 import tempfile
 
-from vaephot.evaluate.config import EvaluationConfig
+from vaephot.evaluate.evaluation_config import EvaluationConfig
 from vaephot.evaluate.report import MAIN_COLUMNS
 from vaephot.evaluate.runner import evaluate, read_manifest, read_results
 from vaephot.evaluate.scores import make_tables

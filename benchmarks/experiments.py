@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaephot.evaluate.config import read_config
+from vaephot.evaluate.evaluation_config import read_config
 from vaephot.evaluate.report import write_report
 from vaephot.evaluate.runner import evaluate, read_manifest
 

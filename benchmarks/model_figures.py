@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
+from vaephot.models.asymmetry import wave_columns
 from vaephot.models.bundle import build_vaes, fit_decoder
 from vaephot.models.render import Renderer, make_transfer, padded_size
-from vaephot.models.structure import wave_columns
 from vaephot.weights import load_weights
 
 SIZE, RADIUS = 48, 7.0

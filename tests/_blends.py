@@ -12,7 +12,9 @@ from photutils.segmentation import SegmentationImage
 from vaephot.deblend.outputs.assign import assign_pixels, build_segmentation
 from vaephot.deblend.outputs.share import share_data
 from vaephot.photometry import Measurements, make_table
-from vaephot.results.result import DeblendedSource, DeblendResult, FitGroup
+from vaephot.results.covariance import FitGroup
+from vaephot.results.result import DeblendResult
+from vaephot.results.source import DeblendedSource
 from vaephot.utils.grids import GridMap
 
 SHAPE = (70, 90)
@@ -150,6 +152,18 @@ def make_result(n_bands=3, *, unit=u.uJy, wcs=None, is_2d=False,
         sources=[sources[i] for i in order], data=data, bands=bands,
         error=np.full(data.shape, NOISE), mask=mask, unit=unit, wcs=wcs,
         is_2d=is_2d, groups=make_groups(sources, n_bands, rng))
+
+
+def make_psf_and_noise(n_bands):
+    """PSF as pairs of an image and its oversampling, and measured noise."""
+    axis = np.arange(15) - 7.0
+    image = np.exp(-(axis ** 2 + axis[:, None] ** 2) / 8)
+    image /= image.sum()
+    return {'psf': [(image, 1 + i % 2) for i in range(n_bands)],
+            'noise': {'ratio': np.linspace(0.3, 0.6, n_bands),
+                      'large_ratio': np.linspace(0.9, 1.1, n_bands),
+                      'correlation': np.linspace(1, 0, 7 * n_bands)
+                      .reshape(n_bands, 7)}}
 
 
 def make_native_result():

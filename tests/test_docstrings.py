@@ -14,7 +14,6 @@ NAMES = sorted(item.name for item in pkgutil.walk_packages(
     vaephot.__path__, 'vaephot.') if item.name != 'vaephot.__main__')
 
 
-
 @pytest.mark.parametrize('name', NAMES)
 def test_examples_in_docstrings_run(name):
     if name.startswith('vaephot.simulate') and find_spec('galsim') is None:

@@ -1,10 +1,17 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Data goes one way, and so do imports; each check is a new process."""
+"""
+Data goes one way, and so do imports.
 
+What is loaded is checked in new processes; import statements, run or not,
+are read from the files.
+"""
+
+import ast
 import json
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +88,173 @@ def test_imports_go_one_way(package):
     broken = [name for name in loaded for root in FORBIDDEN[package]
               if name == root or name.startswith(root + '.')]
     assert broken == []
+
+
+# ------------------------------------------------- import statements
+FOLDER = Path(vaephot.__file__).parent
+
+# what every room may import
+COMMON = {'exceptions', 'utils'}
+
+# room -> modules or rooms it may import besides itself and the common ones;
+# torch and galsim are named where they are allowed
+ROOMS = {
+    'exceptions': set(),
+    'utils': {'torch'},
+    'photometry': set(),
+    'results': {'photometry'},
+    'simulate': {'galsim'},
+    'models': {'torch'},
+    'weights': {'models', 'torch'},
+    'train': {'models', 'weights', 'torch'},
+    'train.candidates': {'models', 'weights', 'deblend', 'torch'},
+    'evaluate': {'results', 'photometry', 'simulate', 'weights', 'deblend'},
+    'inject': {'results', 'photometry', 'simulate', 'deblend'},
+    'scale': {'results', 'deblend'},
+    'cli': {'results', 'photometry', 'simulate', 'weights', 'train',
+            'deblend', 'evaluate', 'inject', 'scale'},
+    '__main__': {'cli'},
+    # of the rooms of deblend, each may use those before it
+    'deblend.scene': set(),
+    'deblend.inputs': {'photometry'},
+    'deblend.detect': {'models.config', 'deblend.scene', 'deblend.inputs'},
+    'deblend.settings': {'deblend.inputs', 'deblend.detect'},
+    'deblend.encode': {'models', 'torch', 'deblend.scene', 'deblend.inputs',
+                       'deblend.detect'},
+    'deblend.fit': {'models', 'torch', 'deblend.scene', 'deblend.settings',
+                    'deblend.inputs', 'deblend.detect', 'deblend.encode'},
+    'deblend.select': {'models', 'torch', 'deblend.scene',
+                       'deblend.settings', 'deblend.inputs',
+                       'deblend.detect', 'deblend.encode', 'deblend.fit'},
+    'deblend.outputs': {'models.config', 'photometry', 'results',
+                        'deblend.scene', 'deblend.settings',
+                        'deblend.fit.goodness'},
+    # the pipeline and what users call
+    'deblend': {'models', 'weights', 'photometry', 'results', 'torch'},
+}
+
+# imports that break these rules and are still to go: module, imported
+PENDING = {
+    ('deblend.detect.candidates', 'deblend.groups'),
+    ('deblend.detect.candidates', 'deblend.settings'),
+    ('deblend.detect.stars', 'deblend.images'),
+    ('deblend.encode.looks', 'deblend.groups'),
+    ('deblend.encode.turned', 'deblend.waves'),
+    ('deblend.outputs.fallback', 'deblend.encode.looks'),
+    ('deblend.outputs.fallback', 'deblend.groups'),
+    ('deblend.outputs.fallback', 'torch'),
+    ('deblend.outputs.measure', 'torch'),
+    ('deblend.outputs.result', 'deblend.native'),
+    ('deblend.outputs.result', 'deblend.select.no_source'),
+    ('deblend.scene', 'deblend.batches'),
+    ('deblend.scene', 'deblend.encode.stamps'),
+    ('deblend.scene', 'deblend.groups'),
+    ('deblend.scene', 'deblend.images'),
+    ('deblend.scene', 'deblend.inputs.noise'),
+    ('deblend.scene', 'deblend.optics'),
+    ('deblend.scene', 'deblend.refine'),
+    ('deblend.scene', 'deblend.scene_fit'),
+    ('deblend.scene', 'deblend.waves'),
+    ('deblend.scene', 'models.config'),
+    ('deblend.scene', 'models.encoder'),
+    ('deblend.scene', 'torch'),
+    ('deblend.select.division', 'deblend.outputs.owners'),
+    ('deblend.select.division', 'deblend.pipeline'),
+    ('deblend.select.host_test', 'deblend.groups'),
+    ('deblend.select.host_test', 'deblend.images'),
+    ('deblend.select.host_test', 'deblend.waves'),
+    ('deblend.select.loop', 'deblend.groups'),
+    ('deblend.select.loop', 'deblend.pipeline'),
+    ('deblend.select.score', 'deblend.pipeline'),
+    ('deblend.select.unlabelled', 'deblend.images'),
+    ('deblend.select.unlabelled', 'deblend.pipeline'),
+}
+
+
+def name_of(path):
+    """Module of a file, without the name of the package."""
+    parts = path.relative_to(FOLDER).with_suffix('').parts
+    return '.'.join(part for part in parts if part != '__init__')
+
+
+FILES = {name_of(path): path for path in FOLDER.rglob('*.py')}
+
+
+def imported_names(tree):
+    """Full names in the import statements of a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, 'imports are absolute'
+            yield from (f'{node.module}.{alias.name}'
+                        for alias in node.names)
+
+
+def imported_modules(path):
+    """Modules of the package, torch and galsim that a file imports."""
+    found = set()
+    for name in imported_names(ast.parse(path.read_text('utf-8'))):
+        root, _, rest = name.partition('.')
+        if root in {'torch', 'galsim'}:
+            found.add(root)
+        elif root == 'vaephot':
+            # a name in a module, or the module itself
+            found.add(rest if rest in FILES else rest.rpartition('.')[0])
+    return found - {''}  # the package itself: version and public names
+
+
+def is_in(module, rooms):
+    return any(module == room or module.startswith(f'{room}.')
+               for room in rooms)
+
+
+def room_of(module):
+    """Smallest room that a module is in."""
+    return max((room for room in ROOMS if is_in(module, {room})), key=len)
+
+
+def broken(module, names):
+    room = room_of(module)
+    allowed = COMMON | ROOMS[room] | {room}
+    return {(module, name) for name in names if not is_in(name, allowed)}
+
+
+def test_every_module_is_in_a_room():
+    assert [name for name in FILES
+            if name and not is_in(name, ROOMS)] == []
+
+
+def test_imports_follow_the_rules():
+    found = set().union(*(broken(name, imported_modules(path))
+                          for name, path in FILES.items() if name))
+    assert found - PENDING == set(), 'imports against the rules'
+    assert PENDING - found == set(), 'no longer broken: take them out'
+
+
+def test_rooms_are_in_an_order():
+    """No room may import, by whatever way, a room that may import it."""
+    def below(room, seen):
+        for name in ROOMS.get(room, set()) - seen:
+            seen.add(name)
+            below(name, seen)
+        return seen
+    assert [room for room in ROOMS if room in below(room, set())] == []
+
+
+@pytest.mark.parametrize(('module', 'name', 'ok'), [
+    ('deblend.detect.peaks', 'deblend.inputs.read', True),
+    ('deblend.detect.peaks', 'deblend.detect.stack', True),
+    ('deblend.detect.peaks', 'utils.boxes', True),
+    ('deblend.detect.peaks', 'deblend.select.loop', False),
+    ('deblend.detect.peaks', 'torch', False),
+    ('deblend.outputs.assign', 'deblend.fit.goodness', True),
+    ('deblend.outputs.assign', 'deblend.fit.steps', False),
+    ('deblend.pipeline', 'deblend.select.loop', True),
+    ('deblend.pipeline', 'simulate', False),
+    ('results.result', 'torch', False),
+    ('train.candidates', 'deblend.functions', True),
+    ('train.training_loop', 'deblend.functions', False),
+    ('photometry.catalog', 'results.result', False)])
+def test_the_rules_themselves(module, name, ok):
+    assert (broken(module, {name}) == set()) is ok

@@ -28,10 +28,10 @@ except PackageNotFoundError:  # a source tree that was never installed
 # public name -> module that defines it
 _LAZY = {
     'DeblendResult': 'vaephot.results.result',
-    'DeblendedSource': 'vaephot.results.result',
+    'DeblendedSource': 'vaephot.results.source',
     'PeakFinder': 'vaephot.deblend.settings',
     'VAEDeblender': 'vaephot.deblend.deblender',
-    'conf': 'vaephot.weights.config',
+    'conf': 'vaephot.weights.user_config',
     'deblend_sources': 'vaephot.deblend.functions',
     'decode_flags': 'vaephot.results.flags',
 }

@@ -7,8 +7,8 @@ import pytest
 
 from vaephot.cli.main import main
 from vaephot.cli.train import _figure_writer
-from vaephot.train.config import TrainingConfig
-from vaephot.train.loop import _first_networks
+from vaephot.train.training_config import TrainingConfig
+from vaephot.train.training_loop import _first_networks
 from vaephot.weights import load_weights
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

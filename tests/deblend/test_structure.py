@@ -10,8 +10,8 @@ from vaephot.deblend import structure
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.structure import add_structure
 from vaephot.deblend.waves import has_waves
+from vaephot.models.asymmetry import frames
 from vaephot.models.encoder import Gaussian
-from vaephot.models.structure import frames
 
 SHAPE = (64, 110)
 N, N_BANDS = 7, 2

@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from vaephot.evaluate.conditions import Conditions
-from vaephot.evaluate.config import SetConfig
 from vaephot.evaluate.drawing import chunk_seed, draw_chunk
+from vaephot.evaluate.evaluation_config import SetConfig
+from vaephot.evaluate.observing_conditions import Conditions
 
 
 def test_chunks_and_sets_have_seeds_of_their_own():

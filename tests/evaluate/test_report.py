@@ -5,7 +5,7 @@ import pytest
 from astropy.table import QTable
 
 from vaephot.evaluate import report
-from vaephot.evaluate.config import EvaluationConfig
+from vaephot.evaluate.evaluation_config import EvaluationConfig
 from vaephot.evaluate.report import write_report
 from vaephot.evaluate.runner import evaluate
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vaephot.evaluate import runner
-from vaephot.evaluate.config import EvaluationConfig
+from vaephot.evaluate.evaluation_config import EvaluationConfig
 from vaephot.evaluate.runner import (
     describe_software,
     evaluate,

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from vaephot.evaluate.config import EvaluationConfig, MatchSettings
-from vaephot.evaluate.measure import describe_truth, measure_blends
+from vaephot.evaluate.evaluation_config import EvaluationConfig, MatchSettings
+from vaephot.evaluate.measured_blends import describe_truth, measure_blends
 from vaephot.evaluate.methods import find_method
 from vaephot.evaluate.runner import SetResult
 from vaephot.evaluate.scores import TABLES, make_tables

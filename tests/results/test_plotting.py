@@ -15,13 +15,6 @@ make_result = run_path(
     str(Path(__file__).parents[1] / '_blends.py'))['make_result']
 pytest.importorskip('matplotlib')
 
-from vaephot.results.plotting import (  # noqa: E402
-    _with_error,
-    asinh_stretch,
-    make_rgb,
-    noise_of,
-)
-
 
 @pytest.fixture(name='result', scope='module')
 def _result():
@@ -133,38 +126,6 @@ def test_segments_on_given_axes(result):
     ax = figure.subplots()
     assert result.plot_segments(ax=ax) is figure
     assert ax.images
-
-
-def test_stretch_is_monotonic_and_bounded():
-    got = asinh_stretch(np.array([-99, -1.5, 0, 1, 50, 100, 1e5]), 1.0, 100)
-    assert got[0] == got[1] == 0
-    assert got[5] == got[6] == 1
-    assert (np.diff(got[1:6]) > 0).all()
-
-
-def test_colours_keep_their_hue_in_bright_pixels():
-    images = np.full((3, 1, 2), [10.0, 1e5])
-    images[0] *= 2
-    rgb = make_rgb(images, [1, 1, 1], 1.0, 1e3)
-    assert rgb.min() >= 0
-    assert rgb.max() <= 1
-    assert (rgb[..., 0] > rgb[..., 1]).all()
-
-
-def test_noise_of_images():
-    image = np.random.default_rng(1).normal(3, 2, (100, 100))
-    image[0, :5] = np.nan, 1e9, 1e9, 1e9, 1e9
-    assert noise_of(image) == pytest.approx(2, rel=0.05)
-    assert noise_of(np.zeros((3, 3))) == 1
-    assert noise_of(np.full((3, 3), np.nan)) == 1
-
-
-@pytest.mark.parametrize(('value', 'error', 'want'), [
-    (120.04, 0.0569, '120.040 $\\pm$ 0.057'), (12, 340.0, '12 $\\pm$ 340'),
-    (-3.21, 1.26, '-3.2 $\\pm$ 1.3'), (np.nan, 1.0, 'nan'),
-    (1.5e-9, 2e-10, '1.5e-09 $\\pm$ 2e-10'), (5.0, np.nan, '5')])
-def test_flux_is_written_to_the_digits_of_its_error(value, error, want):
-    assert _with_error(value, error) == want
 
 
 def test_matplotlib_is_loaded_only_to_plot():

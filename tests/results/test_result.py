@@ -10,10 +10,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.aperture import BoundingBox
 
 from vaephot.exceptions import BandMismatchError, ShapeMismatchError
-from vaephot.results.result import DeblendedSource, DeblendResult
+from vaephot.results.result import DeblendResult
+from vaephot.results.source import DeblendedSource
 
-make_result = run_path(
-    str(Path(__file__).parents[1] / '_blends.py'))['make_result']
+BLENDS = run_path(str(Path(__file__).parents[1] / '_blends.py'))
+make_result = BLENDS['make_result']
 
 
 @pytest.fixture(name='result', scope='module')
@@ -144,6 +145,14 @@ def test_oddity_is_the_sum_of_its_terms(result):
             else np.nan, nan_ok=True)
 
 
+def test_psf_can_be_used_as_one_of_photutils(result):
+    psf = replace(result, **BLENDS['make_psf_and_noise'](3)).psf[1]
+    assert_array_equal(psf.oversampling, 2)
+    iy, ix = np.mgrid[-5:6, -5:6]
+    assert psf(ix, iy).sum() == pytest.approx(1, abs=0.01)
+    assert result.psf is result.noise is None
+
+
 def test_inputs_are_not_changed():
     data = np.zeros((1, 8, 9))
     box = BoundingBox(0, 4, 0, 4)
@@ -166,6 +175,8 @@ def test_inputs_are_not_changed():
 
 @pytest.mark.parametrize(('changes', 'error', 'match'), [
     ({'bands': ['a']}, BandMismatchError, '3 bands'),
+    ({'noise': {'ratio': [1, 2]}}, BandMismatchError, 'noise has 2'),
+    ({'psf': [None]}, BandMismatchError, 'psf has 1'),
     ({'sources': []}, ShapeMismatchError, '5 rows'),
     ({'data': np.zeros((3, 5, 6))}, ShapeMismatchError, r'\(70, 90\)'),
     ({'data': np.zeros(5), 'bands': ['a'] * 5}, ShapeMismatchError,

@@ -10,7 +10,7 @@ from vaephot.simulate.field_files import (
     read_models,
 )
 from vaephot.simulate.fields import FieldConfig, draw_field
-from vaephot.simulate.scene import PSFVariation
+from vaephot.simulate.instrument import PSFVariation
 
 pytestmark = pytest.mark.galsim
 

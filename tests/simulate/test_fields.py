@@ -14,7 +14,7 @@ from vaephot.simulate.fields import (
     draw_native_field,
     write_field,
 )
-from vaephot.simulate.scene import PSFVariation, box_slices
+from vaephot.simulate.instrument import PSFVariation, box_slices
 from vaephot.simulate.survey import get_survey, point_depth, survey_psfs
 
 pytestmark = pytest.mark.galsim

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from vaephot.exceptions import CatalogError
+from vaephot.simulate.disk_features import Structure
 from vaephot.simulate.galaxies import (
     Galaxy,
     galaxy_profile,
     half_light_radius,
 )
-from vaephot.simulate.structure import Structure
 
 pytestmark = pytest.mark.galsim
 

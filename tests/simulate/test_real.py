@@ -9,6 +9,7 @@ from photutils.aperture import BoundingBox
 
 from vaephot.exceptions import CatalogError
 from vaephot.simulate.blends import draw_blends
+from vaephot.simulate.fourier_drawing import PSFStack, Renderer
 from vaephot.simulate.real import (
     RealGalaxies,
     RealGalaxy,
@@ -16,7 +17,6 @@ from vaephot.simulate.real import (
     denoise,
     starlet,
 )
-from vaephot.simulate.render import PSFStack, Renderer
 from vaephot.simulate.survey import get_survey, survey_psfs
 
 galsim = pytest.importorskip('galsim')

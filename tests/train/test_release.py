@@ -8,9 +8,9 @@ from vaephot.exceptions import OutputExistsError, TrainingError
 from vaephot.models.bundle import build_vaes
 from vaephot.models.config import ModelConfig
 from vaephot.models.vae import VAE
-from vaephot.train.config import TrainingConfig
 from vaephot.train.release import find_commit, release_weights
 from vaephot.train.store import store_hash
+from vaephot.train.training_config import TrainingConfig
 from vaephot.weights import load_weights
 
 CONFIG = TrainingConfig(

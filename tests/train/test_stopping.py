@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from vaephot.train.config import TrainingConfig
 from vaephot.train.stopping import FIGURE, has_stopped, kept_row
+from vaephot.train.training_config import TrainingConfig
 
 
 def rows(*values):

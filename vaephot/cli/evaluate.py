@@ -103,7 +103,7 @@ def _configure(args):
     """Settings of the run from the file and the options."""
     from dataclasses import replace
 
-    from vaephot.evaluate.config import read_config
+    from vaephot.evaluate.evaluation_config import read_config
     from vaephot.evaluate.methods import find_method
 
     if not Path(args.source).is_file():
@@ -140,7 +140,7 @@ def _choose(items, names, option):
 
 def _configure_truth(args, methods):
     """Settings that measure one file."""
-    from vaephot.evaluate.config import EvaluationConfig, SetConfig
+    from vaephot.evaluate.evaluation_config import EvaluationConfig, SetConfig
     from vaephot.evaluate.methods import find_method
     from vaephot.evaluate.observed import has_models
 

@@ -83,7 +83,7 @@ def run(args):
     """
     config = _read_config(args.config)
     _check_weights_path(args)
-    from vaephot.train.loop import train
+    from vaephot.train.training_loop import train
 
     with _Lines():
         vaes, finished, curves = train(
@@ -110,7 +110,7 @@ def run(args):
 def _read_config(path):
     """Settings, with the file in the message of an error."""
     from vaephot.exceptions import TrainingError
-    from vaephot.train.config import TrainingConfig
+    from vaephot.train.training_config import TrainingConfig
 
     if not Path(path).is_file():
         msg = f'there is no file {path}.'

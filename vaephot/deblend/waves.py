@@ -11,8 +11,8 @@ elsewhere.
 import torch
 
 from vaephot.deblend.refine import HELD
+from vaephot.models.asymmetry import frames
 from vaephot.models.encoder import Gaussian
-from vaephot.models.structure import frames
 
 __all__ = ['LEAST_SIGNIFICANCE', 'has_waves', 'held_waves',
            'radii_within', 'without_weak_waves']

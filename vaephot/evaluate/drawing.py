@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from vaephot.evaluate.conditions import apply_conditions
 from vaephot.evaluate.observed import (
     observe_blends,
     observe_field,
     read_observed,
 )
+from vaephot.evaluate.observing_conditions import apply_conditions
 
 __all__ = ['chunk_seed', 'draw_chunk']
 
@@ -39,7 +39,7 @@ def draw_chunk(config, chunk):
 
     Parameters
     ----------
-    config : `~vaephot.evaluate.config.SetConfig`
+    config : `~vaephot.evaluate.evaluation_config.SetConfig`
         The set.
     chunk : int
         Number of the chunk.

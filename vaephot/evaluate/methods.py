@@ -40,7 +40,7 @@ __all__ = ['METHODS', 'Method', 'check_rows', 'find_method']
 
 _BASELINES = 'vaephot.evaluate.baselines'
 _SEXTRACTOR = 'vaephot.evaluate.sextractor:sextractor'
-_DEBLENDER = 'vaephot.evaluate.deblender'
+_DEBLENDER = 'vaephot.evaluate.vaephot_method'
 
 # the classic table of deblending studies, beside SExtractor's defaults
 _CLASSIC = {'threshold': 2.0, 'n_levels': 64, 'contrast': 0.0}

@@ -136,7 +136,7 @@ def make_figures(results, tables, config):
         The results.
     tables : dict of `~astropy.table.QTable`
         Its tables.
-    config : `~vaephot.evaluate.config.EvaluationConfig`
+    config : `~vaephot.evaluate.evaluation_config.EvaluationConfig`
         Magnitudes of the galleries.
 
     Returns
@@ -236,7 +236,7 @@ def write_report(folder, config):
     ----------
     folder : path-like
         Folder of the run. Files of an earlier report are replaced.
-    config : `~vaephot.evaluate.config.EvaluationConfig`
+    config : `~vaephot.evaluate.evaluation_config.EvaluationConfig`
         What was run.
 
     Returns

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vaephot.evaluate.drawing import draw_chunk
-from vaephot.evaluate.measure import describe_truth, measure_blends
+from vaephot.evaluate.measured_blends import describe_truth, measure_blends
 from vaephot.evaluate.methods import METHODS
 from vaephot.exceptions import EvaluationError, MissingDependencyError
 from vaephot.utils.atomic import atomic_write
@@ -98,7 +98,7 @@ def _identity(method):
     """What the results of a method depend on, besides the blends."""
     out = {'use': method.use, 'options': method.options}
     target = METHODS.get(method.use, (method.use,))[0]
-    if target.startswith('vaephot.evaluate.deblender:'):
+    if target.startswith('vaephot.evaluate.vaephot_method:'):
         from vaephot.weights import load_weights
 
         record = load_weights(method.options.get('weights')).record
@@ -228,7 +228,7 @@ def evaluate(config, folder, *, n_workers=1, overwrite=False,
 
     Parameters
     ----------
-    config : `~vaephot.evaluate.config.EvaluationConfig`
+    config : `~vaephot.evaluate.evaluation_config.EvaluationConfig`
         What to do.
     folder : path-like
         Folder of the run; made if absent.
@@ -275,11 +275,11 @@ class SetResult:
     name : str
         Name of the set.
     truth : dict of `~numpy.ndarray`
-        See `~vaephot.evaluate.measure.describe_truth`; with ``bands``,
+        See `~vaephot.evaluate.measured_blends.describe_truth`; with ``bands``,
         ``n_blends``, ``pixel_scale`` and ``zeropoint``.
     methods : dict of dict
         Arrays of each method, see
-        `~vaephot.evaluate.measure.measure_blends`.
+        `~vaephot.evaluate.measured_blends.measure_blends`.
     """
 
     def __init__(self, name, truth, methods):
@@ -302,7 +302,7 @@ def read_results(folder, config):
     ----------
     folder : path-like
         Folder of the run.
-    config : `~vaephot.evaluate.config.EvaluationConfig`
+    config : `~vaephot.evaluate.evaluation_config.EvaluationConfig`
         What it did.
 
     Returns

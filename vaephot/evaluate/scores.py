@@ -18,7 +18,7 @@ from vaephot.evaluate.flux_errors import (
     flux_error_table,
     relative_flux_error,
 )
-from vaephot.evaluate.images import IMAGE_METRICS
+from vaephot.evaluate.image_metrics import IMAGE_METRICS
 from vaephot.evaluate.properties import colour_errors, shape_errors
 
 __all__ = ['TABLES', 'make_tables']
@@ -264,7 +264,7 @@ def make_tables(results, config):
     ----------
     results : list of `~vaephot.evaluate.runner.SetResult`
         The results.
-    config : `~vaephot.evaluate.config.EvaluationConfig`
+    config : `~vaephot.evaluate.evaluation_config.EvaluationConfig`
         Bins and magnitudes of the summary.
 
     Returns

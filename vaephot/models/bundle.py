@@ -56,7 +56,7 @@ def load_shared(vae, weights):
     ----------
     vae : `~vaephot.models.vae.VAE`
         Changed in place; of the same `SHARED_SIZES`.
-    weights : `~vaephot.weights.io.Weights`
+    weights : `~vaephot.weights.loading.Weights`
         Tensors and their record.
     """
     for part in _SHARED:
@@ -120,7 +120,7 @@ def build_vaes(weights):
 
     Parameters
     ----------
-    weights : `~vaephot.weights.io.Weights`
+    weights : `~vaephot.weights.loading.Weights`
         Tensors and their record.
 
     Returns

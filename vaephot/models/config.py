@@ -36,7 +36,7 @@ class ModelConfig:
         was found, in pixels.
     structure_orders : tuple of int
         Angular order of each wave of the structure of a galaxy (see
-        `~vaephot.models.structure.StructureBasis`); none by default.
+        `~vaephot.models.asymmetry.StructureBasis`); none by default.
     structure_sigma : tuple of float
         Widths of the Gaussians that waves are made of, in half-light
         radii.

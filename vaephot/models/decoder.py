@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from vaephot.models.structure import Structure, StructureBasis, frames
+from vaephot.models.asymmetry import Structure, StructureBasis, frames
 
 __all__ = ['Decoder', 'Mixture', 'half_light_radius']
 
@@ -33,7 +33,7 @@ class Mixture(NamedTuple):
 
     The covariance matrix of a Gaussian, in square pixels, is
     ``[[mean + plus, cross], [cross, mean - plus]]``. ``structure``: what
-    is added to them, a `~vaephot.models.structure.Structure` or `None`.
+    is added to them, a `~vaephot.models.asymmetry.Structure` or `None`.
     """
 
     weight: torch.Tensor

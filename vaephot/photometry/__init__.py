@@ -8,7 +8,7 @@ from vaephot.photometry.magnitudes import (
     ab_magnitude_error,
     zeropoint_of_unit,
 )
-from vaephot.photometry.posterior import (
+from vaephot.photometry.posterior_mean import (
     non_negative_flux,
     posterior_mean_flux,
 )

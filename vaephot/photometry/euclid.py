@@ -35,7 +35,7 @@ import numpy as np
 from astropy.table import QTable
 
 from vaephot.photometry.apertures import kron_fluxes
-from vaephot.photometry.fluxes import flux_arrays
+from vaephot.photometry.flux_tables import flux_arrays
 from vaephot.photometry.magnitudes import POGSON, zeropoint_of_unit
 
 __all__ = ['euclid_table', 'microjansky_factors']

@@ -7,6 +7,8 @@ from astropy.units import Quantity
 from astropy.utils import lazyproperty
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
+from vaephot.utils.frames import pick_band
+
 __all__ = ['DeblendedSourceCatalog', 'make_source_catalog']
 
 # lazy properties that do not hold one value for each source
@@ -281,6 +283,28 @@ def _layer_images(found, shape, pick, dtype):
     return data, SegmentationImage(labels)
 
 
+def _check_options(result, options):
+    """Raise if an option cannot be used with images of single sources."""
+    if options.get('convolved_data') is not None:
+        msg = ('convolved_data cannot be used: each source is measured on '
+               'an image of its own.')
+        raise TypeError(msg)
+    if result.on_own_grids and options.get('detection_catalog') is not None:
+        msg = ('detection_catalog cannot be used where each band has a '
+               'pixel grid of its own: its apertures are in pixels.')
+        raise ValueError(msg)
+
+
+def _found_segments(result):
+    """Sources and their segments; an error if there are none."""
+    found = _segments(result, _parents(result))
+    if not found:
+        msg = (f'none of the {len(result)} sources has a pixel to measure; '
+               'a catalog needs at least one.')
+        raise ValueError(msg)
+    return found
+
+
 def make_source_catalog(result, band=None, **kwargs):
     """
     Measure each source of a result with photutils, on its own image.
@@ -307,28 +331,15 @@ def make_source_catalog(result, band=None, **kwargs):
         If there is no source to measure, or a detection catalog is given
         for bands on pixel grids of their own.
     """
-    if kwargs.get('convolved_data') is not None:
-        msg = ('convolved_data cannot be used: each source is measured on '
-               'an image of its own.')
-        raise TypeError(msg)
+    _check_options(result, kwargs)
     if result.on_own_grids:
-        if kwargs.get('detection_catalog') is not None:
-            msg = ('detection_catalog cannot be used where each band has a '
-                   'pixel grid of its own: its apertures are in pixels.')
-            raise ValueError(msg)
         return make_source_catalog(result.band(band), **kwargs)
     index = result.band_index(band)
 
     def pick(frame):
-        if frame is None or frame.ndim == 2:
-            return frame
-        return frame[index]
+        return pick_band(frame, index, result.bands[index])
     shape = result.data.shape[-2:]
-    found = _segments(result, _parents(result))
-    if not found:
-        msg = (f'none of the {len(result)} sources has a pixel to measure; '
-               'a catalog needs at least one.')
-        raise ValueError(msg)
+    found = _found_segments(result)
     unit = 1 if result.unit is None else result.unit
     error = pick(result.error)
     if error is not None:

@@ -28,6 +28,33 @@ class FitGroup:
     labels: tuple
     covariance: np.ndarray
 
+    def of_labels(self, labels):
+        """
+        Group of those of its sources that are among some labels.
+
+        Parameters
+        ----------
+        labels : sequence of int
+            Labels of sources.
+
+        Returns
+        -------
+        FitGroup
+            It may be empty.
+        """
+        places = np.flatnonzero(np.isin(self.labels, labels))
+        size = len(self.covariance) // len(self.labels)
+        return FitGroup(
+            labels=tuple(self.labels[place] for place in places),
+            covariance=_block(self.covariance, places, size))
+
+
+def _block(matrix, places, size):
+    """Rows and columns of the sources at some places of a group."""
+    own = (np.asarray(places, int)[:, None] * size
+           + np.arange(size)).ravel()
+    return matrix[np.ix_(own, own)]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PosteriorSamples:
@@ -79,10 +106,10 @@ def build_groups(fit, labels):
                 (place, int(label)))
     size = fit.covariance.shape[-1]
     for matrix, members in shared.values():
-        places = np.array([place for place, _ in members])
-        own = (places[:, None] * size + np.arange(size)).ravel()
-        groups.append(FitGroup(labels=tuple(label for _, label in members),
-                               covariance=matrix[np.ix_(own, own)]))
+        groups.append(FitGroup(
+            labels=tuple(label for _, label in members),
+            covariance=_block(matrix, [place for place, _ in members],
+                              size)))
     return tuple(groups)
 
 

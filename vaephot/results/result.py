@@ -1,124 +1,26 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """What a deblender returns: sources, tables and images of one field."""
 
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 
 import astropy.units as u
 import numpy as np
 from astropy.table import QTable
-from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage
 
-from vaephot.exceptions import BandMismatchError, ShapeMismatchError
-from vaephot.results.covariance import (
-    FitGroup,
-    PosteriorSamples,
-    draw_samples,
-    flux_covariance,
-)
-from vaephot.utils.frames import each, is_mapping, pick_band
+from vaephot.exceptions import BandMismatchError
+from vaephot.results.covariance import draw_samples, flux_covariance
+from vaephot.results.parts import as_image_psf, check_parts, prepare_frame
+from vaephot.results.source import attach_unit
+from vaephot.utils.frames import each, is_mapping
 
-__all__ = ['DeblendResult', 'DeblendedSource', 'FitGroup',
-           'PosteriorSamples']
+__all__ = ['DeblendResult']
 
 # labels that a message lists at most
 MAX_LISTED = 20
-
-
-def _attach(value, unit):
-    """Value, or each of a mapping, with a unit if there is one."""
-    if unit is None:
-        return value
-    return each(lambda item: item << unit, value)
-
-
-def _window(box):
-    """Slices (y, x) of a box in the frame."""
-    return slice(box.iymin, box.iymax), slice(box.ixmin, box.ixmax)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DeblendedSource:
-    """
-    One source: its model, its share of the data, its fitted parameters.
-
-    Images and fluxes of 2D data have no band axis. They are quantities
-    if the data were. Where bands lie on pixel grids of their own, images
-    are mappings ``{band: image}``; boxes and positions without a band are
-    those of the first.
-
-    Parameters
-    ----------
-    label : int
-        Label in the result.
-    parent_label : int
-        Label of the parent in the input; 0 outside every segment.
-    bbox : `~photutils.aperture.BoundingBox`
-        Box in the frame, upper ends excluded.
-    model : array, (n_bands, h, w) or (h, w), or dict of array
-        PSF-convolved model in the box.
-    image : array, (n_bands, h, w) or (h, w), or dict of array
-        Flux-conserving share of the data in the box.
-    x_centroid, y_centroid : float
-        Position; the centre of the first pixel is 0.
-    flux, flux_err : array, (n_bands,), or float
-        Total flux and its 1-sigma error.
-    parameters : dict
-        Fitted parameters by name, floats or arrays of floats.
-    covariance : `numpy.ndarray` or None
-        Covariance of the fitted parameters; `None` if unknown.
-    bboxes : dict of `~photutils.aperture.BoundingBox` or None
-        Box in the frame of each band, for grids of their own; `None` if
-        all share one.
-    oddities : dict
-        Terms of the oddity by name; empty if unknown.
-    """
-
-    label: int
-    parent_label: int
-    bbox: BoundingBox
-    model: np.ndarray = field(repr=False)
-    image: np.ndarray = field(repr=False)
-    x_centroid: float
-    y_centroid: float
-    flux: np.ndarray
-    flux_err: np.ndarray
-    parameters: dict = field(default_factory=dict, repr=False)
-    covariance: np.ndarray | None = field(default=None, repr=False)
-    bboxes: dict | None = field(default=None, repr=False)
-    oddities: dict = field(default_factory=dict, repr=False)
-
-    @property
-    def oddity(self):
-        """
-        How unlike a good galaxy of the training the source is.
-
-        The sum of ``oddities``. About one in a hundred good galaxies is
-        above 1, where the flag ``out_of_domain`` is set; NaN if unknown.
-        """
-        return sum(self.oddities.values()) if self.oddities else np.nan
-
-    @property
-    def slices(self):
-        """Slices (y, x) of the box in the frame."""
-        return _window(self.bbox)
-
-    def slices_in(self, band):
-        """
-        Slices (y, x) of the box in the frame of a band.
-
-        Parameters
-        ----------
-        band : str
-            Name of the band.
-
-        Returns
-        -------
-        tuple of slice
-        """
-        return _window(self.bbox if self.bboxes is None
-                       else self.bboxes[band])
+# rows of the table that notebooks show
+MAX_THUMBNAILS = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -128,9 +30,11 @@ class DeblendResult:
 
     ``len(result)`` is the number of sources, ``result[label]`` is one of
     them, and iteration goes through them in the order of the table.
-    Images are quantities if the data were. Bands on pixel grids of their
-    own have their images in mappings ``{band: image}``; table and
-    segmentation are those of the first band.
+    ``result[1:3]`` is a result of the sources in these *rows* of the
+    table; its ``model_image`` holds their models alone. Images are
+    quantities if the data were. Bands on pixel grids of their own have
+    their images in mappings ``{band: image}``; table and segmentation are
+    those of the first band.
 
     Parameters
     ----------
@@ -161,6 +65,16 @@ class DeblendResult:
         Whether the input was one 2D image; always so for 2D data.
     groups : sequence of `FitGroup`, optional
         Covariance of the sources fitted together.
+    psf : sequence or None, optional
+        Effective PSF of each band in the middle of the image: a pair
+        ``(image, oversampling)``, an `~photutils.psf.ImagePSF`, which is
+        what it becomes, or `None`. `None` for all if it is not known.
+    noise : dict or None, optional
+        Measured noise, arrays of the shape ``(n_bands, ...)`` by name:
+        ``'ratio'``, scatter of sky pixels over ``error``;
+        ``'large_ratio'``, the same for sums over large areas; and
+        ``'correlation'``, (n_bands, 7), autocorrelation at distances of 0
+        to 6 pixels. `None` if nothing was measured.
 
     Raises
     ------
@@ -205,79 +119,49 @@ class DeblendResult:
     is_2d: bool = False
     groups: tuple = ()
 
+    psf: tuple | None = None
+    noise: dict | None = None
+
     def __post_init__(self):
         def put(name, value):
             object.__setattr__(self, name, value)
         put('bands', tuple(self.bands))
         put('groups', tuple(self.groups))
-        first = pick_band(self.data, 0, self.bands[0]) if (
-            self.on_own_grids) else self.data
-        if self.unit is None:
-            put('unit', getattr(first, 'unit', None))
-        put('is_2d', not self.on_own_grids
-            and (bool(self.is_2d) or first.ndim == 2))
-        for name in ('data', 'model_image', 'error', 'mask'):
-            put(name, self._prepared(name))
-        put('sources', tuple(self._with_unit(source)
+        self._prepare_frames(put)
+        put('sources', tuple(source.with_unit(self.unit)
                              for source in self.sources))
-        self._check()
+        if self.psf is not None:
+            put('psf', tuple(as_image_psf(psf) for psf in self.psf))
+        if self.noise is not None:
+            put('noise', {name: np.asarray(values)
+                          for name, values in self.noise.items()})
+        check_parts(self)
         put('_index', {source.label: i
                        for i, source in enumerate(self.sources)})
         if self.model_image is None:
             put('model_image', self._sum_of_models())
 
-    def _prepared(self, name):
-        """Drop the band axis of 2D input and attach the unit."""
-        value = getattr(self, name)
-        if value is None:
-            return None
-        if self.is_2d and not is_mapping(value) and value.ndim == 3:
-            value = value[0]
-        return value if name == 'mask' else _attach(value, self.unit)
-
-    def _with_unit(self, source):
+    def _prepare_frames(self, put):
+        """Find out unit and dimensions, and make all frames alike."""
+        first = self.data[self.bands[0]] if self.on_own_grids else self.data
         if self.unit is None:
-            return source
-        return replace(source, **{
-            name: _attach(getattr(source, name), self.unit)
-            for name in ('model', 'image', 'flux', 'flux_err')})
+            put('unit', getattr(first, 'unit', None))
+        put('is_2d', not self.on_own_grids
+            and (bool(self.is_2d) or first.ndim == 2))
+        for name in ('data', 'model_image', 'error'):
+            put(name, prepare_frame(getattr(self, name), self.unit,
+                                    self.is_2d))
+        put('mask', prepare_frame(self.mask, None, self.is_2d))
 
     @property
     def on_own_grids(self):
         """Whether bands lie on pixel grids of their own."""
         return is_mapping(self.data)
 
-    def _check(self):
-        """Raise unless table, sources and images belong together."""
-        if self.on_own_grids:
-            n_bands = len(self.data)
-            shape = np.shape(self.data.get(self.bands[0]))
-        else:
-            n_bands = 1 if self.is_2d else self.data.shape[0]
-            shape = self.data.shape[-2:]
-            if self.data.ndim != (2 if self.is_2d else 3):
-                msg = (f'data have the shape {self.data.shape}; allowed are '
-                       '(ny, nx) with is_2d and (n_bands, ny, nx) without.')
-                raise ShapeMismatchError(msg, shape=self.data.shape)
-        if len(self.bands) != n_bands or (
-                self.on_own_grids and set(self.bands) != set(self.data)):
-            msg = (f'the data have {n_bands} bands but '
-                   f'{len(self.bands)} names ({", ".join(self.bands)}).')
-            raise BandMismatchError(msg, bands=self.bands)
-        labels = [source.label for source in self.sources]
-        if labels != list(self.table['label']):
-            msg = (f'the table has {len(self.table)} rows, and the labels '
-                   f'do not follow those of the {len(labels)} sources.')
-            raise ShapeMismatchError(msg, labels=labels)
-        if self.segmentation_image.shape != shape:
-            msg = (f'the segmentation has the shape '
-                   f'{self.segmentation_image.shape}, the data {shape}.')
-            raise ShapeMismatchError(msg, shape=shape)
-
     def _blank(self):
         """Frames of zeros, like the data."""
-        return _attach(each(lambda frame: np.zeros(frame.shape), self.data),
-                       self.unit)
+        return each(lambda frame: attach_unit(np.zeros(frame.shape),
+                                              self.unit), self.data)
 
     def _windows(self, frames, source, images):
         """Views of frames in the box of a source, and its images."""
@@ -302,6 +186,15 @@ class DeblendResult:
         return (f'<DeblendResult: {len(self)} sources, '
                 f'{ny} x {nx} pixels, bands {", ".join(self.bands)}>')
 
+    def _repr_html_(self):
+        """Table with thumbnails of the first sources, for notebooks."""
+        from html import escape
+
+        from vaephot.results.html import result_table
+
+        return (f'<p>{escape(repr(self))}</p>'
+                f'{result_table(self, MAX_THUMBNAILS)}')
+
     def __len__(self):
         return len(self.sources)
 
@@ -312,6 +205,10 @@ class DeblendResult:
         return label in self._index
 
     def __getitem__(self, label):
+        if isinstance(label, slice):
+            from vaephot.results.subsets import row_view
+
+            return DeblendResult(**row_view(self, label))
         try:
             return self.sources[self._index[label]]
         except (KeyError, TypeError):
@@ -425,7 +322,7 @@ class DeblendResult:
         BandMismatchError
             If there is no such band.
         """
-        from vaephot.results.band_view import band_view
+        from vaephot.results.subsets import band_view
 
         return DeblendResult(**band_view(self, self.band_index(band)))
 
@@ -524,7 +421,7 @@ class DeblendResult:
         drawn = draw_samples(self, n_samples, self._listed(labels),
                              np.random.default_rng(rng))
         flux = drawn.flux[..., 0] if self.is_2d else drawn.flux
-        return replace(drawn, flux=_attach(flux, self.unit))
+        return replace(drawn, flux=attach_unit(flux, self.unit))
 
     def colors(self, *bands):
         """
@@ -548,7 +445,7 @@ class DeblendResult:
         ValueError
             If there are no magnitudes: give a zeropoint.
         """
-        from vaephot.photometry.fluxes import color_table
+        from vaephot.photometry.flux_tables import color_table
 
         return color_table(self, bands)
 
@@ -564,7 +461,7 @@ class DeblendResult:
         ----------
         **prior
             ``slope`` and ``faint_limit`` of
-            `~vaephot.photometry.posterior.posterior_mean_flux`.
+            `~vaephot.photometry.posterior_mean.posterior_mean_flux`.
 
         Returns
         -------
@@ -572,7 +469,7 @@ class DeblendResult:
             ``label`` and, for each band, ``flux`` and ``flux_err`` (the
             scatter of the posterior), named as in the table.
         """
-        from vaephot.photometry.fluxes import posterior_mean_table
+        from vaephot.photometry.flux_tables import posterior_mean_table
 
         return posterior_mean_table(self, **prior)
 
@@ -590,7 +487,7 @@ class DeblendResult:
         `~astropy.table.QTable`
             ``label`` and a ``flux`` for each band.
         """
-        from vaephot.photometry.fluxes import non_negative_table
+        from vaephot.photometry.flux_tables import non_negative_table
 
         return non_negative_table(self)
 
@@ -743,6 +640,90 @@ class DeblendResult:
 
         return plot_segments(self, band=band, ax=ax)
 
+    # ----------------------------------------------------------- exports
+    def to_regions(self, scale=1.0):
+        """
+        Ellipses of the sources, for ds9 and astropy.
+
+        Parameters
+        ----------
+        scale : float, optional
+            Semi-axes over those of the ellipse that holds half the light
+            of a source, PSF removed.
+
+        Returns
+        -------
+        `~regions.Regions`
+            In pixels of the first band: an ellipse for each galaxy, a
+            point for each star (``p_point`` above 0.5) and each source
+            without a radius, with the label as its text. Sources without
+            a position have none. ``to_sky(wcs)`` of each region turns it
+            into one on the sky.
+
+        Raises
+        ------
+        MissingDependencyError
+            If the package regions is not installed.
+        """
+        from vaephot.results.exports import make_regions
+
+        return make_regions(self, scale)
+
+    def cutouts(self, labels=None):
+        """
+        Stamps of sources as FITS images.
+
+        Parameters
+        ----------
+        labels : int or sequence of int or None, optional
+            Sources; `None`: all.
+
+        Returns
+        -------
+        `~astropy.io.fits.HDUList`
+            For each source the extensions ``DATA_<label>``,
+            ``IMAGE_<label>`` (its share of the data) and
+            ``MODEL_<label>`` in its box, with the WCS of the box; with the
+            name of the band behind where bands have grids of their own.
+
+        Raises
+        ------
+        KeyError
+            If there is no such label.
+        """
+        from vaephot.results.exports import make_cutouts
+
+        return make_cutouts(self, self._listed(labels))
+
+    def to_html(self, path, *, max_sources=500, overwrite=False):
+        """
+        Write a page with pictures of the frame and of each source.
+
+        The page needs nothing besides itself. It shows three bands as
+        red, green and blue (the last, middle and first one), fewer bands
+        and those on grids of their own by the first.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        max_sources : int, optional
+            Sources shown at most, the first of the table.
+        overwrite : bool, optional
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``overwrite`` is False.
+        """
+        from vaephot.results.html import result_page
+        from vaephot.utils.atomic import atomic_write
+
+        with atomic_write(path, overwrite=overwrite) as temporary:
+            temporary.write_text(result_page(self, max_sources),
+                                 encoding='utf-8')
+
     def write(self, path, overwrite=False):
         """
         Write everything into one FITS file.
@@ -767,7 +748,7 @@ class DeblendResult:
         VaephotWarning
             If the WCS is of a kind that FITS cannot hold; it is left out.
         """
-        from vaephot.results.io import write_result
+        from vaephot.results.fits_io import write_result
 
         write_result(self, path, overwrite=overwrite)
 
@@ -790,6 +771,6 @@ class DeblendResult:
         ValueError
             If the file was not made by `write`.
         """
-        from vaephot.results.io import read_result
+        from vaephot.results.fits_io import read_result
 
-        return cls(**read_result(path, DeblendedSource))
+        return cls(**read_result(path))

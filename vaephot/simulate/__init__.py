@@ -21,6 +21,7 @@ from vaephot.simulate.catalog import (
     sample_catalog,
 )
 from vaephot.simulate.clusters import Cluster
+from vaephot.simulate.disk_features import Structure
 from vaephot.simulate.field_files import read_models
 from vaephot.simulate.fields import (
     FieldConfig,
@@ -30,16 +31,15 @@ from vaephot.simulate.fields import (
     write_field,
 )
 from vaephot.simulate.galaxies import Galaxy
+from vaephot.simulate.instrument import PSFVariation
 from vaephot.simulate.real import RealGalaxies
-from vaephot.simulate.scene import PSFVariation
-from vaephot.simulate.stars import StarField
-from vaephot.simulate.store import (
+from vaephot.simulate.stamp_store import (
     StoreConfig,
     read_manifest,
     read_shard,
     write_store,
 )
-from vaephot.simulate.structure import Structure
+from vaephot.simulate.star_counts import StarField
 from vaephot.simulate.survey import (
     SURVEYS,
     Band,

@@ -33,14 +33,14 @@ from vaephot.exceptions import CatalogError
 from vaephot.simulate._checks import check_count, check_number, check_range
 from vaephot.simulate._workers import ordered_map
 from vaephot.simulate.clusters import Cluster, draw_cluster
-from vaephot.simulate.noise import (
+from vaephot.simulate.image_noise import (
     add_noise,
     background_residual,
     depth_factor,
     large_sum_factor,
     saturate,
 )
-from vaephot.simulate.scene import (
+from vaephot.simulate.instrument import (
     Instrument,
     blendedness,
     draw_galaxy_source,
@@ -357,7 +357,7 @@ def noise_levels(instrument, correlated):
 
     Parameters
     ----------
-    instrument : `~vaephot.simulate.scene.Instrument`
+    instrument : `~vaephot.simulate.instrument.Instrument`
         Survey and PSFs.
     correlated : bool
         Whether the noise is that of resampled images.

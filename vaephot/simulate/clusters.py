@@ -16,7 +16,7 @@ from vaephot.simulate._checks import check_count, check_number
 from vaephot.simulate.catalog.mock import MockCatalog
 from vaephot.simulate.catalog.population import CatalogGalaxy
 from vaephot.simulate.galaxies import Galaxy
-from vaephot.simulate.scene import Source, source_of
+from vaephot.simulate.instrument import Source, source_of
 
 __all__ = ['Cluster', 'draw_cluster']
 
@@ -139,7 +139,7 @@ def draw_cluster(rng, cluster, survey, x, y, *, population=None):
 
     Returns
     -------
-    list of `~vaephot.simulate.scene.Source`
+    list of `~vaephot.simulate.instrument.Source`
         The brightest galaxy first, then the light between, if any, and
         the members.
     """

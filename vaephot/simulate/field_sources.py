@@ -13,8 +13,8 @@ from vaephot.simulate._checks import check_count, check_number, check_range
 from vaephot.simulate.catalog.mock import MockCatalog
 from vaephot.simulate.catalog.population import check_mag_limits
 from vaephot.simulate.clusters import draw_cluster
-from vaephot.simulate.scene import Source, source_of
-from vaephot.simulate.stars import (
+from vaephot.simulate.instrument import Source, source_of
+from vaephot.simulate.star_counts import (
     draw_star_magnitudes,
     draw_star_mags,
     star_density,
@@ -179,7 +179,7 @@ def draw_sources(rng, config, survey, population=None):
 
     Returns
     -------
-    list of `~vaephot.simulate.scene.Source`
+    list of `~vaephot.simulate.instrument.Source`
         Those whose centre is on the image, brightest first.
     """
     population = MockCatalog() if population is None else population
@@ -199,7 +199,7 @@ def on_grid(source, ratio, band):
 
     Parameters
     ----------
-    source : `~vaephot.simulate.scene.Source`
+    source : `~vaephot.simulate.instrument.Source`
         The source.
     ratio : float
         Old pixel size over the new one; edges of the field coincide.
@@ -208,7 +208,7 @@ def on_grid(source, ratio, band):
 
     Returns
     -------
-    `~vaephot.simulate.scene.Source`
+    `~vaephot.simulate.instrument.Source`
     """
     fractions = source.bulge_fractions
     return replace(
@@ -239,7 +239,7 @@ def truth_table(sources, bands, wcs):
 
     Parameters
     ----------
-    sources : list of `~vaephot.simulate.scene.Source`
+    sources : list of `~vaephot.simulate.instrument.Source`
         The sources.
     bands : tuple of str
         Names of their bands.

@@ -24,14 +24,14 @@ from vaephot.simulate.field_sources import (
     on_grid,
     truth_table,
 )
-from vaephot.simulate.noise import (
+from vaephot.simulate.image_noise import (
     add_noise,
     background_residual,
     bad_pixels,
     large_sum_factor,
     saturate,
 )
-from vaephot.simulate.scene import (
+from vaephot.simulate.instrument import (
     Instrument,
     PSFVariation,
     blendedness,
@@ -39,7 +39,7 @@ from vaephot.simulate.scene import (
     draw_source,
     source_bbox,
 )
-from vaephot.simulate.stars import StarField
+from vaephot.simulate.star_counts import StarField
 from vaephot.simulate.survey import Survey, get_survey, native_survey
 
 __all__ = ['FieldConfig', 'SimulatedField', 'draw_field',
@@ -78,7 +78,7 @@ class FieldConfig:
         direction.
     star_mags : tuple of float, optional
         Brightest and faintest star drawn.
-    star_field : `~vaephot.simulate.stars.StarField`, optional
+    star_field : `~vaephot.simulate.star_counts.StarField`, optional
         Direction on the sky, for counts and colours of stars.
     pair_share : float, optional
         Share of the galaxies that stand beside another one.
@@ -91,7 +91,7 @@ class FieldConfig:
     wing_pixels : int or None, optional
         Side of the box that stars brighter than 19 are drawn in, with
         the wings and spikes of the PSF. `None` is ``psf_pixels``.
-    psf_variation : `~vaephot.simulate.scene.PSFVariation` or None, optional
+    psf_variation : `~vaephot.simulate.PSFVariation` or None, optional
         How the PSF changes across the field. `None` means that it does
         not.
     correlated : bool, optional
@@ -158,7 +158,7 @@ class SimulatedField:
     models : tuple of (BoundingBox, ndarray) or None
         Noiseless sources in their boxes, in the order of the table.
         `None` if they were not asked for.
-    sources : tuple of `~vaephot.simulate.scene.Source`
+    sources : tuple of `~vaephot.simulate.instrument.Source`
         What was drawn, in the order of the table.
     sky_rms, gain : ndarray (n_bands,)
         Noise of the empty sky, and electrons per microjansky.

@@ -17,7 +17,7 @@ from scipy.special import gammainc
 from vaephot.exceptions import CatalogError
 from vaephot.simulate._checks import check_number
 from vaephot.simulate._galsim import drawing_accuracy, load_galsim
-from vaephot.simulate.structure import (
+from vaephot.simulate.disk_features import (
     ARM_WIDTH,
     BAR_AXIS_RATIO,
     BAR_INDEX,
@@ -95,7 +95,7 @@ class Galaxy:
         bulge plus disk.
     bulge_index : float, optional
         Index of the bulge.
-    structure : `~vaephot.simulate.structure.Structure`, optional
+    structure : `~vaephot.simulate.disk_features.Structure`, optional
         Knots, arms and bar of the disk; none by default.
     shear : tuple of float, optional
         Reduced shear (g1, g2) by gravitational lenses.
@@ -193,7 +193,7 @@ class Galaxy:
 
         Parameters
         ----------
-        structure : `~vaephot.simulate.structure.Structure`
+        structure : `~vaephot.simulate.disk_features.Structure`
             What replaces the structure of the galaxy.
 
         Returns

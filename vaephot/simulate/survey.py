@@ -18,13 +18,13 @@ from astropy.io import fits
 
 from vaephot.exceptions import CatalogError, PSFError
 from vaephot.simulate._galsim import load_galsim
-from vaephot.simulate.bands import Band, Depth, Survey
 from vaephot.simulate.psfs import (
     TelescopePSF,
     psf_from_image,
     sample_psf,
     vary_psf,
 )
+from vaephot.simulate.survey_bands import Band, Depth, Survey
 from vaephot.simulate.telescopes import TELESCOPES
 
 __all__ = ['SURVEYS', 'ZEROPOINT', 'Band', 'Depth', 'Survey',

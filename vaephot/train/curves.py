@@ -25,7 +25,8 @@ def plot_curves(curves):
     Parameters
     ----------
     curves : dict
-        Rows of each stage, as `~vaephot.train.loop.train` returns them.
+        Rows of each stage, as `~vaephot.train.training_loop.train`
+        returns them.
 
     Returns
     -------

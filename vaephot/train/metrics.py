@@ -4,7 +4,7 @@
 import torch
 
 from vaephot.models.losses import projected_flux, reconstruction_loss
-from vaephot.train.looks import look_repeatedly
+from vaephot.train.encoder_passes import run_encoder
 
 __all__ = ['validation_metrics']
 
@@ -19,8 +19,8 @@ def _nmad(values):
 
 def _columns(vae, batch, n_looks, generator):
     """Figures of each stamp of a batch; those of shapes without stars."""
-    looked = look_repeatedly(vae, batch, n_looks, generator)
-    posterior, prior = looked.posterior, looked.prior
+    last_pass = run_encoder(vae, batch, n_looks, generator)
+    posterior, prior = last_pass.posterior, last_pass.prior
     template = vae.templates(posterior.mean, batch.renderer, batch.n_psfs)
     excess = reconstruction_loss(batch.target, template,
                                  batch.weight) - batch.floor

@@ -107,7 +107,7 @@ def release_weights(path, vaes, config, curves, store_path, *,
         with ``.json``.
     vaes : dict
         `~vaephot.models.vae.VAE` by stage.
-    config : `~vaephot.train.config.TrainingConfig`
+    config : `~vaephot.train.training_config.TrainingConfig`
         Settings of the run.
     curves : dict
         Rows of each stage.

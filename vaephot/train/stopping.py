@@ -32,7 +32,7 @@ def kept_row(rows, config):
     ----------
     rows : list of dict
         Curves of the stage, at least one row.
-    config : `~vaephot.train.config.TrainingConfig`
+    config : `~vaephot.train.training_config.TrainingConfig`
         Settings.
 
     Returns
@@ -54,7 +54,7 @@ def has_stopped(rows, config):
     ----------
     rows : list of dict
         Curves of the stage.
-    config : `~vaephot.train.config.TrainingConfig`
+    config : `~vaephot.train.training_config.TrainingConfig`
         Settings.
 
     Returns
@@ -63,7 +63,7 @@ def has_stopped(rows, config):
 
     Examples
     --------
-    >>> from vaephot.train.config import TrainingConfig
+    >>> from vaephot.train.training_config import TrainingConfig
     >>> from vaephot.train.stopping import has_stopped
     >>> rows = [{'negative_elbo': value} for value in (3.0, 1.0, 2.0, 1.5)]
     >>> has_stopped(rows, TrainingConfig(patience=2))

@@ -15,6 +15,7 @@ EXTRAS = {
     'skimage': 'evaluate',
     'matplotlib': 'plot',
     'pyarrow': 'parquet',
+    'regions': 'regions',
 }
 
 

@@ -2,6 +2,11 @@
 """
 Trained weights: files, records, and where they are found.
 
+Imports go one way; each module uses only those before it: ``records``
+(what is known about weights), ``files`` (read, write, hash),
+``registry`` (names on this machine), ``download`` (cache and mirrors, with
+the addresses in ``user_config``), ``loading`` (tensors by name or path).
+
 The public names below are imported on first use, so that
 ``import vaephot.weights`` does not load torch.
 """
@@ -21,14 +26,14 @@ __all__ = [
 
 # public name -> module that defines it
 _LAZY = {
-    'Weights': 'vaephot.weights.io',
+    'Weights': 'vaephot.weights.loading',
     'WeightsRecord': 'vaephot.weights.records',
-    'conf': 'vaephot.weights.config',
+    'conf': 'vaephot.weights.user_config',
     'fetch_weights': 'vaephot.weights.download',
     'import_weights': 'vaephot.weights.registry',
     'list_weights': 'vaephot.weights.registry',
-    'load_weights': 'vaephot.weights.io',
-    'save_weights': 'vaephot.weights.io',
+    'load_weights': 'vaephot.weights.loading',
+    'save_weights': 'vaephot.weights.files',
 }
 
 

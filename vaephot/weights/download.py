@@ -12,9 +12,9 @@ from urllib.error import HTTPError
 from astropy.utils.data import clear_download_cache, download_file
 
 from vaephot.exceptions import WeightsError
-from vaephot.weights.config import conf
-from vaephot.weights.io import SUFFIX, read_checked
+from vaephot.weights.files import SUFFIX, read_checked
 from vaephot.weights.registry import find_record
+from vaephot.weights.user_config import conf
 
 __all__ = ['cache_key', 'fetch_weights', 'find_weights']
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from astropy.config import get_cache_dir
 
 from vaephot.exceptions import WeightsError
-from vaephot.weights.io import (
+from vaephot.weights.files import (
     SUFFIX,
     read_checked,
     record_path,

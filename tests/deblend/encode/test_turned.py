@@ -7,8 +7,8 @@ import torch
 
 from vaephot.deblend.encode.turned import _turned_shapes, encode_both_ways
 from vaephot.deblend.waves import has_waves
+from vaephot.models.asymmetry import turn_signs
 from vaephot.models.config import ModelConfig
-from vaephot.models.structure import turn_signs
 
 SHAPE = (50, 61)
 PLACES = [(20.3, 22.6), (28.1, 25.2)]

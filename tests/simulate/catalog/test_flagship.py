@@ -15,7 +15,7 @@ from vaephot.simulate.catalog import (
     iterate_catalog,
     sample_catalog,
 )
-from vaephot.simulate.scene import draw_galaxy_source, source_of
+from vaephot.simulate.instrument import draw_galaxy_source, source_of
 from vaephot.simulate.survey import get_survey
 from vaephot.utils.optional_deps import has_package
 

@@ -12,8 +12,8 @@ import torch
 
 from vaephot.deblend.encode.stamps import Targets, encode, prior_of_sources
 from vaephot.deblend.waves import LEAST_SIGNIFICANCE, without_weak_waves
+from vaephot.models.asymmetry import turn_signs
 from vaephot.models.encoder import Gaussian
-from vaephot.models.structure import turn_signs
 
 __all__ = ['encode_both_ways']
 

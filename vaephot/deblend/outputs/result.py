@@ -35,7 +35,8 @@ from vaephot.models.config import PARAMETER_NAMES
 from vaephot.photometry.catalog import Measurements, make_table
 from vaephot.results.covariance import build_groups
 from vaephot.results.flags import encode_flags
-from vaephot.results.result import DeblendedSource, DeblendResult
+from vaephot.results.result import DeblendResult
+from vaephot.results.source import DeblendedSource
 from vaephot.utils.labels import sum_by_label, values_of_labels
 
 __all__ = ['assemble_result', 'assign_labels']

@@ -34,8 +34,8 @@ from vaephot.simulate.catalog.readers import (
     iterate_columns,
     read_column_names,
 )
+from vaephot.simulate.disk_features import Structure, draw_structure
 from vaephot.simulate.galaxies import Galaxy, round_index
-from vaephot.simulate.structure import Structure, draw_structure
 
 __all__ = ['FLAGSHIP_COLUMNS', 'CatalogSample', 'ColumnMapping',
            'iterate_catalog', 'sample_catalog']

@@ -34,8 +34,8 @@ from vaephot.simulate.catalog.population import (
     cumulative_counts,
     draw_magnitudes,
 )
+from vaephot.simulate.disk_features import Structure, draw_structure
 from vaephot.simulate.galaxies import Galaxy, round_index
-from vaephot.simulate.structure import Structure, draw_structure
 
 __all__ = ['COLOR_CHAIN', 'MockCatalog', 'galaxy_counts', 'median_size']
 
