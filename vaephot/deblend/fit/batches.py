@@ -12,7 +12,9 @@ from vaephot.deblend.fit.common import CommonFit, default_shapes
 from vaephot.deblend.fit.joint import JointFit
 from vaephot.deblend.fit.plan import Batch
 from vaephot.deblend.fit.problem import Problem
-from vaephot.deblend.fit.result import empty_result, fill
+from vaephot.deblend.scene import empty_result
+from vaephot.models.config import N_EXPLICIT
+from vaephot.deblend.fit.collect import fill
 
 __all__ = ['FIXED_SIGMA', 'GroupFitter']
 
@@ -102,8 +104,7 @@ class GroupFitter:
 
     # --------------------------------------------------------------- batches
     def _batches(self, groups, asymmetric):
-        """Groups of alike numbers of sources, as many as are fitted at once.
-        """
+        """Groups with equal numbers of sources, in batches."""
         keys = [(bool(asymmetric[list(g.members)].any()), len(g.members))
                 for g in groups]
         order = sorted(range(len(groups)), key=lambda i: (keys[i], i))
@@ -121,7 +122,7 @@ class GroupFitter:
         if batch:
             yield batch
 
-    def _problem(self, groups, sources, asymmetric, light):
+    def problem(self, groups, sources, asymmetric=None, light=None):
         """The fit of some groups."""
         width = max(len(g.members) for g in groups)
         members = np.full((len(groups), width), -1)
@@ -130,7 +131,8 @@ class GroupFitter:
         real = members >= 0
         xy = np.stack([sources.x, sources.y], 1)[members]
         sigma = np.where(real, sources.position_sigma[members], 1.0)
-        waved = asymmetric[members] & real
+        waved = (np.zeros_like(real) if asymmetric is None
+                 else asymmetric[members] & real)
         spans = np.array([group.span for group in groups])
         n = (self.config.n_parameters if waved.any()
              else self.config.n_concentric)
@@ -168,8 +170,8 @@ class GroupFitter:
         return tuple(maps), self.bands.psf_places(np.stack(places, 1))
 
     # ------------------------------------------------------------------- fit
-    def fit(self, sources, groups, *, start=None, asymmetric=None,
-            light=None, progress=None):
+    def fit(self, sources, groups, *, start=None, known=None,
+            joint=False, asymmetric=None, light=None, progress=None):
         """
         Fit groups, each by itself.
 
@@ -179,61 +181,80 @@ class GroupFitter:
             All sources.
         groups : list of `~vaephot.deblend.fit.groups.Group`
             What is fitted together.
-        start : `FitResult`, optional
-            Fit of all sources to begin with, in all bands; by default
-            shapes of the prior, common to all bands.
+        start : `~vaephot.deblend.scene.FitResult`, optional
+            Fit of all sources to begin with; by default shapes of the
+            prior.
+        known : `numpy.ndarray` of bool, (n,), optional
+            Sources that ``start`` knows; by default all.
+        joint : bool, optional
+            Whether to begin with all bands, as ``start`` has them.
         asymmetric : `numpy.ndarray` of bool, (n,), optional
             Galaxies whose asymmetry is free.
         light : callable, optional
-            Light of other sources, as for
-            `~vaephot.deblend.fit.canvas.make_canvas`, with the members of
-            a group in front.
+            Light of other sources, as `NeighbourLight`.
         progress : callable, optional
             Called with the number of sources measured.
 
         Returns
         -------
-        `FitResult`
+        `~vaephot.deblend.scene.FitResult`
             Rows of sources in no core are empty.
         """
-        n = len(sources.x)
+        n = len(sources)
         asymmetric = np.zeros(n, bool) if asymmetric is None else asymmetric
+        known = np.full(n, start is not None) if known is None else known
         out = empty_result(n, len(self.planes), self.config.n_parameters)
         for some in self._batches(groups, asymmetric):
-            problem = self._problem(some, sources, asymmetric, light)
+            problem = self.problem(some, sources, asymmetric, light)
             with torch.inference_mode():
-                found = self._fit(problem, start)
+                found = self._fit(problem, start, known, joint)
             cores = np.array([len(group.core) for group in some])
             fill(out, cores, problem.batch.members, found)
             if progress is not None:
                 progress(int(cores.sum()))
-        latent = slice(5, self.config.n_concentric)
+        latent = slice(N_EXPLICIT, self.config.n_concentric)
         apart = out.parameters[:, latent] - out.prior_mean[:, latent]
         return replace(out, prior_distance=(apart ** 2).sum(1))
 
-    def _fit(self, problem, start):
-        """Both phases; arrays over groups and places."""
-        local = default_shapes(problem)
-        if start is not None:
-            local = self._known(problem, start, local)
-        shape, flux, n_steps = CommonFit(
-            problem, local, known=start is not None).run()
+    def _fit(self, problem, start, known, joint):
+        """Both phases, or the second; arrays over groups and places."""
+        refine = self.settings.refine
+        if joint:
+            shape, flux = self._former(problem, start)
+        else:
+            shape, flux = self._common(problem, start, known)
         fit = JointFit(problem, shape, flux,
                        self.between[:shape.shape[-1]])
-        if self.settings.refine:
-            n_steps += fit.run()
-        else:
+        if refine:
+            fit.run()
+        elif refine is False:
             fit.leap()
         return self._found(problem, fit)
 
-    @staticmethod
-    def _known(problem, start, local):
-        """Shapes of sources from a former fit, (g, k, p)."""
-        known = torch.as_tensor(start.parameters[
-            problem.batch.members][..., :local.shape[-1]],
-            device=local.device)
-        real = problem.batch.real[..., None]
-        return torch.where(real, known, local)
+    def _common(self, problem, start, known):
+        """Shapes (g, k, p) and fluxes (g, b, k) of the first phase."""
+        local = default_shapes(problem)
+        members = problem.batch.members
+        known = torch.as_tensor(known[members], device=self.device)
+        known &= problem.batch.real
+        if known.any():
+            former = torch.as_tensor(
+                start.parameters[members][..., :local.shape[-1]],
+                device=self.device)
+            local = torch.where(known[..., None], former, local)
+        return CommonFit(problem, local, known=known).run()[:2]
+
+    def _former(self, problem, start):
+        """Shapes (g, b, k, p) and fluxes (g, b, k) of a former fit."""
+        batch = problem.batch
+        n_par = batch.free.shape[-1]
+        shape = start.band_parameters[batch.members][..., :n_par]
+        flux = start.flux[batch.members] / self.units
+        real = batch.real[:, None]
+        shape, flux = (torch.as_tensor(v, device=self.device).transpose(1, 2)
+                       for v in (shape, flux))
+        return (torch.where(real[..., None], shape, 0.0),
+                torch.where(real, flux, 0.0))
 
     def _found(self, problem, fit):
         """What a fit found, in units of the data."""

@@ -104,8 +104,9 @@ def make_canvas(planes, corner, size, *, light=None, ramps=0, device='cpu'):
     corner, size : `numpy.ndarray` of int, (n_groups, n_bands, 2)
         First column and row of each region in pixels of its band, and how
         many binned columns and rows it has; none if the band is left out.
-    light : list of `numpy.ndarray`, (ny, nx), optional
-        Light of other sources in the planes, which is subtracted.
+    light : callable, optional
+        Called with a group, a band, first column and row and the shape of
+        a region, returns the light of other sources there.
     ramps : int, optional
         Images of the background: none, a constant, or with two slopes.
     """
@@ -123,7 +124,8 @@ def make_canvas(planes, corner, size, *, light=None, ramps=0, device='cpu'):
         region = _Region(plane, corner[g, b].tolist(), size[g, b].tolist())
         data[here] = region.cut(plane.data)
         if light is not None:
-            data[here] -= region.cut(light[b])
+            data[here] -= _binned(light(g, b, *corner[g, b].tolist(),
+                                        region.shape), plane.binning).ravel()
         good[here] = region.cut(plane.good) == plane.binning ** 2
         variance[here] = region.cut(plane.variance, 1.0)
         if ramps:

@@ -63,8 +63,8 @@ class CommonFit:
     local : `torch.Tensor`, (g, k, p)
         Shapes to begin with; those of `default_shapes` become those of the
         prior.
-    known : bool
-        Whether ``local`` is more than a guess.
+    known : `torch.Tensor` of bool, (g, k)
+        Sources of which ``local`` is more than a guess.
     """
 
     def __init__(self, problem, local, *, known):
@@ -75,7 +75,7 @@ class CommonFit:
         self.used = self._bands(flux, noise)
         flux = torch.where(self.used[..., None], flux, 0.0)
         self.mean, self.precision = problem.prior_of(flux, noise, local)
-        self.shape = local if known else self.mean.clone()
+        self.shape = torch.where(known[..., None], local, self.mean)
         self.rows = torch.arange(len(local), device=problem.device)
         self.trust = Trust(problem.batch.real,
                            settings.loose * settings.tolerance,

@@ -2,11 +2,16 @@
 """Which sources are fitted together, and where their light is."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy import ndimage
 
-__all__ = ['Group', 'make_groups']
+__all__ = ['Footprints', 'Group', 'make_groups', 'segment_boxes']
 
+# distance from a segment at which its light still matters, in FWHM and at
+# least in pixels
+FOOTPRINT_FWHM, MIN_FOOTPRINT = 1.5, 4.0
 # sources of a group, its neighbours included, and without them
 MAX_SOURCES, MAX_CORE = 10, 5
 # longest side of a group that is not cut, in pixels
@@ -33,6 +38,73 @@ class Group:
     def members(self):
         """All sources of the group, the core first."""
         return self.core + self.halo
+
+
+def segment_boxes(segm):
+    """Label to ``(x_min, x_max, y_min, y_max)``, upper ends excluded."""
+    return {int(label): (sx.start, sx.stop, sy.start, sy.stop)
+            for label, (sy, sx) in zip(segm.labels, segm.slices,
+                                       strict=True)}
+
+
+class Footprints:
+    """
+    Where the light of segments matters.
+
+    Parameters
+    ----------
+    segm : `~photutils.segmentation.SegmentationImage`
+        Segmentation of the parents.
+    fwhm : float
+        Width of the PSF in pixels.
+    """
+
+    def __init__(self, segm, fwhm):
+        self.segm = segm
+        self.reach = max(MIN_FOOTPRINT, FOOTPRINT_FWHM * fwhm)
+
+    def _connected(self, lit):
+        """Numbers of the connected footprints of some pixels."""
+        distance = ndimage.distance_transform_edt(~lit)
+        return ndimage.label(distance <= self.reach, np.ones((3, 3)))[0]
+
+    @cached_property
+    def _numbers(self):
+        """Those of the segments alone."""
+        return self._connected(self.segm.data > 0)
+
+    def _numbers_of(self, sources):
+        """Number of the connected footprint that each source lies in."""
+        iy, ix = (np.clip(np.rint(c).astype(int), 0, n - 1) for c, n in zip(
+            (sources.y, sources.x), self.segm.shape, strict=True))
+        loose = sources.parent == 0
+        if not loose.any():
+            return self._numbers[iy, ix]
+        lit = self.segm.data > 0
+        lit[iy[loose], ix[loose]] = True
+        return self._connected(lit)[iy, ix]
+
+    def group(self, sources):
+        """
+        Find the sources whose footprints overlap.
+
+        Parameters
+        ----------
+        sources : SourceList
+            Sources.
+
+        Returns
+        -------
+        list of `numpy.ndarray` of int
+            Indices of the sources of each group, by the first of them.
+        """
+        if not len(sources):
+            return []
+        numbers = self._numbers_of(sources)
+        order = np.argsort(numbers, kind='stable')
+        cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+        groups = np.split(order, cuts)
+        return sorted((np.sort(g) for g in groups), key=lambda g: g[0])
 
 
 def _halves(sources, members):

@@ -26,7 +26,8 @@ class FitSettings:
     """
     How far the fit goes.
 
-    ``refine``: whether shapes are fitted to convergence, or quickly;
+    ``refine``: whether shapes are fitted to convergence, quickly (False),
+    or taken as they are (``'network'``);
     ``tolerance``, ``relative_tolerance``: a group is done when a step gains
     less than the first for each source plus the second times its value in
     half the chi-square; ``loose``: factor on these while one band is fitted;
@@ -37,7 +38,7 @@ class FitSettings:
     signal to noise below which one band is not enough to fit shapes to.
     """
 
-    refine: bool = True
+    refine: bool | str = True
     tolerance: float = 0.01
     relative_tolerance: float = 2e-6
     loose: float = 40.0
@@ -57,8 +58,9 @@ class Problem:
 
     ``spans`` ``(n_groups, 4)``: first and last x and y of the footprints;
     ``xy``, ``position_sigma`` ``(n_groups, n_places, ...)``: where sources
-    were found; ``light``: of sources outside of the groups, in the planes
-    of the bands, or `None`.
+    were found; ``light``: of sources outside of the groups, called with a
+    band, the members of a group, first column and row and the shape of a
+    region, or `None`.
     """
 
     batch: Batch
@@ -71,7 +73,7 @@ class Problem:
     prior: object
     settings: FitSettings
     fwhm: np.ndarray
-    light: list | None = None
+    light: object = None
 
     @property
     def device(self):
@@ -101,6 +103,12 @@ class Problem:
         out = np.stack([plane.rms(*places[:, b].reshape(-1, 2).T).reshape(
             places.shape[0], -1) for b, plane in enumerate(self.planes)], 1)
         return torch.as_tensor(out, dtype=torch.float64, device=self.device)
+
+    def noise_at_centres(self):
+        """Noise of a pixel of the sky at the middle of groups, (g, b)."""
+        span = torch.as_tensor(self.spans, device=self.device)
+        centre = torch.stack([span[:, :2].mean(1), span[:, 2:].mean(1)], 1)
+        return self.noise(centre[:, None])[..., 0].cpu().numpy()
 
     def _in_bands(self, xy):
         """Positions (g, k, 2) in the pixels of the bands, (g, b, k, 2)."""
@@ -139,7 +147,7 @@ class Problem:
         They hold the footprints with some sky around, and the windows that
         ``plan`` would have if it could.
         """
-        low, high = self._footprints()
+        low, high = self.footprints()
         if plan is not None:
             self._widen(low, high, entries, *plan)
         bins = self.bands.binning.cpu().numpy()[:, None]
@@ -149,7 +157,7 @@ class Problem:
         need = np.maximum(high - low, SIDES[0])
         return low, -(-need // bins)
 
-    def _footprints(self):
+    def footprints(self):
         """Least and largest (x, y) of the footprints, (g, b, 2) each."""
         x0, x1, y0, y1 = self.spans.T
         corners = torch.as_tensor(
@@ -186,9 +194,15 @@ class Problem:
             plan = number, shapes.place
         corner, size = self.regions(entries, plan)
         size = size * used.cpu().numpy()[..., None]
-        return make_canvas(self.planes, corner, size, light=self.light,
+        return make_canvas(self.planes, corner, size,
+                           light=self.light and self._others,
                            ramps=N_RAMPS[self.settings.background],
                            device=self.device)
+
+    def _others(self, g, b, *region):
+        """Light of sources outside of a group in a region of a band."""
+        members = self.batch.members[g]
+        return self.light(b, members[members >= 0], *region)
 
     @staticmethod
     def _bright(entries, flux, noise):

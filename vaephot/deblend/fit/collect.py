@@ -1,55 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""What the fit found of all sources of an image."""
-
-from dataclasses import dataclass
+"""Put what was found of the groups of a batch into arrays over sources."""
 
 import numpy as np
 
-from vaephot.utils.rows import Rows
-
-__all__ = ['FitResult', 'empty_result', 'fill']
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitResult(Rows):
-    """
-    Fitted sources, arrays over all of them in their order.
-
-    ``parameters`` ``(n, p)`` and ``band_parameters`` ``(n, b, p)``:
-    positions in the reference grid; ``flux``, ``flux_err`` ``(n, b)`` in
-    units of the data; ``covariance`` ``(n, b + p, b + p)`` of the fluxes,
-    then the parameters of each source, its neighbours marginalised;
-    ``converged``, ``cropped`` ``(n,)``; ``snr`` ``(n, b)``: fluxes over the
-    error of a point source; ``prior_mean``, ``prior_precision`` ``(n, p)``;
-    ``prior_distance`` ``(n,)``: squared distance of the latent from its
-    prior; ``group_covariance`` ``(n,)`` of object: a source's place among
-    those of its group, and the matrix that these share, or `None`.
-    """
-
-    parameters: np.ndarray
-    band_parameters: np.ndarray
-    flux: np.ndarray
-    flux_err: np.ndarray
-    covariance: np.ndarray
-    converged: np.ndarray
-    cropped: np.ndarray
-    snr: np.ndarray
-    prior_mean: np.ndarray
-    prior_precision: np.ndarray
-    prior_distance: np.ndarray
-    group_covariance: np.ndarray
-
-
-def empty_result(n, n_bands, n_parameters):
-    """Result of sources that nothing has been found of yet."""
-    p, b = n_parameters, n_bands
-    return FitResult(
-        parameters=np.zeros((n, p)), band_parameters=np.zeros((n, b, p)),
-        flux=np.zeros((n, b)), flux_err=np.zeros((n, b)),
-        covariance=np.zeros((n, b + p, b + p)), converged=np.zeros(n, bool),
-        cropped=np.zeros(n, bool), snr=np.zeros((n, b)),
-        prior_mean=np.zeros((n, p)), prior_precision=np.ones((n, p)),
-        prior_distance=np.zeros(n), group_covariance=np.full(n, None, object))
+__all__ = ['fill']
 
 
 def _rows_of(places, n_linear, n_bands, n_par, n_places):

@@ -1,0 +1,286 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Fit all sources of an observation, and draw them.
+
+Groups are independent but for the light that their sources throw on each
+other. They are fitted first as if there were none; then the model of all
+sources is drawn, and groups on which others shine are fitted again without
+that light, until it changes no more.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from vaephot.deblend.fit.batches import GroupFitter
+from vaephot.deblend.fit.groups import Footprints, make_groups, segment_boxes
+from vaephot.deblend.fit.render import SceneDrawer
+from vaephot.deblend.scene import Frame, Scene
+from vaephot.utils.labels import segment_radii
+
+__all__ = ['Engine', 'NeighbourLight']
+
+# light of other groups, over the noise, that asks for another fit
+NEIGHBOUR_SIGMA = 0.1
+MAX_SWEEPS = 3
+# change of all fluxes, over their errors, after which nothing is fitted again
+LEAST_CHANGE = 0.05
+
+
+class NeighbourLight:
+    """
+    Light of all sources but those of a group, over the noise.
+
+    Parameters
+    ----------
+    drawn : tuple of `~vaephot.deblend.fit.render.Drawn`
+        Models of all sources on each grid.
+    where : list of tuple of int
+        Number of the grid of each band, and of the band on it.
+    units : `numpy.ndarray`, (n_bands,)
+        What one stands for in the unit of the data.
+    """
+
+    def __init__(self, drawn, where, units):
+        self.drawn, self.where, self.units = drawn, where, units
+
+    def __call__(self, band, members, ix, iy, shape):
+        """On a rectangle of a band, (height, width) single precision."""
+        grid, row = self.where[band]
+        light = self.drawn[grid].others(row, members, ix, iy, shape)
+        return (light / self.units[band]).astype(np.float32)
+
+
+class Engine:
+    """
+    Fit and draw the sources of one observation.
+
+    Parameters
+    ----------
+    observation : `~vaephot.deblend.inputs.observation.Observation` or \
+            `~vaephot.deblend.inputs.observation.NativeObservation`
+        Images.
+    parents : `~photutils.segmentation.SegmentationImage`
+        Segments on the reference grid.
+    vae : `~vaephot.models.vae.VAE`
+        Decoder and prior.
+    settings : `~vaephot.deblend.fit.problem.FitSettings`
+        How far the fit goes.
+    device, batch_size
+        As for `~vaephot.deblend.fit.batches.GroupFitter`.
+    """
+
+    def __init__(self, observation, parents, vae, settings, *, device='cpu',
+                 batch_size=None):
+        layers = observation.grids
+        self.settings, self.parents, self.vae = settings, parents, vae
+        self.frames = [Frame(layer, rows) for layer, rows, _ in layers]
+        self.maps = [grid_map for *_, grid_map in layers]
+        self.fitter = GroupFitter(layers, vae, settings, device=device,
+                                  batch_size=batch_size)
+        self.drawer = SceneDrawer(self.fitter, layers)
+        self._where = [None] * len(self.fitter.planes)
+        for grid, frame in enumerate(self.frames):
+            for i, band in enumerate(frame.rows.tolist()):
+                self._where[band] = grid, i
+        self._footprints = Footprints(parents, float(self.fwhm.min()))
+        self._boxes = segment_boxes(parents)
+
+    # -------------------------------------------------------------- the image
+    @property
+    def frame(self):
+        """The bands on the reference grid."""
+        return self.frames[0]
+
+    @property
+    def fwhm(self):
+        """Widths of the PSFs of all bands in reference pixels."""
+        return self.fitter.fwhm
+
+    @property
+    def config(self):
+        """Sizes of the networks."""
+        return self.fitter.config
+
+    def sky_rms(self, xy):
+        """Noise of a pixel of each band at positions (n, 2), (n, b)."""
+        out = np.empty((len(xy), len(self._where)))
+        for frame, grid_map in zip(self.frames, self.maps, strict=True):
+            here = xy if grid_map is None else np.stack(
+                grid_map(*np.asarray(xy).T), -1)
+            out[:, frame.rows] = frame.sky_rms(here)
+        return out
+
+    # -------------------------------------------------------------------- fit
+    def groups(self, sources):
+        """What is fitted together."""
+        return make_groups(sources, self._footprints.group(sources),
+                           self._boxes, float(self.fwhm.min()))
+
+    def fit(self, sources, *, start=None, progress=None):
+        """
+        Fit sources.
+
+        Parameters
+        ----------
+        sources : `~vaephot.deblend.scene.Sources`
+            Where they were found.
+        start : `~vaephot.deblend.scene.FitResult`, optional
+            Shapes to begin with.
+        progress : callable, optional
+            Called with the number of sources measured.
+
+        Returns
+        -------
+        `~vaephot.deblend.scene.Scene`
+            Of groups that do not know of each other; `settle` mends that.
+        """
+        groups = self.groups(sources)
+        fit = self.fitter.fit(sources, groups, start=start,
+                              progress=progress)
+        return Scene(sources=sources, fit=fit, groups=groups,
+                     drawn=self.draw(fit))
+
+    def draw(self, fit, rows=slice(None)):
+        """Models of sources on each pixel grid."""
+        return tuple(self.drawer.draw(fit.band_parameters[rows],
+                                      fit.flux[rows], number)
+                     for number in range(len(self.frames)))
+
+    def _light(self, drawn):
+        """Light between groups, or None."""
+        return drawn and NeighbourLight(drawn, self._where,
+                                        self.fitter.units)
+
+    def refit(self, scene, keep, *, added=None):
+        """
+        Fit again without some of the sources, or with more of them.
+
+        Parameters
+        ----------
+        scene : `~vaephot.deblend.scene.Scene`
+            What was fitted before.
+        keep : `numpy.ndarray` of bool, (n,)
+            Sources that stay.
+        added : `~vaephot.deblend.scene.Sources`, optional
+            Sources that are new; they follow the others.
+
+        Returns
+        -------
+        `~vaephot.deblend.scene.Scene`
+            Groups that lost or got nobody are taken over as they are.
+        """
+        sources = scene.sources.take(keep)
+        fit, drawn = scene.fit.take(keep), [d.take(keep) for d in scene.drawn]
+        n_old = len(sources)
+        if added is not None and len(added):
+            sources = self._join(sources, added)
+            fit = fit.join(fit.blank(len(added)))
+        groups = self.groups(sources)
+        same = self._unchanged(scene, keep)
+        changed = [group for group in groups if group not in same]
+        new = self.fitter.fit(sources, changed, start=fit,
+                              known=np.arange(len(sources)) < n_old,
+                              light=self._light(tuple(drawn)))
+        rows = np.array([k for group in changed for k in group.core], int)
+        fit = fit.merge(new, rows)
+        drawn = self._redrawn(drawn, fit, rows, n_old)
+        lost = np.union1d(scene.rejected, scene.sources.parent[~keep])
+        return Scene(sources=sources, fit=fit, groups=groups, drawn=drawn,
+                     seen={group: same.get(group, drawn)
+                           for group in groups},
+                     rejected=tuple(lost.astype(int).tolist()))
+
+    def _redrawn(self, drawn, fit, rows, n_old):
+        """Models with those of some sources renewed, others behind them."""
+        old = np.sort(rows[rows < n_old])
+        new = np.arange(n_old, len(fit.flux))
+        made = self.draw(fit, np.concatenate([old, new]))
+        out = []
+        for before, after in zip(drawn, made, strict=True):
+            first = np.arange(len(after.boxes)) < len(old)
+            out.append(before.merged(after, old).join(after.take(~first)))
+        return tuple(out)
+
+    def _join(self, sources, added):
+        """Sources and new ones, with their parts of segments renewed."""
+        joined = sources.join(added)
+        touched = np.isin(joined.parent, added.parent)
+        radius = segment_radii(joined.parent, self.parents)
+        return replace(joined,
+                       radius=np.where(touched, radius, joined.radius))
+
+    @staticmethod
+    def _unchanged(scene, keep):
+        """Groups that lost nobody, in new numbers, and what they saw."""
+        number = np.cumsum(keep) - 1
+        out = {}
+        for group in scene.groups:
+            members = list(group.members)
+            if keep[members].all():
+                n = len(group.core)
+                now = tuple(number[members].tolist())
+                out[replace(group, core=now[:n], halo=now[n:])] = (
+                    scene.seen.get(group))
+        return out
+
+    # ----------------------------------------------------------------- settle
+    def settle(self, scene):
+        """Fit again what other groups shine on, until that changes nothing.
+        """
+        if len(scene.groups) < 2 or self.settings.refine == 'network':
+            return scene
+        sweeps = MAX_SWEEPS if self.settings.refine else 1
+        for _ in range(sweeps):
+            again = self._shone_on(scene)
+            if not again:
+                break
+            scene, moved = self._sweep(scene, again)
+            if moved < LEAST_CHANGE:
+                break
+        return scene
+
+    def _shone_on(self, scene):
+        """Groups on which other light falls than what they were fitted with.
+        """
+        problem = self.fitter.problem(scene.groups, scene.sources)
+        low, high = problem.footprints()
+        rms = problem.noise_at_centres()
+        light = self._light(scene.drawn)
+        out = []
+        for g, group in enumerate(scene.groups):
+            before = self._light(scene.seen.get(group))
+            if any(self._differs(light, before, b, group.members, low[g, b],
+                                 high[g, b], rms[g, b])
+                   for b in range(len(self._where))):
+                out.append(group)
+        return out
+
+    @staticmethod
+    def _differs(light, before, band, members, low, high, rms):
+        """Whether light in a rectangle has changed."""
+        (x0, y0), (x1, y1) = np.floor(low).astype(int), np.ceil(high).astype(
+            int)
+        where = band, members, x0, y0, (y1 - y0, x1 - x0)
+        change = light(*where)
+        if before is not None and len(before.drawn[0].boxes) == len(
+                light.drawn[0].boxes):
+            change = change - before(*where)
+        return bool((np.abs(change) > NEIGHBOUR_SIGMA * rms).any())
+
+    def _sweep(self, scene, groups):
+        """Fit some groups again; and the largest change over the errors."""
+        fit = self.fitter.fit(scene.sources, groups, start=scene.fit,
+                              joint=True, light=self._light(scene.drawn),
+                              asymmetric=self.asymmetric(scene.fit))
+        rows = np.array([k for group in groups for k in group.core], int)
+        fit = scene.fit.merge(fit, rows)
+        moved = (np.abs(fit.flux - scene.fit.flux)[rows]
+                 / np.maximum(fit.flux_err[rows], 1e-300)).max()
+        seen = {**scene.seen, **dict.fromkeys(groups, scene.drawn)}
+        drawn = self._redrawn(scene.drawn, fit, rows, len(scene))
+        return replace(scene, fit=fit, drawn=drawn, seen=seen), moved
+
+    def asymmetric(self, fit):
+        """Sources with asymmetry, (n,)."""
+        return (fit.parameters[:, self.config.n_concentric:] != 0).any(1)
