@@ -131,7 +131,7 @@ def test_a_mapping_of_nddata_is_brought_to_one_unit():
     (np.zeros((0, 5)), ShapeMismatchError, 'empty'),
     (make_data() + 0j, TypeError, 'complex'),
     (make_data().astype(str), TypeError, '<U'),
-    (None, TypeError, 'object'),
+    (None, TypeError, 'NoneType'),
     (make_data() * u.ABmag, UnitMismatchError, 'logarithmic'),
     ({'g': make_data(2)}, ShapeMismatchError, '3 dimensions'),
     ({'g': make_data(), 'r': make_data()[1:]}, ShapeMismatchError,

@@ -1,10 +1,13 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Bands by pixel grid, and what each argument says of those of one."""
 
+import warnings
 from collections.abc import Mapping
 
+from astropy.wcs import WCS
+
 from vaephot.deblend.inputs.pixels import Image
-from vaephot.exceptions import ShapeMismatchError
+from vaephot.exceptions import ShapeMismatchError, VaephotWarning
 from vaephot.utils.bands import per_band
 from vaephot.utils.grids import same_grid
 
@@ -13,14 +16,42 @@ __all__ = ['check_coordinates', 'coordinates_of', 'find_layers',
 
 
 def coordinates_of(wcs, images, bands):
-    """WCS of every band, None where there is none."""
+    """Celestial WCS of every band, None where there is none."""
     if isinstance(wcs, (Mapping, list, tuple)):
-        return list(per_band(wcs, bands, 'wcs'))
+        return [_celestial(item, f'wcs of band {band!r}') for band, item
+                in zip(bands, per_band(wcs, bands, 'wcs'), strict=True)]
     if wcs is not None:
-        return [wcs] * len(bands)
+        return [_celestial(wcs, 'wcs')] * len(bands)
     if isinstance(images, list):
-        return [image.wcs for image in images]
-    return [images.wcs] * len(bands)
+        return [_carried(image.wcs, f'data of band {band!r}')
+                for band, image in zip(bands, images, strict=True)]
+    return [_carried(images.wcs, 'data')] * len(bands)
+
+
+def _celestial(wcs, name):
+    """The two celestial axes of a WCS; None for None."""
+    if wcs is None:
+        return None
+    if isinstance(wcs, WCS) and wcs.has_celestial:
+        return wcs if wcs.naxis == 2 else wcs.celestial
+    types = getattr(wcs, 'world_axis_physical_types', None)
+    if not isinstance(wcs, WCS) and types is not None and len(types) == 2 and (
+            all(str(kind).startswith('pos') for kind in types)):
+        return wcs
+    what = ('is of type ' + type(wcs).__name__ if types is None
+            else f'has the axes {", ".join(map(str, types))}')
+    msg = (f'{name} {what}; give a WCS with two celestial axes, or None for '
+           'no sky coordinates.')
+    raise (TypeError if types is None else ValueError)(msg)
+
+
+def _carried(wcs, name):
+    """Celestial axes of a WCS that came with an image, if it has any."""
+    try:
+        return _celestial(wcs, f'WCS of {name}')
+    except ValueError as err:
+        warnings.warn(f'{err} It is not used.', VaephotWarning, stacklevel=5)
+        return None
 
 
 def _shape_of(images, i):
@@ -66,8 +97,9 @@ def single_image(images, i):
     if isinstance(images, list):
         return images[i]
     return Image(values=images.values[i], mask=images.mask[i],
-                  error=None if images.error is None else images.error[i],
-                  unit=images.unit)
+                 error=None if images.error is None else images.error[i],
+                 unit=images.unit,
+                 area=None if images.area is None else images.area[i])
 
 
 def share_of(given, name, rows, bands):

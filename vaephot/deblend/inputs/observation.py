@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy import units as u
 
+from vaephot.deblend.inputs.noise_level import NoiseLevel, join_levels
 from vaephot.deblend.inputs.psf import BandPSF
 from vaephot.utils.grids import GridMap
 
@@ -57,6 +58,13 @@ class Observation:
         FWHM in pixels of the Gaussian that each image was smoothed with
         before, where the error was estimated; 0 for none, infinite for an
         image without noise.
+    noise : `~vaephot.deblend.inputs.noise_level.NoiseLevel` or None
+        What the sky of the images says of their noise; `None` if it was not
+        measured.
+    scale : float
+        Power of 2 that data, errors and the inverse of the gain were
+        multiplied with so that single precision holds them; 1 unless their
+        noise is very small or large.
     """
 
     data: np.ndarray
@@ -73,6 +81,8 @@ class Observation:
     error_estimated: bool
     psf_estimated: bool
     smoothing: np.ndarray
+    noise: NoiseLevel | None = None
+    scale: float = 1.0
 
     @property
     def reference(self):
@@ -113,6 +123,16 @@ class NativeObservation:
     def unit(self):
         """Unit of the data."""
         return self.reference.unit
+
+    @property
+    def scale(self):
+        """Power of 2 that all bands were multiplied with."""
+        return self.reference.scale
+
+    @property
+    def noise(self):
+        """Noise levels of all bands, in the order of the caller."""
+        return join_levels([layer.noise for layer in self.layers], self.rows)
 
     @property
     def zeropoint(self):

@@ -1,23 +1,38 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """One image as plain arrays, whatever container it came in."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import (
+    Cutout2D,
     InverseVariance,
     NDData,
     StdDevUncertainty,
     VarianceUncertainty,
 )
+from astropy.utils.masked import Masked
 
-from vaephot.deblend.inputs.units import check_linear, plain_copy, unit_factor
-from vaephot.exceptions import BandMismatchError, ShapeMismatchError
+from vaephot.deblend.inputs.noise import impossible_pixels
+from vaephot.deblend.inputs.units import (
+    check_linear,
+    flux_unit,
+    pixel_areas,
+    plain_copy,
+    unit_factor,
+)
+from vaephot.exceptions import (
+    BandMismatchError,
+    ShapeMismatchError,
+    VaephotWarning,
+)
 from vaephot.utils.bands import per_band
 
-__all__ = ['Image', 'read_data', 'read_mask', 'stack_images', 'to_unit']
+__all__ = ['Image', 'mask_impossible', 'read_data', 'read_mask',
+           'stack_images', 'to_flux', 'to_unit']
 
 
 @dataclass(kw_only=True)
@@ -29,6 +44,9 @@ class Image:
     error: np.ndarray | None = None
     unit: u.UnitBase | None = None
     wcs: object | None = None
+    # solid angle of the pixels in sr, as (ny, nx) or (1, 1) for each band,
+    # where it was a surface brightness
+    area: np.ndarray | None = None
 
 
 def read_data(data, bands):
@@ -78,6 +96,7 @@ def _is_list_of_images(data):
 
 
 def _check_names(names):
+    """Refuse names that are no strings or not unique."""
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
         msg = (f'bands has the entry {wrong[0]!r} of type '
@@ -101,15 +120,56 @@ def stack_images(images, names):
                'none, or use the argument error.')
         raise BandMismatchError(msg, bands=tuple(names))
     return Image(values=np.stack([image.values for image in images]),
-                  mask=np.stack([image.mask for image in images]),
-                  error=np.stack(errors) if all(have) else None,
-                  unit=first.unit, wcs=first.wcs)
+                 mask=np.stack([image.mask for image in images]),
+                 error=np.stack(errors) if all(have) else None,
+                 unit=first.unit, wcs=first.wcs, area=_stack_areas(images))
+
+
+def mask_impossible(values, bad, sigma, bands):
+    """Mask what no source can be, in place; whether there was any."""
+    found = False
+    for band, image, mask, noise in zip(bands, values, bad, sigma,
+                                        strict=True):
+        wrong = impossible_pixels(image, noise, mask=mask)
+        if wrong is None:
+            continue
+        y, x = np.argwhere(wrong)[0].tolist()
+        warnings.warn(
+            f'{wrong.sum()} pixels of band {band!r} cannot be sources and '
+            f'are masked: the first, ({x}, {y}), is {image[y, x]:.3g} in a '
+            f'noise of {noise:.3g}.', VaephotWarning, stacklevel=5)
+        image[wrong], mask[wrong], found = 0, True, True
+    return found
+
+
+def _stack_areas(images):
+    """Solid angles of the pixels of all bands; 1 where not used."""
+    if all(image.area is None for image in images):
+        return None
+    return np.stack(np.broadcast_arrays(*[
+        np.ones((1, 1)) if image.area is None else image.area
+        for image in images]))
+
+
+def to_flux(image, wcs):
+    """Turn a surface brightness into flux per pixel, in place."""
+    flux = flux_unit(image.unit)
+    if flux is None or wcs is None:
+        return
+    shape = image.values.shape
+    area = np.atleast_2d(pixel_areas(wcs, shape[-2:]))
+    area = np.broadcast_to(area, (*shape[:-2], *area.shape))
+    factor = float(image.unit.to(flux / u.sr)) * area
+    image.values *= factor
+    if image.error is not None:
+        image.error *= factor
+    image.unit, image.area = flux, area
 
 
 def to_unit(image, unit, name):
     """Convert an image to the unit of the first band, in place."""
     factor = unit_factor(image.unit, unit, f'data of band {name!r}',
-                          'the first band')
+                         'the first band')
     if factor != 1:
         image.values *= factor
         if image.error is not None:
@@ -121,12 +181,18 @@ def _read_image(item, name, allowed_ndim):
     """Plain float64 copy of an image, with what came along."""
     error = unit = wcs = None
     mask = False
+    if isinstance(item, Cutout2D):
+        msg = (f'{name} is a Cutout2D; give its array, cutout.data, and '
+               'wcs=cutout.wcs.')
+        raise TypeError(msg)
     if isinstance(item, NDData):
         unit, wcs = item.unit, item.wcs
         error = _read_uncertainty(item.uncertainty, unit, name)
         if item.mask is not None:
             mask = np.asarray(item.mask).astype(bool)
         item = item.data
+    if isinstance(item, Masked):
+        mask, item = mask | item.mask, item.unmasked
     if isinstance(item, u.Quantity):
         unit, item = item.unit, item.value
     if isinstance(item, np.ma.MaskedArray):
@@ -134,14 +200,7 @@ def _read_image(item, name, allowed_ndim):
         item = item.data
     check_linear(unit, name)
     values = plain_copy(item, name)
-    if values.ndim not in allowed_ndim:
-        msg = (f'{name} has {values.ndim} dimensions (shape {values.shape}); '
-               'give (ny, nx)' + (', or (n_bands, ny, nx).'
-                                  if 3 in allowed_ndim else '.'))
-        raise ShapeMismatchError(msg, shape=values.shape)
-    if values.size == 0:
-        msg = f'{name} is empty, of shape {values.shape}.'
-        raise ShapeMismatchError(msg, shape=values.shape)
+    _check_shape(values, name, allowed_ndim)
     try:
         mask = np.array(np.broadcast_to(mask, values.shape))
         if error is not None:
@@ -151,6 +210,18 @@ def _read_image(item, name, allowed_ndim):
                f'{values.shape}.')
         raise ShapeMismatchError(msg, shape=values.shape) from err
     return Image(values=values, mask=mask, error=error, unit=unit, wcs=wcs)
+
+
+def _check_shape(values, name, allowed_ndim):
+    """Refuse what is no image or stack of images."""
+    if values.ndim not in allowed_ndim:
+        msg = (f'{name} has {values.ndim} dimensions (shape {values.shape}); '
+               'give (ny, nx)' + (', or (n_bands, ny, nx).'
+                                  if 3 in allowed_ndim else '.'))
+        raise ShapeMismatchError(msg, shape=values.shape)
+    if values.size == 0:
+        msg = f'{name} is empty, of shape {values.shape}.'
+        raise ShapeMismatchError(msg, shape=values.shape)
 
 
 def _read_uncertainty(uncertainty, unit, name):

@@ -1,9 +1,13 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """From the arguments of a user to an observation."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from vaephot.deblend.inputs.error_maps import (
+    check_level,
+    check_not_image,
     positive_variance,
     read_correlation,
     read_error,
@@ -20,11 +24,14 @@ from vaephot.deblend.inputs.noise import (
     estimate_noise,
     estimate_smoothing,
 )
+from vaephot.deblend.inputs.noise_level import measure_noise
 from vaephot.deblend.inputs.observation import NativeObservation, Observation
 from vaephot.deblend.inputs.pixels import (
+    mask_impossible,
     read_data,
     read_mask,
     stack_images,
+    to_flux,
     to_unit,
 )
 from vaephot.deblend.inputs.psf import make_band_psfs
@@ -34,10 +41,14 @@ from vaephot.utils.grids import GridMap
 
 __all__ = ['prepare_observation']
 
+# noise beyond this, or its inverse, is scaled: its square and the flux of
+# bright sources must fit into single precision
+LEAST_SIGMA = 1e-6
+
 
 def prepare_observation(data, *, error=None, gain=None,
                         noise_correlation=None, mask=None, psf=None,
-                        bands=None, wcs=None, zeropoint=None):
+                        bands=None, wcs=None, zeropoint=None, sources=None):
     """
     Check and convert the inputs of a deblender; they are never changed.
 
@@ -98,50 +109,105 @@ def prepare_observation(data, *, error=None, gain=None,
              'noise_correlation': noise_correlation, 'zeropoint': zeropoint}
     images, bands, is_2d = read_data(data, bands)
     systems = coordinates_of(wcs, images, bands)
+    for i, image in enumerate(images if isinstance(images, list)
+                              else [images]):
+        to_flux(image, systems[i])
     layers = find_layers(images, systems)
     if len(layers) == 1:
         image = (stack_images(images, bands) if isinstance(images, list)
                  else images)
-        return _observe(image, bands, is_2d, systems[0], **given)
+        return _scaled(_observe(image, bands, is_2d, systems[0],
+                                sources=sources, **given))
     check_coordinates(systems, images, bands)
-    return _observe_layers(images, bands, systems, layers, given)
+    return _observe_layers(images, bands, systems, layers, given, sources)
 
 
 def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
-             mask, psf, zeropoint):
+             mask, psf, zeropoint, sources=None):
     """Observation of bands on one grid."""
     values, bad = image.values, image.mask
     bad |= ~np.isfinite(values)
     if mask is not None:
         bad |= read_mask(mask, values.shape, bands)
-    error_estimated = error is None and image.error is None
-    smoothing = np.zeros(len(bands))
-    if error is not None:
-        image.error = read_error(error, image, bands, is_2d)
-    if not error_estimated:
-        variance = positive_variance(image.error, bad, bands)
-    values[bad] = 0
-    if error_estimated:
-        noise = [estimate_noise(band, mask=m)
-                 for band, m in zip(values, bad, strict=True)]
-        variance = np.square(noise)[:, None, None]
-        smoothing = np.array([estimate_smoothing(*band) for band in zip(
-            values, noise, bad, strict=True)])
-    if noise_correlation is None:
-        noise_correlation = correlation_of_smoothing(smoothing)
+    estimated = error is None and image.error is None
+    variance, smoothing = (
+        _estimate_variance(values, bad, bands) if estimated
+        else _read_variance(error, image, bands, is_2d))
     psfs = (_estimate_psfs(values, variance, bad, bands, smoothing)
             if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
+    noise = measure_noise(values, np.sqrt(variance), bad, sources=sources,
+                          psf_fwhm=[psf.fwhm for psf in psfs])
+    factor = read_correlation(noise_correlation, bands)
+    if not estimated:
+        check_level(noise, np.where(np.isnan(factor), 1, factor), variance,
+                    bands)
+    noise = _used_level(noise, factor, smoothing)
     return Observation(
         data=values, variance=variance, mask=bad, psfs=psfs, bands=bands,
         gain=read_gain(gain, image.unit, bands),
-        noise_correlation=read_correlation(noise_correlation, bands),
-        unit=image.unit, wcs=wcs,
+        noise_correlation=noise.used, noise=noise, unit=image.unit, wcs=wcs,
         zeropoint=read_zeropoint(zeropoint, image.unit, bands),
-        is_2d=is_2d, error_estimated=error_estimated,
-        psf_estimated=psf is None, smoothing=smoothing)
+        is_2d=is_2d, error_estimated=estimated, psf_estimated=psf is None,
+        smoothing=smoothing)
 
 
-def _observe_layers(images, bands, systems, layers, given):
+def _read_variance(error, image, bands, is_2d):
+    """Variance from the error that was given, and no smoothing."""
+    values, bad = image.values, image.mask
+    if error is not None:
+        image.error = read_error(error, image, bands, is_2d)
+    check_not_image(image.error, values, bands)
+    variance = positive_variance(image.error, bad, bands)
+    values[bad] = 0
+    sigma = np.sqrt(np.median(variance, axis=(1, 2)))
+    mask_impossible(values, bad, sigma, bands)
+    return variance, np.zeros(len(bands))
+
+
+def _estimate_variance(values, bad, bands):
+    """Variance (n_bands, 1, 1) and smoothing of every band."""
+    values[bad] = 0
+    sigma = _estimate_sigma(values, bad)
+    if mask_impossible(values, bad, sigma, bands):
+        sigma = _estimate_sigma(values, bad)
+    smoothing = np.array([estimate_smoothing(*band) for band in zip(
+        values, sigma, bad, strict=True)])
+    return np.square(sigma)[:, None, None], smoothing
+
+
+def _estimate_sigma(values, bad):
+    """Noise of every band, (n_bands,)."""
+    return np.array([estimate_noise(band, mask=mask)
+                     for band, mask in zip(values, bad, strict=True)])
+
+
+def _used_level(noise, factor, smoothing):
+    """Noise level with the factors of the user, or else those measured."""
+    # an image without noise has no level of it
+    measured = noise.measured & np.isfinite(smoothing)
+    used = np.where(measured, noise.used, correlation_of_smoothing(smoothing))
+    return replace(noise, measured=measured, used=np.where(
+        np.isnan(factor), used, factor))
+
+
+def _scaled(observation, scale=None):
+    """Multiply by a power of 2 if the noise is out of range, in place."""
+    if scale is None:
+        sigma = np.sqrt(np.median(observation.variance[0]))
+        if LEAST_SIGMA <= sigma <= 1 / LEAST_SIGMA:
+            return observation
+        scale = 2.0 ** -round(np.log2(sigma))
+    values = observation.data
+    values *= scale
+    gain, zeropoint = observation.gain, observation.zeropoint
+    return replace(
+        observation, scale=scale, variance=observation.variance * scale**2,
+        gain=None if gain is None else gain / scale,
+        zeropoint=(None if zeropoint is None
+                   else zeropoint + 2.5 * np.log10(scale)))
+
+
+def _observe_layers(images, bands, systems, layers, given, sources):
     """Observation of each grid, and the maps between them."""
     unit = single_image(images, 0).unit
     first, made = systems[0], []
@@ -150,9 +216,11 @@ def _observe_layers(images, bands, systems, layers, given):
         parts = [single_image(images, i) for i in rows]
         for name, part in zip(names, parts, strict=True):
             to_unit(part, unit, name)
-        made.append(_observe(
+        layer = _observe(
             stack_images(parts, names), names, False, systems[rows[0]],
-            **{name: share_of(given, name, rows, bands) for name in given}))
+            sources=None if made else sources,
+            **{name: share_of(given, name, rows, bands) for name in given})
+        made.append(_scaled(layer, made[0].scale if made else None))
     return NativeObservation(
         layers=tuple(made), rows=tuple(np.array(rows) for rows in layers),
         maps=tuple(GridMap(first, systems[rows[0]]) for rows in layers),

@@ -5,13 +5,17 @@ from collections.abc import Mapping
 
 import numpy as np
 from astropy import units as u
+from scipy.ndimage import map_coordinates
 
 from vaephot.exceptions import ShapeMismatchError, UnitMismatchError
 from vaephot.photometry.magnitudes import zeropoint_of_unit
 from vaephot.utils.bands import per_band
 
-__all__ = ['check_linear', 'plain_copy', 'read_gain', 'read_zeropoint',
-           'unit_factor']
+__all__ = ['check_linear', 'flux_unit', 'pixel_areas', 'plain_copy',
+           'read_gain', 'read_zeropoint', 'unit_factor']
+
+# pixels along each axis whose area is computed
+N_AREAS = 9
 
 
 def unit_factor(unit, target, name, whose):
@@ -34,9 +38,48 @@ def _unit_name(unit):
     return 'no unit' if unit is None else f'the unit {str(unit)!r}'
 
 
+def flux_unit(unit):
+    """Unit of flux per pixel for a surface brightness; None for others."""
+    if unit is None:
+        return None
+    flux = unit * u.sr
+    if u.rad in flux.decompose().bases or u.rad not in unit.decompose().bases:
+        return None
+    return u.uJy if flux.is_equivalent(u.Jy) else (unit * u.arcsec**2)
+
+
+def pixel_areas(wcs, shape):
+    """
+    Solid angles in sr of the pixels of an image (ny, nx).
+
+    One number, or an image where they differ by more than 0.1 %: the area
+    is taken at some pixels, and interpolated linearly.
+    """
+    y, x = (np.linspace(0, size - 1, N_AREAS) for size in shape)
+    corners = [np.stack(_unit_vectors(wcs, x + dx, y[:, None] + dy))
+               for dx, dy in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))]
+    sides = corners[1] - corners[0], corners[3] - corners[2]
+    area = np.linalg.norm(np.cross(*sides, axis=0), axis=0)
+    if np.ptp(area) < 1e-3 * area.mean():
+        return float(area.mean())
+    rows, columns = (np.linspace(0, N_AREAS - 1, size) for size in shape)
+    return map_coordinates(area, np.meshgrid(rows, columns, indexing='ij'),
+                           order=1)
+
+
+def _unit_vectors(wcs, x, y):
+    """Directions on the sphere of pixels, (x, y, z)."""
+    x, y = np.broadcast_arrays(x, y)
+    return wcs.pixel_to_world(x, y).cartesian.xyz.value
+
+
 def plain_copy(item, name):
     """Float64 copy in native byte order; refuse what is not real."""
     array = np.asanyarray(item)
+    if array.dtype == object:
+        msg = (f'{name} is of type {type(item).__name__}; give an array of '
+               'real numbers.')
+        raise TypeError(msg)
     if array.dtype.kind not in 'biuf':
         msg = (f'{name} has dtype {array.dtype}; give real numbers.')
         raise TypeError(msg)
@@ -70,6 +113,7 @@ def _numbers(given, bands, name):
 
 
 def _check_positive(values, name):
+    """Refuse numbers that are not positive."""
     if not (values > 0).all():
         msg = f'{name} is {values}; it must be positive.'
         raise ValueError(msg)
