@@ -18,7 +18,8 @@ from vaephot.utils.bands import per_band
 __all__ = ['check_level', 'check_not_image', 'positive_variance',
            'read_correlation', 'read_error']
 
-# an error off by more than this factor from the scatter of the sky is said; what kind of number it may be, to this in ln
+# an error off by more than this factor from the scatter of the sky is said;
+# what kind of number it may be, to this in ln
 MAX_EXCESS, SAME_KIND = 3.0, 0.3
 # pixels compared with those of the image
 N_COMPARED = 10_000

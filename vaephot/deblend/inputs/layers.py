@@ -38,10 +38,10 @@ def _celestial(wcs, name):
     if not isinstance(wcs, WCS) and types is not None and len(types) == 2 and (
             all(str(kind).startswith('pos') for kind in types)):
         return wcs
-    what = ('is of type ' + type(wcs).__name__ if types is None
-            else f'has the axes {", ".join(map(str, types))}')
-    msg = (f'{name} {what}; give a WCS with two celestial axes, or None for '
-           'no sky coordinates.')
+    what = (f'is of type {type(wcs).__name__}' if types is None else
+            f'has no two celestial axes ({", ".join(map(str, types))})')
+    msg = (f'{name} {what}; give a celestial WCS, or None for no sky '
+           'coordinates.')
     raise (TypeError if types is None else ValueError)(msg)
 
 
