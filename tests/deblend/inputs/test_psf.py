@@ -308,3 +308,44 @@ def test_the_width_of_a_sampled_gaussian_is_measured():
     for fwhm in (1.2, 1.6, 4.0, 11.0):
         image = gaussian((61, 61), 30, 30, fwhm)
         assert_allclose(measure_fwhm(image), fwhm, rtol=0.1)
+
+
+@pytest.mark.parametrize('convert', [np.array, NDData, np.ndarray.tolist,
+                                     lambda data: data << u.Jy])
+def test_what_was_normalised_and_centred_is_recorded(convert):
+    data = gaussian((21, 21), 10.11, 9.95, 3.0)
+    made, *_ = one(convert(0.95 * data / data.sum()))
+    assert_allclose(made.stamp.total, 0.95)
+    assert_allclose(made.stamp.offset, (0.11, -0.05), atol=2e-3)
+
+
+@pytest.mark.parametrize('psf', [3.0, CircularGaussianPSF(fwhm=3.0),
+                                 ImagePSF(gaussian((21, 21), 10, 10, 3.0)),
+                                 lambda x, y, band: 3.0])
+def test_nothing_is_recorded_of_what_is_no_stamp(psf):
+    assert one(psf)[0].stamp is None
+
+
+def noise_and_sources():
+    image = np.abs(np.random.default_rng(0).normal(0, 1, (40, 40)))
+    return {'flat': np.ones((21, 21)), 'noise': image,
+            'two stars': sum(gaussian((41, 41), x, x, 3.0) for x in (8, 30)),
+            'too wide': gaussian((11, 11), 5, 5, 30.0)}
+
+
+@pytest.mark.parametrize('kind', noise_and_sources())
+@pytest.mark.parametrize('convert', [np.array, ImagePSF])
+def test_an_array_that_cannot_be_a_psf_raises(kind, convert):
+    match = {'flat': 'same everywhere', 'too wide': 'wider'}.get(kind,
+                                                                 'apart')
+    with pytest.raises(PSFError, match=match):
+        make_band_psfs(convert(noise_and_sources()[kind]), ['r'], SHAPE)
+
+
+def test_ellipses_rings_and_spikes_are_psfs():
+    y, x = np.mgrid[-20:21, -20:21]
+    ellipse = np.exp(-0.5 * ((x / 4)**2 + (y / 1)**2))
+    ring = np.exp(-0.5 * ((np.hypot(x, y) - 6) / 1.5)**2)
+    spikes = ellipse + ellipse.T + 0.1 * gaussian((41, 41), 20, 20, 20.0)
+    for data in (ellipse, ring, spikes):
+        make_band_psfs(data, ['r'], SHAPE)

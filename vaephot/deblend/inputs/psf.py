@@ -10,6 +10,7 @@ photutils takes its PSF models.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Real
 from threading import Lock
 
@@ -25,8 +26,8 @@ from scipy.ndimage import map_coordinates
 from vaephot.exceptions import PSFError
 from vaephot.utils.bands import per_band
 
-__all__ = ['MAX_PSF_PIXELS', 'BandPSF', 'centroid', 'make_band_psfs',
-           'measure_fwhm']
+__all__ = ['MAX_PSF_PIXELS', 'BandPSF', 'GivenStamp', 'centroid',
+           'make_band_psfs', 'measure_fwhm']
 
 # side of the largest PSF in image pixels: the largest stamp of the fit
 MAX_PSF_PIXELS = 512
@@ -43,7 +44,28 @@ CENTRE_TOLERANCE = 0.01
 # positions of a varying PSF are rounded to this many pixels
 POSITION_STEP = 1.0
 MAX_CACHE_BYTES = 64 * 2**20
+# an array is flat if its values differ by less than this share
+FLAT = 1e-3
+# pixels above half maximum of a PSF fill less than this share of an array, at
+# least this wide, and lie within so many radii of their area from the peak
+MAX_BRIGHT, MIN_SIDE, MAX_SPREAD = 0.5, 5, 4.0
 
+
+@dataclass(frozen=True, kw_only=True)
+class GivenStamp:
+    """
+    What an array was before it was normalised and centred.
+
+    Parameters
+    ----------
+    total : float
+        Its sum.
+    offset : tuple of float
+        (x, y) of its centroid from the middle of the array, in pixels.
+    """
+
+    total: float
+    offset: tuple[float, float]
 
 
 class BandPSF:
@@ -63,14 +85,17 @@ class BandPSF:
         Whether the PSF depends on the position.
     centre : tuple of float
         (x, y) of the middle of the image, where ``fwhm`` is measured.
+    stamp : GivenStamp or None, optional
+        What was normalised and centred, for an array.
     """
 
-    def __init__(self, sampler, *, band, varies, centre):
+    def __init__(self, sampler, *, band, varies, centre, stamp=None):
         self._sampler = sampler
         self._cache = OrderedDict()
         self._lock = Lock()
         self._band = band
         self._varies = bool(varies)
+        self._stamp = stamp
         self._fwhm = measure_fwhm(*self.sample(*centre))
 
     @property
@@ -87,6 +112,11 @@ class BandPSF:
     def fwhm(self):
         """FWHM in pixels, pixel included, at the middle of the image."""
         return self._fwhm
+
+    @property
+    def stamp(self):
+        """What an array was before; `None` for other kinds of PSF."""
+        return self._stamp
 
     def __repr__(self):
         return (f'<BandPSF {self.band!r}: FWHM {self.fwhm:.3g} pixels, '
@@ -188,7 +218,7 @@ def make_band_psfs(psf, bands, shape):
     for band, thing in zip(bands, things, strict=True):
         sampler, varies = _make_sampler(thing, band)
         made.append(BandPSF(sampler, band=band, varies=varies,
-                            centre=centre))
+                            centre=centre, stamp=_given_stamp(thing)))
     return tuple(made)
 
 
@@ -204,6 +234,19 @@ def _things_per_band(psf, bands):
     if isinstance(psf, (Mapping, list, tuple)):
         return per_band(psf, bands, 'psf')
     return [psf] * len(bands)
+
+
+def _given_stamp(thing):
+    """Sum and offset of an array that is a PSF; None for other kinds."""
+    thing = getattr(thing, 'value', thing)  # a Quantity
+    if isinstance(thing, NDData):
+        thing = thing.data
+    if not isinstance(thing, (np.ndarray, list)) or np.ndim(thing) != 2:
+        return None
+    data = np.array(np.ma.filled(thing, 0), dtype=float)
+    middle = (np.array(data.shape)[::-1] - 1) / 2
+    offset = np.subtract(centroid(data), middle)
+    return GivenStamp(total=float(data.sum()), offset=tuple(offset.tolist()))
 
 
 def _make_sampler(thing, band):
@@ -302,6 +345,28 @@ def _checked(data, band):
     return data
 
 
+def _check_is_psf(data, band):
+    """Refuse an array that no PSF looks like: flat, wide or an image."""
+    if min(data.shape) < MIN_SIDE:
+        return
+    peak = np.unravel_index(np.argmax(data), data.shape)
+    bright = np.argwhere(data >= 0.5 * data[peak])
+    why = None
+    if np.ptp(data) < FLAT * data[peak]:
+        why = 'is the same everywhere'
+    elif len(bright) > MAX_BRIGHT * data.size:
+        why = (f'is above half of its maximum in {len(bright)} of '
+               f'{data.size} pixels; it is wider than its array')
+    elif np.hypot(*(bright - peak).T).max() > MAX_SPREAD * (
+            1 + np.sqrt(len(bright) / np.pi)):
+        why = ('is above half of its maximum in places far apart, as an '
+               'image of several sources or of noise')
+    if why is not None:
+        msg = (f'psf of band {band!r} {why}; give an array with the PSF '
+               'alone.')
+        raise PSFError(msg, psf=data, band=band)
+
+
 def _check_size(shape, oversampling, band):
     """Refuse a PSF that is larger than the stamps of the fit."""
     side = max(shape[0] / oversampling[0], shape[1] / oversampling[1])
@@ -338,6 +403,7 @@ def _from_array(data, band):
     """Image on an odd grid from an array sampled at the pixels."""
     data = _checked(data, band)
     _check_size(data.shape, (1, 1), band)
+    _check_is_psf(data, band)
     x, y = centroid(data)
     image = _centre_on_pixel(data, round(x), round(y))
     _check_size(image.shape, (1, 1), band)
@@ -424,6 +490,7 @@ def _from_samples(data, origin, oversampling, band):
         msg = (f'psf of band {band!r} has its origin {(x0, y0)} outside its '
                f'data of shape {data.shape}.')
         raise PSFError(msg, origin=origin, band=band)
+    _check_is_psf(data, band)
     if oy == ox and max(abs(x0 - ix), abs(y0 - iy)) < 1e-6:
         image = _centre_on_pixel(data, ix, iy)
     else:
