@@ -9,10 +9,12 @@ from vaephot.deblend.detect.candidates import choose_sources
 from vaephot.deblend.detect.peaks import validate_labels, validate_settings
 from vaephot.deblend.detect.stack import detect
 from vaephot.deblend.encode.looks import reference_fitter
+from vaephot.deblend.inputs.positions import pixel_positions
 from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.native import make_fitter
 from vaephot.deblend.outputs.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.outputs.info import add_info
+from vaephot.deblend.outputs.rescale import rescale, rescale_info
 from vaephot.deblend.outputs.result import assemble_result, assign_labels
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.refine import FitSettings
@@ -196,6 +198,7 @@ class VAEDeblender:
             data, error=error, gain=gain, noise_correlation=noise_correlation,
             mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint)
         first = observation.reference
+        positions = pixel_positions(positions, first.wcs)
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
         fitter = self.make_fitter(observation)
@@ -206,8 +209,9 @@ class VAEDeblender:
         solution = pass_through(fitter, segm, solution, chosen.labels)
         solution, fallback = add_fallback(self, fitter, segm, solution,
                                           left_out)
-        return assemble_result(self, observation, segm, chosen, fitter,
-                               solution, fallback, record=self._record)
+        result = assemble_result(self, observation, segm, chosen, fitter,
+                                 solution, fallback, record=self._record)
+        return rescale(result, 1 / observation.scale)
 
     def segment(self, data, segmentation_image, *, error=None, mask=None,
                 psf=None, labels=None):
@@ -242,7 +246,7 @@ class VAEDeblender:
         children, _ = assign_labels(self, segm, solution, noise,
                                     labels=labels, fallback=fallback)
         add_info(children, observation, fallback)
-        return children
+        return rescale_info(children, 1 / observation.scale)
 
     def _parents(self, observation, segmentation_image):
         """Segmentation of the parents, detected if none is given."""

@@ -17,7 +17,7 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.batches import Stamps
 from vaephot.deblend.images import draw_scene, on_grid
-from vaephot.deblend.inputs.read import NativeObservation
+from vaephot.deblend.inputs.observation import NativeObservation
 from vaephot.deblend.outputs.errors import model_variance, spread_over_bands
 from vaephot.deblend.outputs.measure import (
     Goodness,

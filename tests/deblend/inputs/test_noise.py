@@ -82,13 +82,23 @@ def test_an_image_without_noise_says_so():
     assert correlation_of_smoothing(np.array([np.inf])) == 1
 
 
-def test_a_smoothed_image_gets_correlated_noise_unless_an_error_is_given():
+@pytest.mark.parametrize('options', [{}, {'error': 0.2}])
+def test_a_smoothed_image_gets_the_noise_of_large_areas(options):
     image = gaussian_filter(sky(), 1.5)
-    found = prepare_observation(image).noise_correlation
-    assert_allclose(found, np.sqrt(4 * np.pi) * 1.5, rtol=0.1)
-    assert prepare_observation(image, error=0.2).noise_correlation == 1
-    given = prepare_observation(image, noise_correlation=2.0)
+    found = prepare_observation(image, **options)
+    boxes = uniform_filter(image, 14)[7::14, 7::14]
+    noise = np.sqrt(found.variance[0, 0, 0])
+    assert_allclose(found.noise_correlation, boxes.std() * 14 / noise,
+                    rtol=0.1)
+    given = prepare_observation(image, noise_correlation=2.0, **options)
     assert given.noise_correlation == 2
+
+
+def test_a_smoothed_image_with_little_sky_gets_the_noise_of_its_kernel():
+    image = gaussian_filter(sky(shape=(80, 80)), 1.5)
+    found = prepare_observation(image).noise_correlation
+    assert_allclose(found, np.sqrt(4 * np.pi) * 1.5, rtol=0.15)
+    assert prepare_observation(image, error=0.2).noise_correlation == 1
 
 
 @pytest.mark.parametrize('kind', ['constant', 'plane'])

@@ -3,23 +3,35 @@
 
 import numpy as np
 from astropy.stats import gaussian_sigma_to_fwhm, sigma_clip
+from scipy.ndimage import maximum_filter
 
 __all__ = ['correlation_of_smoothing', 'estimate_noise',
-           'estimate_smoothing', 'sky_image']
+           'estimate_smoothing', 'impossible_pixels', 'sky_image']
 
 # clippings of the pixels that a plane is fitted to
 N_CLIPS = 3
 
-# an image whose estimated noise is less than this part of its largest value
-# is taken as free of noise (single precision has 6e-8) ...
+# an image whose estimated noise is less than this part of the value of its
+# bright sources is taken as free of noise (single precision has 6e-8) ...
 NOISELESS = 1e-6
-# ... and gets this part of its largest value as its noise
+# ... and gets this part of that value as its noise
 NOISELESS_FLOOR = 1e-4
+# bright sources: this quantile of the peaks above this part of the highest;
+# a few stars do not decide for all the others
+BRIGHT_QUANTILE, LOWEST_PEAK = 0.75, 1e-6
 # least share of negative pixels of an image with noise, those of value 0 not
 # counted
 LEAST_NEGATIVE = 0.1
-# pixels used for the estimate of the noise, at most
-NOISE_SAMPLE = 1_000_000
+# pixels used for the estimate of the noise, and rows taken together, at most
+NOISE_SAMPLE, STRIPE = 200_000, 16
+# noise is quantised if values that each hold this share of a sample of the
+# pixels hold together that share, if pixels beside an unusual one have the
+# most common value not much less often than all; its least sigma in steps
+QUANTISED_SAMPLE, COMMON_LEVEL, COMMON_SHARE = 10_000, 0.01, 0.8
+MIN_INDEPENDENCE, LEAST_STEPS = 0.5, 0.1
+# noise of so few steps has no median deviation to speak of: its standard
+# deviation, cut at this many sigma, from this many rounds
+COARSE, COARSE_CUT, N_COARSE = 1.5, 5.0, 5
 # median absolute deviation of a normal distribution of sigma 1
 MAD_NORMAL = 0.6744897501960817
 # an image was smoothed before if the noise of the differences between
@@ -30,40 +42,88 @@ MAX_STEP = 0.65
 LEAST_STEP = 0.117
 # sky: within this many sigma of the median
 SKY_SIGMA = 3.0
+# no source is this many sigma high and has no neighbour of this share: the
+# PSF of a star with a FWHM of 1 pixel has 0.1
+IMPOSSIBLE_SIGMA, IMPOSSIBLE_SHARE = 1e5, 1e-3
+# and no source is that high: a fill value
+FILL_SIGMA = 1e12
+
+
+def _stripes(image, mask=None):
+    """Stripes of rows all over an image, (n, rows, nx), and good pixels."""
+    ny, nx = image.shape
+    rows = min(STRIPE, ny)
+    n = ny // rows
+    step = max(1, n * rows * nx // NOISE_SAMPLE)
+    values = image[:n * rows].reshape(n, rows, nx)[::step]
+    if mask is None:
+        return values, np.ones(values.shape, bool)
+    return values, ~mask[:n * rows].reshape(n, rows, nx)[::step]
+
+
+def _quantum(values, good):
+    """Step between the values of quantised noise; 0 if there is none."""
+    sample = values[good]
+    sample = sample[::max(1, sample.size // QUANTISED_SAMPLE)]
+    levels, counts = np.unique(sample, return_counts=True)
+    common = counts >= COMMON_LEVEL * sample.size
+    if common.sum() < 2 or counts[common].sum() < COMMON_SHARE * sample.size:
+        return 0.0
+    # noise is independent of the pixel beside, sources are not
+    usual = values == levels[np.argmax(counts)]
+    pairs = good[..., 1:] & good[..., :-1] & ~usual[..., 1:]
+    beside = (pairs & usual[..., :-1]).sum() / max(pairs.sum(), 1)
+    if beside < MIN_INDEPENDENCE * usual[good].mean():
+        return 0.0
+    return float(np.diff(levels[common]).min())
+
+
+def _dither(shape, step):
+    """Uniform values that fill the steps between quantised ones."""
+    return step * (np.random.default_rng(0).random(shape) - 0.5)
 
 
 def estimate_noise(image, *, mask=None):
     """
-    Estimate the noise of the background of one image.
+    Estimate the 1-sigma noise of the background of an image (ny, nx).
 
     The scatter about the median, from the median absolute deviation, with
-    values beyond 3 sigma clipped until none is. An image without noise has
-    none to estimate: where the result is below 1e-6 of the largest
-    deviation, 1e-4 of that deviation is returned, and 1 for a constant
-    image. Values of 0, as of pixels that were filled, are left out of images
-    with noise, which has negative pixels.
-
-    Parameters
-    ----------
-    image : 2D `~numpy.ndarray`
-        Image.
-    mask : 2D bool `~numpy.ndarray`, optional
-        True for bad pixels.
-
-    Returns
-    -------
-    float
-        Standard deviation, positive.
+    values beyond 3 sigma clipped until none is. Values of 0, as of pixels
+    that were filled, are left out of images with noise, which has negative
+    pixels; not so of quantised ones, where 0 is a value as others. An image
+    without noise gets 1e-4 of the value of its bright sources, or 1 if it
+    is constant.
     """
-    values = image[~mask] if mask is not None else image.ravel()
-    filled = values == 0
-    if (values < 0).sum() > LEAST_NEGATIVE * (~filled).sum():
-        values = values[~filled]
-    step = max(1, values.size // NOISE_SAMPLE)
-    values = values[::step]
+    values, good = _stripes(image, mask)
+    step = _quantum(values, good)
+    values = values[good]
+    if step == 0 and ((values < 0).sum()
+                      > LEAST_NEGATIVE * np.count_nonzero(values)):
+        values = values[values != 0]
     if values.size == 0:
         return 1.0
-    largest = np.abs(values - np.median(values)).max()
+    sigma = (_clipped_spread(values) if step == 0
+             else _quantised_spread(values, step))
+    bright = _bright_peak(image, mask, sigma)
+    if sigma < NOISELESS * bright:
+        return float(NOISELESS_FLOOR * bright)
+    return float(sigma) if sigma > 0 else 1.0
+
+
+def _quantised_spread(values, step):
+    """Standard deviation of quantised noise, sources clipped."""
+    filled = _clipped_spread(values + _dither(values.shape, step))
+    # the variance of the dither is not that of the noise
+    sigma = np.sqrt(max(filled**2 - step**2 / 12, (LEAST_STEPS * step)**2))
+    middle = np.median(values)
+    for _ in range(N_COARSE if sigma < COARSE * step else 0):
+        kept = values[np.abs(values - middle) <= COARSE_CUT * sigma]
+        middle, sigma = kept.mean(), max(kept.std(), LEAST_STEPS * step)
+    return sigma
+
+
+def _clipped_spread(values):
+    """Standard deviation from the median absolute deviation, clipped."""
     for _ in range(20):
         middle = np.median(values)
         sigma = np.median(np.abs(values - middle)) / MAD_NORMAL
@@ -71,51 +131,74 @@ def estimate_noise(image, *, mask=None):
         if kept.size in (0, values.size):
             break
         values = kept
-    if largest == 0:
-        return 1.0
-    if sigma < NOISELESS * largest:
-        return float(NOISELESS_FLOOR * largest)
-    return float(sigma)
+    return sigma
+
+
+def _beside(image):
+    """Highest of the eight pixels around each."""
+    around = np.ones((3, 3), bool)
+    around[1, 1] = False
+    return maximum_filter(image, footprint=around, mode='nearest')
+
+
+def _bright_peak(image, mask, sigma):
+    """
+    Value of bright sources; 0 if nothing is far above the noise.
+
+    A few stars or hot pixels above all others do not decide.
+    """
+    values = np.abs(image - np.median(image))
+    if mask is not None:
+        values[mask] = 0
+    if values.max() * NOISELESS <= sigma:
+        return 0.0
+    beside = _beside(values)
+    peaks = (values >= beside) & (values > 0)
+    wide = peaks & (beside >= IMPOSSIBLE_SHARE * values)
+    found = values[wide if wide.any() else peaks]
+    return float(np.quantile(found[found > LOWEST_PEAK * found.max()],
+                             BRIGHT_QUANTILE))
+
+
+def impossible_pixels(image, sigma, *, mask=None):
+    """
+    Pixels that no source can have, (ny, nx), or None if there are none.
+
+    ``sigma`` is the noise. They are fill values, or single pixels far above
+    the noise and all pixels beside them.
+    """
+    good = np.ones(image.shape, bool) if mask is None else ~mask
+    if np.abs(image).max(where=good, initial=0) <= IMPOSSIBLE_SIGMA * sigma:
+        return None
+    values = np.where(good, np.abs(image), 0)
+    alone = (values > IMPOSSIBLE_SIGMA * sigma) & (
+        _beside(values) < IMPOSSIBLE_SHARE * values)
+    wrong = alone | (values > FILL_SIGMA * sigma)
+    return wrong if wrong.any() else None
 
 
 def estimate_smoothing(image, noise, mask=None):
     """
-    Estimate with what Gaussian an image was smoothed, from its noise.
+    FWHM in pixels of the Gaussian that an image (ny, nx) was smoothed with.
 
-    Parameters
-    ----------
-    image : 2D `~numpy.ndarray`
-        Image.
-    noise : float
-        1-sigma noise of its pixels, as `estimate_noise` returns it.
-    mask : 2D bool `~numpy.ndarray`, optional
-        True for bad pixels.
+    ``noise`` is what `estimate_noise` returns. 0 if neighbouring pixels of
+    the sky are independent or nearly so, infinite if they are the same or
+    nearly so: an image without noise.
 
-    Returns
-    -------
-    float
-        FWHM in pixels; 0 if neighbouring pixels of the sky are independent
-        or nearly so, infinite if they are the same or nearly so: an image
-        without noise.
-
-    Notes
-    -----
     Noise that was smoothed with a Gaussian of width s has the correlation
     ``exp(-d**2 / (4 * s**2))`` at a distance d. That of the differences
     between neighbours is ``sqrt(2 * (1 - correlation))`` of its noise. The
     values 0, as of pixels that were filled, are left out.
     """
-    sky = np.abs(image - np.median(image)) < SKY_SIGMA * noise
-    sky &= image != 0
-    if mask is not None:
-        sky &= ~mask
-    steps = []
-    for axis in (0, 1):
-        pair = np.moveaxis(sky, axis, 0)
-        step = np.moveaxis(np.diff(image, axis=axis), axis, 0)
-        steps.append(step[pair[1:] & pair[:-1]])
-    steps = np.abs(np.concatenate(steps))
-    steps = steps[::max(1, steps.size // NOISE_SAMPLE)]
+    values, sky = _stripes(image, mask)
+    step = _quantum(values, sky)
+    if step > 0:
+        values = values + _dither(values.shape, step)
+        noise = np.hypot(noise, step / np.sqrt(12))
+    sky = sky & (values != 0) & (
+        np.abs(values - np.median(values)) < SKY_SIGMA * noise)
+    steps = np.abs(np.concatenate([
+        np.diff(values, axis=axis)[_both(sky, axis)] for axis in (1, 2)]))
     step = np.median(steps) / MAD_NORMAL if steps.size else 0.0
     share = step / (np.sqrt(2) * noise)
     if share >= MAX_STEP:
@@ -126,21 +209,18 @@ def estimate_smoothing(image, noise, mask=None):
     return float(sigma * gaussian_sigma_to_fwhm)
 
 
+def _both(sky, axis):
+    """Where two neighbours along an axis are both sky."""
+    first = np.delete(sky, -1, axis)
+    return first & np.delete(sky, 0, axis)
+
+
 def correlation_of_smoothing(fwhm):
     """
-    How much smoothing raises the noise of large sums.
+    Noise of a large sum over that of independent pixels, (n_bands,).
 
-    Parameters
-    ----------
-    fwhm : `numpy.ndarray`, (n_bands,)
-        What `estimate_smoothing` returned for each band.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n_bands,)
-        Noise of a large sum over that of as many independent pixels of the
-        same noise: the square root of the sum of their correlations. 1
-        for an image without noise.
+    ``fwhm`` (n_bands,) is what `estimate_smoothing` returned. The factor is
+    the square root of the sum of the correlations; 1 without noise.
     """
     fwhm = np.where(np.isfinite(fwhm), fwhm, 0.0)
     sigma = fwhm / gaussian_sigma_to_fwhm
@@ -149,22 +229,10 @@ def correlation_of_smoothing(fwhm):
 
 def sky_image(image, mask, kind):
     """
-    Estimate the level of the sky, or a plane.
+    Estimate the level of the sky of an image, (ny, nx), or a plane.
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`, (ny, nx)
-        Image.
-    mask : `numpy.ndarray` of bool, (ny, nx)
-        Bad pixels.
-    kind : {'constant', 'plane'}
-        Median of the sigma-clipped pixels, or a least-squares plane through
-        them.
-
-    Returns
-    -------
-    `numpy.ndarray`, (ny, nx)
-        0 if no pixel is good.
+    ``kind`` is ``'constant'``, the median of the sigma-clipped pixels, or
+    ``'plane'``, a least-squares plane through them. 0 if no pixel is good.
     """
     good = ~mask
     if not good.any():

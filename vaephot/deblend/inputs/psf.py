@@ -10,6 +10,7 @@ photutils takes its PSF models.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Real
 from threading import Lock
 
@@ -20,13 +21,13 @@ from astropy.nddata import NDData
 from astropy.stats import gaussian_sigma_to_fwhm
 from photutils.psf import GriddedPSFModel, ImagePSF
 from scipy.interpolate import RectBivariateSpline
-from scipy.ndimage import map_coordinates, maximum_filter
+from scipy.ndimage import map_coordinates
 
 from vaephot.exceptions import PSFError
 from vaephot.utils.bands import per_band
 
-__all__ = ['MAX_PSF_PIXELS', 'BandPSF', 'estimate_psf', 'make_band_psfs',
-           'measure_fwhm']
+__all__ = ['MAX_PSF_PIXELS', 'BandPSF', 'GivenStamp', 'centroid',
+           'make_band_psfs', 'measure_fwhm']
 
 # side of the largest PSF in image pixels: the largest stamp of the fit
 MAX_PSF_PIXELS = 512
@@ -43,22 +44,28 @@ CENTRE_TOLERANCE = 0.01
 # positions of a varying PSF are rounded to this many pixels
 POSITION_STEP = 1.0
 MAX_CACHE_BYTES = 64 * 2**20
-# without any point-like source: typical of well-sampled ground-based images
-DEFAULT_FWHM = 3.0
-# smaller are hot pixels and cosmic rays, larger are no stars
-MIN_FWHM, MAX_FWHM = 1.0, 15.0
-# sizes of point sources agree this well in ln(FWHM), even if undersampled
-STELLAR_SPREAD = 0.06
-# fewest stars, their least number over that of galaxies of similar sizes, and
-# the width of the PSF over that of the smallest galaxy of images without any:
-# 0.55 to 0.8 for simulated ones as seen by Euclid and HSC
-MIN_STARS, STELLAR_EXCESS, NO_STAR = 4, 3.0, 0.65
-# half the side of the cutouts in which sources are measured, and the most
-# sources that are, the brightest first
-ESTIMATE_HALF, ESTIMATE_SOURCES = 15, 500
-# least sigma of the window of adaptive moments, in pixels: sums over fewer
-# pixels are no moments
-MIN_WINDOW = 1.3
+# an array is flat if its values differ by less than this share
+FLAT = 1e-3
+# pixels above half maximum of a PSF fill less than this share of an array, at
+# least this wide, and lie within so many radii of their area from the peak
+MAX_BRIGHT, MIN_SIDE, MAX_SPREAD = 0.5, 5, 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenStamp:
+    """
+    What an array was before it was normalised and centred.
+
+    Parameters
+    ----------
+    total : float
+        Its sum.
+    offset : tuple of float
+        (x, y) of its centroid from the middle of the array, in pixels.
+    """
+
+    total: float
+    offset: tuple[float, float]
 
 
 class BandPSF:
@@ -78,14 +85,17 @@ class BandPSF:
         Whether the PSF depends on the position.
     centre : tuple of float
         (x, y) of the middle of the image, where ``fwhm`` is measured.
+    stamp : GivenStamp or None, optional
+        What was normalised and centred, for an array.
     """
 
-    def __init__(self, sampler, *, band, varies, centre):
+    def __init__(self, sampler, *, band, varies, centre, stamp=None):
         self._sampler = sampler
         self._cache = OrderedDict()
         self._lock = Lock()
         self._band = band
         self._varies = bool(varies)
+        self._stamp = stamp
         self._fwhm = measure_fwhm(*self.sample(*centre))
 
     @property
@@ -102,6 +112,11 @@ class BandPSF:
     def fwhm(self):
         """FWHM in pixels, pixel included, at the middle of the image."""
         return self._fwhm
+
+    @property
+    def stamp(self):
+        """What an array was before; `None` for other kinds of PSF."""
+        return self._stamp
 
     def __repr__(self):
         return (f'<BandPSF {self.band!r}: FWHM {self.fwhm:.3g} pixels, '
@@ -203,7 +218,7 @@ def make_band_psfs(psf, bands, shape):
     for band, thing in zip(bands, things, strict=True):
         sampler, varies = _make_sampler(thing, band)
         made.append(BandPSF(sampler, band=band, varies=varies,
-                            centre=centre))
+                            centre=centre, stamp=_given_stamp(thing)))
     return tuple(made)
 
 
@@ -219,6 +234,19 @@ def _things_per_band(psf, bands):
     if isinstance(psf, (Mapping, list, tuple)):
         return per_band(psf, bands, 'psf')
     return [psf] * len(bands)
+
+
+def _given_stamp(thing):
+    """Sum and offset of an array that is a PSF; None for other kinds."""
+    thing = getattr(thing, 'value', thing)  # a Quantity
+    if isinstance(thing, NDData):
+        thing = thing.data
+    if not isinstance(thing, (np.ndarray, list)) or np.ndim(thing) != 2:
+        return None
+    data = np.array(np.ma.filled(thing, 0), dtype=float)
+    middle = (np.array(data.shape)[::-1] - 1) / 2
+    offset = np.subtract(centroid(data), middle)
+    return GivenStamp(total=float(data.sum()), offset=tuple(offset.tolist()))
 
 
 def _make_sampler(thing, band):
@@ -317,6 +345,28 @@ def _checked(data, band):
     return data
 
 
+def _check_is_psf(data, band):
+    """Refuse an array that no PSF looks like: flat, wide or an image."""
+    if min(data.shape) < MIN_SIDE:
+        return
+    peak = np.unravel_index(np.argmax(data), data.shape)
+    bright = np.argwhere(data >= 0.5 * data[peak])
+    why = None
+    if np.ptp(data) < FLAT * data[peak]:
+        why = 'is the same everywhere'
+    elif len(bright) > MAX_BRIGHT * data.size:
+        why = (f'is above half of its maximum in {len(bright)} of '
+               f'{data.size} pixels; it is wider than its array')
+    elif np.hypot(*(bright - peak).T).max() > MAX_SPREAD * (
+            1 + np.sqrt(len(bright) / np.pi)):
+        why = ('is above half of its maximum in places far apart, as an '
+               'image of several sources or of noise')
+    if why is not None:
+        msg = (f'psf of band {band!r} {why}; give an array with the PSF '
+               'alone.')
+        raise PSFError(msg, psf=data, band=band)
+
+
 def _check_size(shape, oversampling, band):
     """Refuse a PSF that is larger than the stamps of the fit."""
     side = max(shape[0] / oversampling[0], shape[1] / oversampling[1])
@@ -353,6 +403,7 @@ def _from_array(data, band):
     """Image on an odd grid from an array sampled at the pixels."""
     data = _checked(data, band)
     _check_size(data.shape, (1, 1), band)
+    _check_is_psf(data, band)
     x, y = centroid(data)
     image = _centre_on_pixel(data, round(x), round(y))
     _check_size(image.shape, (1, 1), band)
@@ -439,6 +490,7 @@ def _from_samples(data, origin, oversampling, band):
         msg = (f'psf of band {band!r} has its origin {(x0, y0)} outside its '
                f'data of shape {data.shape}.')
         raise PSFError(msg, origin=origin, band=band)
+    _check_is_psf(data, band)
     if oy == ox and max(abs(x0 - ix), abs(y0 - iy)) < 1e-6:
         image = _centre_on_pixel(data, ix, iy)
     else:
@@ -583,135 +635,3 @@ def measure_fwhm(image, oversampling=1):
     fine = map_coordinates(image, [y, x], order=3, mode='constant')
     area = np.count_nonzero(fine >= 0.5 * fine.max()) / factor**2
     return float(2 * np.sqrt(area / np.pi) / oversampling)
-
-
-def estimate_psf(image, noise, *, mask=None, smoothing=0.0):
-    """
-    Estimate the FWHM of a circular Gaussian PSF from point-like sources.
-
-    Peaks of at least 20 sigma (10 if there are none) without a brighter or
-    comparable neighbour are measured with adaptive Gaussian moments. Point
-    sources are the smallest things on the sky and all alike, so the answer
-    is the smallest size that several sources share; with fewer than five
-    sources it is the smallest. Where sizes are not shared by more sources
-    than those of galaxies would be, the answer is smaller than all, but not
-    than ``smoothing``: models with too narrow a PSF describe what is wider,
-    not the other way round.
-
-    Parameters
-    ----------
-    image : 2D `~numpy.ndarray`
-        Image of one band, without background.
-    noise : float or 2D `~numpy.ndarray`
-        1-sigma noise of the pixels.
-    mask : 2D bool `~numpy.ndarray`, optional
-        True for bad pixels.
-    smoothing : float, optional
-        FWHM in pixels of the Gaussian that the image was smoothed with.
-
-    Returns
-    -------
-    fwhm : float
-        In pixels; ``DEFAULT_FWHM`` (3 pixels) when no source can be
-        measured.
-    n_sources : int
-        Number of sources that were measured.
-
-    References
-    ----------
-    Adaptive moments: Bernstein & Jarvis 2002, AJ 123, 583, section 3.
-    """
-    image = np.asarray(image, dtype=float)
-    good = np.isfinite(image)
-    if mask is not None:
-        good &= ~np.asarray(mask, dtype=bool)
-    image = np.where(good, image, 0)
-    for threshold in (20, 10):
-        x, y = _isolated_peaks(image, good, threshold * np.asarray(noise))
-        sizes = _adaptive_fwhm(image, x, y)
-        sizes = np.sort(sizes[(sizes > MIN_FWHM) & (sizes < MAX_FWHM)])
-        if sizes.size:
-            break
-    if sizes.size == 0:
-        return DEFAULT_FWHM, 0
-    return _stellar_size(sizes, smoothing), sizes.size
-
-
-def _isolated_peaks(image, good, threshold):
-    """Pixels above a threshold that are the highest around them."""
-    highest = maximum_filter(image, size=3, mode='nearest')
-    y, x = np.nonzero((image > threshold) & (image == highest) & good)
-    half = ESTIMATE_HALF
-    inside = ((x >= half) & (x < image.shape[1] - half)
-              & (y >= half) & (y < image.shape[0] - half))
-    x, y = x[inside], y[inside]
-    order = np.argsort(-image[y, x], kind='stable')[:4 * ESTIMATE_SOURCES]
-    x, y = x[order], y[order]
-    if x.size == 0:
-        return x, y
-    cutouts = _cutouts(image, x, y)
-    # no bad pixel close by, no flat top, nothing comparable in the cutout
-    whole = _cutouts(good, x, y)[:, half - 3:half + 4,
-                                 half - 3:half + 4].all(axis=(1, 2))
-    peak = image[y, x]
-    sharp = (cutouts == peak[:, None, None]).sum(axis=(1, 2)) == 1
-    ring = np.hypot(*np.mgrid[-half:half + 1, -half:half + 1]) > 0.6 * half
-    alone = cutouts[:, ring].max(axis=1) < 0.2 * peak
-    keep = np.flatnonzero(whole & sharp & alone)[:ESTIMATE_SOURCES]
-    return x[keep], y[keep]
-
-
-def _cutouts(image, x, y):
-    """Square cutouts around pixels, of shape (n, side, side)."""
-    steps = np.arange(-ESTIMATE_HALF, ESTIMATE_HALF + 1)
-    return image[y[:, None, None] + steps[:, None],
-                 x[:, None, None] + steps]
-
-
-def _adaptive_fwhm(image, x, y, *, n_iterations=30):
-    """FWHM of the Gaussian that matches each source; NaN where none does."""
-    cutouts = _cutouts(image, x, y)
-    half = ESTIMATE_HALF
-    steps = np.arange(-half, half + 1.0)
-    x0, y0, size = (np.zeros(x.size), np.zeros(x.size), np.full(x.size, 1.5))
-    with np.errstate(invalid='ignore', divide='ignore'):
-        for _ in range(n_iterations):
-            dx = steps - x0[:, None]
-            dy = steps - y0[:, None]
-            r2 = dx[:, None, :]**2 + dy[:, :, None]**2
-            window = np.maximum(size, MIN_WINDOW)
-            light = cutouts * np.exp(-0.5 * r2 / window[:, None, None]**2)
-            total = light.sum(axis=(1, 2))
-            # the window shrinks the offset and the mean square radius
-            gain = 1 + (size / window)**2
-            x0 += gain * np.einsum('nyx,nx->n', light, dx) / total
-            y0 += gain * np.einsum('nyx,ny->n', light, dy) / total
-            variance = (light * r2).sum(axis=(1, 2)) / total / 2
-            new = 1 / (1 / variance - 1 / window**2)
-            size = np.sqrt(np.clip(new, 0.1, (half / 2)**2))
-        moved = np.hypot(x0, y0) > 1.5
-    return np.where(moved | ~np.isfinite(size), np.nan,
-                    size * gaussian_sigma_to_fwhm)
-
-
-def _stellar_size(sizes, smoothing):
-    """
-    Smallest place where sorted sizes lie as close as anywhere.
-
-    Where there are hardly more than beside it, there are no stars.
-    """
-    if sizes.size < 5:
-        return float(sizes[0])
-    width = max(3, sizes.size // 10)
-    logs = np.log(sizes)
-    spans = logs[width - 1:] - logs[:logs.size - width + 1]
-    start = int(np.argmax(spans <= max(2 * spans.min(), STELLAR_SPREAD)))
-    apart = (logs - np.median(logs[start:start + width])) / STELLAR_SPREAD
-    alike, smaller = np.abs(apart) <= 1, apart < -1
-    # in as wide a range of sizes as those alike
-    larger = 0.5 * ((apart > 1) & (apart < 5)).sum()
-    if alike.sum() < max(MIN_STARS, STELLAR_EXCESS * max(larger,
-                                                         smaller.sum())):
-        before = np.sqrt(max(sizes[0] ** 2 - smoothing ** 2, 0))
-        return float(np.hypot(NO_STAR * before, smoothing))
-    return float(np.median(sizes[alike]))

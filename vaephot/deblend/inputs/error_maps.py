@@ -1,0 +1,165 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The 1-sigma error that a user gives."""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from astropy import units as u
+
+from vaephot.deblend.inputs.units import (
+    flux_unit,
+    plain_copy,
+    unit_factor,
+)
+from vaephot.exceptions import ShapeMismatchError, VaephotWarning
+from vaephot.utils.bands import per_band
+
+__all__ = ['check_level', 'check_not_image', 'positive_variance',
+           'read_correlation', 'read_error']
+
+# an error off by more than this factor from the scatter of the sky is said;
+# what kind of number it may be, to this in ln
+MAX_EXCESS, SAME_KIND = 3.0, 0.3
+# pixels compared with those of the image
+N_COMPARED = 10_000
+
+
+def read_error(error, image, bands, is_2d):
+    """1-sigma error, (n_bands, ny, nx) or (n_bands, 1, 1)."""
+    shape = image.values.shape
+    listed = isinstance(error, (list, tuple)) and any(
+        isinstance(item, np.ndarray) for item in error)
+    if not listed and not isinstance(error, Mapping):
+        array, per_area = _plain_error(error, image, 'error')
+        if is_2d and array.shape == shape[1:]:
+            array = array[None]
+        if array.ndim == 0:
+            array = np.full(shape[0], array)
+        if array.ndim == 1:
+            array = np.array(per_band(array, bands, 'error'))[:, None, None]
+        array = _check_error_shape(array, shape)
+        return array * image.area if per_area else array
+    arrays = []
+    for i, item in enumerate(per_band(error, bands, 'error')):
+        array, per_area = _plain_error(item, image,
+                                       f'error of band {bands[i]!r}')
+        array = (array[None] if array.ndim == 2
+                 else array.reshape(-1, 1, 1))
+        array = _check_error_shape(array, (1, *shape[1:]))
+        arrays.append(array[0] * (image.area[i] if per_area else 1.0))
+    return np.stack(np.broadcast_arrays(*arrays))
+
+
+def _check_error_shape(array, shape):
+    """Refuse an error of another shape than the data."""
+    if array.shape not in (shape, (shape[0], 1, 1)):
+        msg = (f'error has shape {array.shape} but the data have '
+               f'{shape[1:]} in {shape[0]} bands; give an array of the '
+               'shape of the data, or one number per band.')
+        raise ShapeMismatchError(msg, shape=array.shape, expected=shape)
+    return array
+
+
+def _plain_error(error, image, name):
+    """Error in the unit of the data, or of that per sr, and whether it is."""
+    error_unit, per_area = None, False
+    if isinstance(error, u.Quantity):
+        error_unit, error = error.unit, error.value
+    if isinstance(error, np.ma.MaskedArray):
+        error = np.ma.filled(error.astype(float), np.nan)
+    if image.area is not None and flux_unit(error_unit) is not None:
+        factor, per_area = error_unit.to(image.unit / u.sr), True
+    else:
+        factor = unit_factor(error_unit, image.unit, name, 'the data')
+    return plain_copy(error, name) * factor, per_area
+
+
+def check_not_image(error, values, bands):
+    """Refuse the images themselves, or their squares, as their error."""
+    if error.shape != values.shape:
+        return
+    for band, err, data in zip(bands, error, values, strict=True):
+        step = max(1, data.size // N_COMPARED)
+        err, data = err.ravel()[::step], data.ravel()[::step]
+        if np.ptp(data) > 0 and np.array_equal(err, data):
+            msg = (f'error of band {band!r} is the image itself; give its '
+                   '1-sigma noise, or None to have it estimated.')
+            raise ValueError(msg)
+
+
+def check_level(level, expected, variance, bands):
+    """Warn of errors that neither pixels nor areas of the sky scatter by."""
+    for i, band in enumerate(bands):
+        excess = level.large_ratio[i] / expected[i]
+        if not level.measured[i] or any(
+                1 / MAX_EXCESS <= value <= MAX_EXCESS
+                for value in (excess, level.ratio[i])):
+            continue
+        error = float(np.sqrt(np.median(variance[i])))
+        sky = excess * error
+        kinds = {'a variance': sky**2, 'an inverse variance': sky**-2.0}
+        kind = next((f' as {kind} would be' for kind, value in kinds.items()
+                     if abs(np.log(error / value)) < SAME_KIND), '')
+        warnings.warn(
+            f'error of band {band!r} is {error:.3g}{kind}, but large areas of '
+            f'the sky scatter as if it were {sky:.3g}; give the 1-sigma '
+            'noise. The fit goes by the scatter unless noise_correlation '
+            'is given.', VaephotWarning, stacklevel=5)
+
+
+def positive_variance(error, bad, bands):
+    """Positive variance; pixels with an error out of range are masked."""
+    wrong = ~np.isfinite(error) | (error <= 0)
+    for band, err, out in zip(bands, error, wrong, strict=True):
+        if out.all():
+            value = err.flat[0]
+            msg = (f'error of band {band!r} is {value} '
+                   f'{"everywhere " if err.size > 1 else ""}(a 1-sigma '
+                   'error must be positive and finite); give a number, a '
+                   'map, or None to have it estimated.')
+            raise ValueError(msg)
+    if error.shape == bad.shape:
+        bad |= wrong
+        error = np.array(error)
+        for err, out in zip(error, wrong, strict=True):
+            err[out] = np.median(err[~out])
+    variance = np.square(error)
+    if not (variance > 0).all() or not np.isfinite(variance).all():
+        msg = (f'error has the value {np.min(error):.3g} to '
+               f'{np.max(error):.3g}, the square of which is out of range; '
+               'use another unit.')
+        raise ValueError(msg)
+    return variance
+
+
+def read_correlation(given, bands):
+    """Factor of the noise of large sums, per band; NaN: to be measured."""
+    if isinstance(given, Mapping):
+        given = per_band(given, bands, 'noise_correlation')
+    elif (not isinstance(given, (list, tuple))
+          and np.ndim(given) in (0, 2)):
+        given = [given] * len(bands)
+    else:
+        given = per_band(given, bands, 'noise_correlation')
+    factors = [_correlation_factor(item, band)
+               for item, band in zip(given, bands, strict=True)]
+    return np.array(factors)
+
+
+def _correlation_factor(item, band):
+    """Factor of one band from a number or a kernel; NaN for None."""
+    if item is None:
+        return np.nan
+    name = f'noise_correlation of band {band!r}'
+    array = plain_copy(item, name)
+    if array.ndim not in (0, 2) or array.size == 0:
+        msg = (f'{name} has shape {array.shape}; give a number or a 2D '
+               'kernel.')
+        raise ShapeMismatchError(msg, shape=array.shape)
+    total = array.sum()
+    if not (np.isfinite(total) and total > 0):
+        what = 'is' if array.ndim == 0 else 'is a kernel of the sum'
+        msg = f'{name} {what} {total}; it must be positive and finite.'
+        raise ValueError(msg)
+    return float(total if array.ndim == 0 else np.sqrt(total / array.max()))
