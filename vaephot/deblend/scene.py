@@ -87,7 +87,8 @@ class Scene:
 
     ``groups``: what was fitted together; ``drawn``: models of all sources
     on each pixel grid (`~vaephot.deblend.fit.render.Drawn`), the reference
-    first; ``seen``: models of all sources when each group was fitted;
+    first; ``seen``: models of all sources when each group was fitted, and
+    its members among these;
     ``rejected``: parents that lost a candidate; ``p_source`` ``(n,)``:
     probability of each to be a source of its own, once scored; ``owners``:
     parents whose pixels were given to their sources already.

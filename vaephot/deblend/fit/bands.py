@@ -35,6 +35,8 @@ class Bands:
         self.binning, self.kind, self.sides = (
             torch.tensor(values, device=self.device) for values in (
                 factors, [self._pairs.index(pair) for pair in pairs], SIDES))
+        self.varies = any(band.psf.varies for band in self.transfer)
+        self._stacks = {}
         self.fwhm = np.array([band.fwhm for band in self.transfer])
         self.point_error = np.array([band.point_error
                                      for band in self.transfer])
@@ -64,9 +66,26 @@ class Bands:
 
     def transfers(self, where, places, grid):
         """Transfer functions (m, n_ky, n_kx) of entries of one class."""
-        group, band = (index.cpu().numpy() for index in where)
-        keys = np.column_stack([band, places[group, band]])
+        group, band = where
+        if not self.varies:
+            return self._constant(grid)[band]
+        keys = np.column_stack([
+            band.cpu().numpy(),
+            places[group.cpu().numpy(), band.cpu().numpy()]])
         unique, inverse = np.unique(keys, axis=0, return_inverse=True)
         values = torch.stack([self.transfer[int(b)].at((x, y), grid)
                               for b, x, y in unique.tolist()])
         return values[torch.as_tensor(inverse.ravel(), device=self.device)]
+
+    def _constant(self, grid):
+        """Transfer functions of all bands that a grid is for."""
+        if grid.key not in self._stacks:
+            binning, oversampling = grid.key[3], grid.key[2]
+            here = self._pairs.index((binning, oversampling))
+            shape = len(grid.ky), len(grid.kx)
+            self._stacks[grid.key] = torch.stack([
+                band.at((0.0, 0.0), grid) if kind == here else torch.zeros(
+                    shape, dtype=torch.complex64, device=self.device)
+                for band, kind in zip(self.transfer, self.kind.tolist(),
+                                      strict=True)])
+        return self._stacks[grid.key]

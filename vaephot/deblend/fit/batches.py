@@ -19,7 +19,7 @@ from vaephot.deblend.fit.collect import fill
 __all__ = ['FIXED_SIGMA', 'GroupFitter']
 
 # entries of a batch on a processor and elsewhere
-BATCH_ENTRIES = {'cpu': 1200, 'other': 100_000}
+BATCH_ENTRIES = {'cpu': 2400, 'other': 100_000}
 # prior 1-sigma of positions that must not move, in pixels
 FIXED_SIGMA = 1e-3
 

@@ -39,17 +39,13 @@ def default_shapes(problem):
     return local
 
 
-def first_look(problem, local):
-    """Linear fluxes (g, b, k) of shapes (g, k, p) in all bands."""
+def first_look(problem, local, used):
+    """Linear fluxes (g, b, k) of shapes (g, k, p) in bands (g, b)."""
     noise = problem.noise(local[..., :2])
-    used = torch.ones(noise.shape[:2], dtype=torch.bool,
-                      device=problem.device)
     wide = local[:, None].expand(-1, noise.shape[1], -1, -1)
-    guess = FIRST_FLUX * noise
     canvas = problem.canvas(used)
-    plan = problem.plan(canvas, used, wide, guess, noise, COARSE)
-    found = problem.evaluate(plan, wide)
-    return found.flux[..., :noise.shape[2]], noise
+    plan = problem.plan(canvas, used, wide, FIRST_FLUX * noise, noise, COARSE)
+    return problem.evaluate(plan, wide).flux[..., :noise.shape[2]]
 
 
 class CommonFit:
@@ -70,10 +66,8 @@ class CommonFit:
     def __init__(self, problem, local, *, known):
         self.problem = problem
         settings = problem.settings
-        self.used = None
-        flux, noise = first_look(problem, local)
-        self.used = self._bands(flux, noise)
-        flux = torch.where(self.used[..., None], flux, 0.0)
+        noise = problem.noise(local[..., :2])
+        self.used, flux = self._bands(local, noise)
         self.mean, self.precision = problem.prior_of(flux, noise, local)
         self.shape = torch.where(known[..., None], local, self.mean)
         self.rows = torch.arange(len(local), device=problem.device)
@@ -83,21 +77,21 @@ class CommonFit:
         self.flux, self.n_steps = flux, torch.zeros_like(self.rows)
         self._begin(flux, noise)
 
-    def _bands(self, flux, noise):
-        """The bands that each group is fitted in, (g, b)."""
+    def _bands(self, local, noise):
+        """The bands (g, b) that each group is fitted in, and fluxes."""
         problem = self.problem
-        snr = problem.point_snr(flux, noise)
-        real = problem.batch.real
-        order = np.argsort(problem.fwhm, kind='stable')
-        seen = ((snr > problem.settings.least_snr)
-                | ~real[:, None]).all(2)[:, order]
-        first = torch.zeros_like(seen)
-        some = seen.any(1)
-        first[torch.nonzero(some)[:, 0],
-              seen.to(torch.uint8).argmax(1)[some]] = True
-        used = torch.zeros_like(seen)
-        used[:, order] = first
-        return torch.where(some[:, None], used, True)
+        used = torch.zeros(noise.shape[:2], dtype=torch.bool,
+                           device=problem.device)
+        used[:, int(np.argmin(problem.fwhm))] = True
+        flux = first_look(problem, local, used)
+        snr = problem.point_snr(flux, noise).amax(1)
+        faint = (snr < problem.settings.least_snr) & problem.batch.real
+        rows = torch.nonzero(faint.any(1))[:, 0]
+        if len(rows) and noise.shape[1] > 1:
+            used[rows] = True
+            flux[rows] = first_look(problem.take(rows), local[rows],
+                                    used[rows])
+        return used, flux
 
     def _wide(self, shape):
         """Shapes (g, k, p) in all bands."""

@@ -47,8 +47,17 @@ class NeighbourLight:
     def __call__(self, band, members, ix, iy, shape):
         """On a rectangle of a band, (height, width) single precision."""
         grid, row = self.where[band]
-        light = self.drawn[grid].others(row, members, ix, iy, shape)
+        drawn = self.drawn[grid]
+        known = [k for k in members if k < len(drawn.boxes)]
+        light = drawn.others(row, known, ix, iy, shape)
         return (light / self.units[band]).astype(np.float32)
+
+
+def _rectangle(low, high):
+    """First column and row, and shape, between corners (x, y)."""
+    x0, y0 = np.floor(low).astype(int).tolist()
+    x1, y1 = np.ceil(high).astype(int).tolist()
+    return x0, y0, (y1 - y0, x1 - x0)
 
 
 class Engine:
@@ -83,7 +92,7 @@ class Engine:
         for grid, frame in enumerate(self.frames):
             for i, band in enumerate(frame.rows.tolist()):
                 self._where[band] = grid, i
-        self._footprints = Footprints(parents, float(self.fwhm.min()))
+        self._footprints = Footprints(parents, float(self.fwhm.max()))
         self._boxes = segment_boxes(parents)
 
     # -------------------------------------------------------------- the image
@@ -184,11 +193,13 @@ class Engine:
                               light=self._light(tuple(drawn)))
         rows = np.array([k for group in changed for k in group.core], int)
         fit = fit.merge(new, rows)
+        seen = {group: (same[group] if group in same
+                        else (tuple(drawn), group.members))
+                for group in groups}
         drawn = self._redrawn(drawn, fit, rows, n_old)
         lost = np.union1d(scene.rejected, scene.sources.parent[~keep])
         return Scene(sources=sources, fit=fit, groups=groups, drawn=drawn,
-                     seen={group: same.get(group, drawn)
-                           for group in groups},
+                     seen=seen,
                      rejected=tuple(lost.astype(int).tolist()))
 
     def _redrawn(self, drawn, fit, rows, n_old):
@@ -226,8 +237,7 @@ class Engine:
 
     # ----------------------------------------------------------------- settle
     def settle(self, scene):
-        """Fit again what other groups shine on, until that changes nothing.
-        """
+        """Fit again what other groups shine on, until it does not change."""
         if len(scene.groups) < 2 or self.settings.refine == 'network':
             return scene
         sweeps = MAX_SWEEPS if self.settings.refine else 1
@@ -241,32 +251,24 @@ class Engine:
         return scene
 
     def _shone_on(self, scene):
-        """Groups on which other light falls than what they were fitted with.
-        """
+        """Groups on which other light falls than when they were fitted."""
         problem = self.fitter.problem(scene.groups, scene.sources)
         low, high = problem.footprints()
         rms = problem.noise_at_centres()
         light = self._light(scene.drawn)
         out = []
         for g, group in enumerate(scene.groups):
-            before = self._light(scene.seen.get(group))
-            if any(self._differs(light, before, b, group.members, low[g, b],
-                                 high[g, b], rms[g, b])
-                   for b in range(len(self._where))):
-                out.append(group)
+            drawn, members = scene.seen.get(group) or (None, ())
+            before = self._light(drawn)
+            for b in range(len(self._where)):
+                where = _rectangle(low[g, b], high[g, b])
+                change = light(b, group.members, *where)
+                if before is not None:
+                    change -= before(b, members, *where)
+                if np.abs(change).max() > NEIGHBOUR_SIGMA * rms[g, b]:
+                    out.append(group)
+                    break
         return out
-
-    @staticmethod
-    def _differs(light, before, band, members, low, high, rms):
-        """Whether light in a rectangle has changed."""
-        (x0, y0), (x1, y1) = np.floor(low).astype(int), np.ceil(high).astype(
-            int)
-        where = band, members, x0, y0, (y1 - y0, x1 - x0)
-        change = light(*where)
-        if before is not None and len(before.drawn[0].boxes) == len(
-                light.drawn[0].boxes):
-            change = change - before(*where)
-        return bool((np.abs(change) > NEIGHBOUR_SIGMA * rms).any())
 
     def _sweep(self, scene, groups):
         """Fit some groups again; and the largest change over the errors."""
@@ -277,7 +279,8 @@ class Engine:
         fit = scene.fit.merge(fit, rows)
         moved = (np.abs(fit.flux - scene.fit.flux)[rows]
                  / np.maximum(fit.flux_err[rows], 1e-300)).max()
-        seen = {**scene.seen, **dict.fromkeys(groups, scene.drawn)}
+        seen = {**scene.seen, **{group: (scene.drawn, group.members)
+                                 for group in groups}}
         drawn = self._redrawn(scene.drawn, fit, rows, len(scene))
         return replace(scene, fit=fit, drawn=drawn, seen=seen), moved
 

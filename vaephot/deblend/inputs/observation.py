@@ -89,6 +89,11 @@ class Observation:
         """The observation on the grid of the first band: itself."""
         return self
 
+    @property
+    def grids(self):
+        """Observation, numbers of its bands and map of each pixel grid."""
+        return [(self, np.arange(len(self.bands)), None)]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NativeObservation:
@@ -118,6 +123,13 @@ class NativeObservation:
     def reference(self):
         """The observation on the grid of the first band."""
         return self.layers[0]
+
+    @property
+    def grids(self):
+        """Observation, numbers of its bands and map of each pixel grid."""
+        return [(layer, rows, None if grid_map.is_identity else grid_map)
+                for layer, rows, grid_map in zip(
+                    self.layers, self.rows, self.maps, strict=True)]
 
     @property
     def unit(self):
