@@ -15,7 +15,7 @@ from vaephot.deblend.inputs.units import (
 from vaephot.exceptions import ShapeMismatchError, VaephotWarning
 from vaephot.utils.bands import per_band
 
-__all__ = ['check_level', 'check_not_image', 'positive_variance',
+__all__ = ['check_level', 'check_not_image', 'positive_error',
            'read_correlation', 'read_error']
 
 # an error off by more than this factor from the scatter of the sky is said;
@@ -72,7 +72,9 @@ def _plain_error(error, image, name):
         factor, per_area = error_unit.to(image.unit / u.sr), True
     else:
         factor = unit_factor(error_unit, image.unit, name, 'the data')
-    return plain_copy(error, name) * factor, per_area
+    values = plain_copy(error, name)
+    values *= factor
+    return values, per_area
 
 
 def check_not_image(error, values, bands):
@@ -88,7 +90,7 @@ def check_not_image(error, values, bands):
             raise ValueError(msg)
 
 
-def check_level(level, expected, variance, bands):
+def check_level(level, expected, error, bands):
     """Warn of errors that neither pixels nor areas of the sky scatter by."""
     for i, band in enumerate(bands):
         excess = level.large_ratio[i] / expected[i]
@@ -96,21 +98,21 @@ def check_level(level, expected, variance, bands):
                 1 / MAX_EXCESS <= value <= MAX_EXCESS
                 for value in (excess, level.ratio[i])):
             continue
-        error = float(np.sqrt(np.median(variance[i])))
-        sky = excess * error
+        typical = float(np.median(error[i]))
+        sky = excess * typical
         kinds = {'a variance': sky**2, 'an inverse variance': sky**-2.0}
         kind = next((f' as {kind} would be' for kind, value in kinds.items()
-                     if abs(np.log(error / value)) < SAME_KIND), '')
+                     if abs(np.log(typical / value)) < SAME_KIND), '')
         warnings.warn(
-            f'error of band {band!r} is {error:.3g}{kind}, but large areas of '
-            f'the sky scatter as if it were {sky:.3g}; give the 1-sigma '
+            f'error of band {band!r} is {typical:.3g}{kind}, but large areas '
+            f'of the sky scatter as if it were {sky:.3g}; give the 1-sigma '
             'noise. The fit goes by the scatter unless noise_correlation '
             'is given.', VaephotWarning, stacklevel=5)
 
 
-def positive_variance(error, bad, bands):
-    """Positive variance; pixels with an error out of range are masked."""
-    wrong = ~np.isfinite(error) | (error <= 0)
+def positive_error(error, bad, bands):
+    """Positive error; pixels whose error is out of range are masked."""
+    wrong = ~(np.isfinite(error) & (error > 0))
     for band, err, out in zip(bands, error, wrong, strict=True):
         if out.all():
             value = err.flat[0]
@@ -121,16 +123,15 @@ def positive_variance(error, bad, bands):
             raise ValueError(msg)
     if error.shape == bad.shape:
         bad |= wrong
-        error = np.array(error)
         for err, out in zip(error, wrong, strict=True):
-            err[out] = np.median(err[~out])
-    variance = np.square(error)
-    if not (variance > 0).all() or not np.isfinite(variance).all():
-        msg = (f'error has the value {np.min(error):.3g} to '
-               f'{np.max(error):.3g}, the square of which is out of range; '
-               'use another unit.')
+            if out.any():
+                err[out] = np.median(err[~out])
+    low, high = error.min(), error.max()
+    if low**2 == 0 or not np.isfinite(high**2):
+        msg = (f'error has the value {low:.3g} to {high:.3g}, the square of '
+               'which is out of range; use another unit.')
         raise ValueError(msg)
-    return variance
+    return error
 
 
 def read_correlation(given, bands):

@@ -147,11 +147,10 @@ def _bright_peak(image, mask, sigma):
 
     A few stars or hot pixels above all others do not decide.
     """
-    values = np.abs(image - np.median(image))
-    if mask is not None:
-        values[mask] = 0
-    if values.max() * NOISELESS <= sigma:
+    values = image if mask is None else np.where(mask, 0, image)
+    if max(values.max(), -values.min()) * NOISELESS <= sigma:
         return 0.0
+    values = np.abs(values)
     beside = _beside(values)
     peaks = (values >= beside) & (values > 0)
     wide = peaks & (beside >= IMPOSSIBLE_SHARE * values)
@@ -160,17 +159,16 @@ def _bright_peak(image, mask, sigma):
                              BRIGHT_QUANTILE))
 
 
-def impossible_pixels(image, sigma, *, mask=None):
+def impossible_pixels(image, sigma):
     """
     Pixels that no source can have, (ny, nx), or None if there are none.
 
-    ``sigma`` is the noise. They are fill values, or single pixels far above
-    the noise and all pixels beside them.
+    ``sigma`` is the noise; bad pixels of the image are 0. They are fill
+    values, or single pixels far above the noise and all pixels beside them.
     """
-    good = np.ones(image.shape, bool) if mask is None else ~mask
-    if np.abs(image).max(where=good, initial=0) <= IMPOSSIBLE_SIGMA * sigma:
+    if max(image.max(), -image.min()) <= IMPOSSIBLE_SIGMA * sigma:
         return None
-    values = np.where(good, np.abs(image), 0)
+    values = np.abs(image)
     alone = (values > IMPOSSIBLE_SIGMA * sigma) & (
         _beside(values) < IMPOSSIBLE_SHARE * values)
     wrong = alone | (values > FILL_SIGMA * sigma)

@@ -15,7 +15,7 @@ counts only where it varies on the scale of the sources.
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import map_coordinates, maximum_filter
 
 __all__ = ['NoiseLevel', 'join_levels', 'measure_noise']
 
@@ -41,7 +41,7 @@ MAX_LAG = 6
 MIN_PIXELS, MIN_AREAS = 2000, 60
 # least share of the sky among the good blocks: what is left between sources
 # that fill the image is full of their wings
-MIN_SKY = 0.2
+MIN_SKY = 0.25
 # areas that overlap by a block count as this many fewer: the sum of the
 # squares of their correlations, (1 + 2 / 4)**2
 OVERLAP = 2.25
@@ -49,12 +49,12 @@ OVERLAP = 2.25
 CLIPPED_ERROR = 1.15
 # a level closer to 1 than this many standard errors, or than the accuracy
 # of the measurement on white noise, is 1
-N_SIGMA, ACCURACY = 3.0, 0.05
+N_SIGMA, ACCURACY = 3.0, 0.06
 # an image with less noise than this share of its error has none
 NOISELESS = 0.01
-# pixels that far apart are less correlated than this if it is noise: the
-# smoothing of 10 pixels FWHM that `estimate_smoothing` takes for none
-NOISE_LAG, MAX_CORRELATION = 3, 0.88
+# pixels that far apart are less correlated than this if it is noise, which
+# is that smoothed with 6.5 pixels FWHM; else it is the light of sources
+NOISE_LAG, MAX_CORRELATION = 6, 0.3
 # standard deviation of a normal distribution cut at 3 sigma
 CUT, CUT_NORMAL = 3.0, 0.98658
 MAD_NORMAL = 0.6744897501960817
@@ -109,7 +109,7 @@ def measure_noise(image, error, mask, *, sources=None, psf_fwhm=None):
     None True for pixels of known sources, ``psf_fwhm`` (n_bands,) or None.
 
     ``used`` is ``large_ratio``, or 1 where that is 1 within 3 of its
-    standard errors (or 5 %) or was not measured. With ``error * used``, sums
+    standard errors (or 6 %) or was not measured. With ``error * used``, sums
     over the areas of sources have the right noise. That also holds for the
     photons of sources, ``model / gain`` in each pixel, without any factor:
     resampling lowers their scatter per pixel as it does the sky's, but not
@@ -214,7 +214,7 @@ def _find_sky(total, count, seen):
 
 
 def _level_of_cells(mean, sky):
-    """Median of the blocks of the sky in the cell of each block."""
+    """Median of the sky in cells of blocks, interpolated to the blocks."""
     n_cells = [max(1, round(size / CELL)) for size in mean.shape]
     sides = [-(-size // n) for size, n in zip(mean.shape, n_cells,
                                               strict=True)]
@@ -227,8 +227,10 @@ def _level_of_cells(mean, sky):
     middle = (cells[rows, (count - 1) // 2] + cells[rows, count // 2]) / 2
     overall = np.median(mean[sky]) if sky.any() else 0.0
     level = np.where(count >= MIN_CELL, middle, overall).reshape(n_cells)
-    level = np.repeat(np.repeat(level, sides[0], 0), sides[1], 1)
-    return level[:mean.shape[0], :mean.shape[1]]
+    places = [(np.arange(size) + 0.5) / side - 0.5
+              for size, side in zip(mean.shape, sides, strict=True)]
+    return map_coordinates(level, np.meshgrid(*places, indexing='ij'),
+                           order=1, mode='nearest')
 
 
 def _four(array):

@@ -130,7 +130,7 @@ def mask_impossible(values, bad, sigma, bands):
     found = False
     for band, image, mask, noise in zip(bands, values, bad, sigma,
                                         strict=True):
-        wrong = impossible_pixels(image, noise, mask=mask)
+        wrong = impossible_pixels(image, noise)
         if wrong is None:
             continue
         y, x = np.argwhere(wrong)[0].tolist()

@@ -3,7 +3,6 @@
 
 import numpy as np
 from astropy.stats import gaussian_sigma_to_fwhm
-from scipy.ndimage import maximum_filter
 
 __all__ = ['DEFAULT_FWHM', 'estimate_psf']
 
@@ -62,12 +61,13 @@ def estimate_psf(image, noise, *, mask=None, smoothing=0.0):
     Adaptive moments: Bernstein & Jarvis 2002, AJ 123, 583, section 3.
     """
     image = np.asarray(image, dtype=float)
-    good = np.isfinite(image)
+    bad = ~np.isfinite(image)
     if mask is not None:
-        good &= ~np.asarray(mask, dtype=bool)
-    image = np.where(good, image, 0)
+        bad |= mask
+    if image[bad].any():  # not 0 already
+        image = np.where(bad, 0, image)
     for threshold in (20, 10):
-        x, y = _isolated_peaks(image, good, threshold * np.asarray(noise))
+        x, y = _isolated_peaks(image, bad, threshold * np.asarray(noise))
         sizes = _adaptive_fwhm(image, x, y)
         sizes = np.sort(sizes[(sizes > MIN_FWHM) & (sizes < MAX_FWHM)])
         if sizes.size:
@@ -77,22 +77,25 @@ def estimate_psf(image, noise, *, mask=None, smoothing=0.0):
     return _stellar_size(sizes, smoothing), sizes.size
 
 
-def _isolated_peaks(image, good, threshold):
+def _isolated_peaks(image, bad, threshold):
     """Pixels above a threshold that are the highest around them."""
-    highest = maximum_filter(image, size=3, mode='nearest')
-    y, x = np.nonzero((image > threshold) & (image == highest) & good)
     half = ESTIMATE_HALF
+    y, x = np.nonzero((image > threshold) & ~bad)
     inside = ((x >= half) & (x < image.shape[1] - half)
               & (y >= half) & (y < image.shape[0] - half))
     x, y = x[inside], y[inside]
+    highest = np.ones(x.size, bool)
+    for dy, dx in np.ndindex(3, 3):
+        highest &= image[y, x] >= image[y + dy - 1, x + dx - 1]
+    x, y = x[highest], y[highest]
     order = np.argsort(-image[y, x], kind='stable')[:4 * ESTIMATE_SOURCES]
     x, y = x[order], y[order]
     if x.size == 0:
         return x, y
     cutouts = _cutouts(image, x, y)
     # no bad pixel close by, no flat top, nothing comparable in the cutout
-    whole = _cutouts(good, x, y)[:, half - 3:half + 4,
-                                 half - 3:half + 4].all(axis=(1, 2))
+    whole = ~_cutouts(bad, x, y)[:, half - 3:half + 4,
+                                 half - 3:half + 4].any(axis=(1, 2))
     peak = image[y, x]
     sharp = (cutouts == peak[:, None, None]).sum(axis=(1, 2)) == 1
     ring = np.hypot(*np.mgrid[-half:half + 1, -half:half + 1]) > 0.6 * half

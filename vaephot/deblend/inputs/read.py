@@ -8,7 +8,7 @@ import numpy as np
 from vaephot.deblend.inputs.error_maps import (
     check_level,
     check_not_image,
-    positive_variance,
+    positive_error,
     read_correlation,
     read_error,
 )
@@ -130,20 +130,21 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     if mask is not None:
         bad |= read_mask(mask, values.shape, bands)
     estimated = error is None and image.error is None
-    variance, smoothing = (
-        _estimate_variance(values, bad, bands) if estimated
-        else _read_variance(error, image, bands, is_2d))
-    psfs = (_estimate_psfs(values, variance, bad, bands, smoothing)
+    error, smoothing = (
+        _estimate_error(values, bad, bands) if estimated
+        else _read_error(error, image, bands, is_2d))
+    psfs = (_estimate_psfs(values, error, bad, bands, smoothing)
             if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
-    noise = measure_noise(values, np.sqrt(variance), bad, sources=sources,
+    noise = measure_noise(values, error, bad, sources=sources,
                           psf_fwhm=[psf.fwhm for psf in psfs])
     factor = read_correlation(noise_correlation, bands)
     if not estimated:
-        check_level(noise, np.where(np.isnan(factor), 1, factor), variance,
+        check_level(noise, np.where(np.isnan(factor), 1, factor), error,
                     bands)
     noise = _used_level(noise, factor, smoothing)
     return Observation(
-        data=values, variance=variance, mask=bad, psfs=psfs, bands=bands,
+        data=values, variance=np.square(error, out=error), mask=bad,
+        psfs=psfs, bands=bands,
         gain=read_gain(gain, image.unit, bands),
         noise_correlation=noise.used, noise=noise, unit=image.unit, wcs=wcs,
         zeropoint=read_zeropoint(zeropoint, image.unit, bands),
@@ -151,28 +152,27 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
         smoothing=smoothing)
 
 
-def _read_variance(error, image, bands, is_2d):
-    """Variance from the error that was given, and no smoothing."""
+def _read_error(error, image, bands, is_2d):
+    """Error that was given, and no smoothing."""
     values, bad = image.values, image.mask
     if error is not None:
         image.error = read_error(error, image, bands, is_2d)
     check_not_image(image.error, values, bands)
-    variance = positive_variance(image.error, bad, bands)
+    error = positive_error(image.error, bad, bands)
     values[bad] = 0
-    sigma = np.sqrt(np.median(variance, axis=(1, 2)))
-    mask_impossible(values, bad, sigma, bands)
-    return variance, np.zeros(len(bands))
+    mask_impossible(values, bad, [np.median(err) for err in error], bands)
+    return error, np.zeros(len(bands))
 
 
-def _estimate_variance(values, bad, bands):
-    """Variance (n_bands, 1, 1) and smoothing of every band."""
+def _estimate_error(values, bad, bands):
+    """Error (n_bands, 1, 1) and smoothing of every band."""
     values[bad] = 0
     sigma = _estimate_sigma(values, bad)
     if mask_impossible(values, bad, sigma, bands):
         sigma = _estimate_sigma(values, bad)
     smoothing = np.array([estimate_smoothing(*band) for band in zip(
         values, sigma, bad, strict=True)])
-    return np.square(sigma)[:, None, None], smoothing
+    return sigma[:, None, None], smoothing
 
 
 def _estimate_sigma(values, bad):
@@ -227,12 +227,11 @@ def _observe_layers(images, bands, systems, layers, given, sources):
         bands=bands)
 
 
-def _estimate_psfs(values, variance, bad, bands, smoothing):
+def _estimate_psfs(values, error, bad, bands, smoothing):
     """Circular Gaussian PSFs from the images themselves."""
-    noise = np.sqrt(variance)
     # infinite where there is no noise that would tell
     width = np.where(np.isfinite(smoothing), smoothing, 0)
-    fwhm = {band: estimate_psf(values[i], noise[i], mask=bad[i],
+    fwhm = {band: estimate_psf(values[i], error[i], mask=bad[i],
                                smoothing=width[i])[0]
             for i, band in enumerate(bands)}
     return make_band_psfs(fwhm, bands, values.shape[1:])
