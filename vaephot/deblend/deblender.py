@@ -1,31 +1,33 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The deblender: configured once, called on images."""
 
+from datetime import UTC, datetime
+from functools import partial
+
 import numpy as np
 from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
-from vaephot.deblend.detect.candidates import choose_sources
-from vaephot.deblend.detect.peaks import validate_labels, validate_settings
+from vaephot import __version__
+from vaephot.deblend.detect.candidates import choose_sources, in_company
 from vaephot.deblend.detect.stack import detect
-from vaephot.deblend.encode.looks import reference_fitter
+from vaephot.deblend.detect.stars import PointSources
+from vaephot.deblend.fit.engine import Engine
+from vaephot.deblend.fit.problem import FitSettings
 from vaephot.deblend.inputs.positions import pixel_positions
 from vaephot.deblend.inputs.read import prepare_observation
-from vaephot.deblend.native import make_fitter
+from vaephot.deblend.outputs.assemble import assemble_result, assign_labels
 from vaephot.deblend.outputs.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.outputs.info import add_info
 from vaephot.deblend.outputs.rescale import rescale, rescale_info
-from vaephot.deblend.outputs.result import assemble_result, assign_labels
-from vaephot.deblend.pipeline import solve
-from vaephot.deblend.refine import FitSettings
-from vaephot.deblend.select.division import divide
-from vaephot.deblend.select.loop import decide
-from vaephot.deblend.select.score import with_probability
-from vaephot.deblend.select.unlabelled import pass_through
-from vaephot.deblend.structure import add_structure
+from vaephot.deblend.pipeline import deblend
+from vaephot.deblend.select.no_source import find_empty
+from vaephot.deblend.select.unlabelled import merge_unlabelled
+from vaephot.deblend.settings import SearchSettings
 from vaephot.exceptions import ShapeMismatchError
-from vaephot.models.bundle import build_vaes, fit_decoder
+from vaephot.models.bundle import build_vaes
 from vaephot.utils.device import resolve_device
+from vaephot.utils.labels import validate_labels
 from vaephot.weights import load_weights
 
 __all__ = ['VAEDeblender']
@@ -63,9 +65,10 @@ class VAEDeblender:
         Settings of the search, from cautious to aggressive; or what
         replaces it, called as ``finder(image, mask=mask)`` as photutils'
         finders are. `None`: the search with its default settings.
-    refine : bool, optional
-        `True`: joint fit after the network (best accuracy); `False`: the
-        network's shapes and linear fluxes only (fastest).
+    refine : bool or 'network', optional
+        `True`: joint fit to convergence (best accuracy); `False`: a quick
+        fit, a few steps; ``'network'``: shapes as the second autoencoder
+        sees them and linear fluxes, nothing is fitted.
     local_background : {None, 'constant', 'plane'}, optional
         Free background of each fit group and band; `None`: the data are
         background-subtracted.
@@ -104,20 +107,18 @@ class VAEDeblender:
                  finder=None, refine=True, local_background=None,
                  relabel=True, device=None, batch_size=None,
                  progress_bar=False):
-        validate_settings(n_pixels, contrast, n_levels, mode, connectivity)
         _check_background(local_background)
         _check_batch_size(batch_size)
-        if finder is not None and not callable(finder):
-            msg = (f'finder is of type {type(finder).__name__}; give a '
-                   f'callable as photutils finders are, or None.')
-            raise TypeError(msg)
+        self._search = SearchSettings(
+            n_pixels=n_pixels, contrast=contrast, n_levels=n_levels,
+            mode=mode, connectivity=connectivity, finder=finder)
         self.n_pixels = n_pixels
         self.contrast = contrast
         self.n_levels = n_levels
         self.mode = mode
         self.connectivity = connectivity
         self.finder = finder
-        self.refine = bool(refine)
+        self.refine = _check_refine(refine)
         self.local_background = local_background
         self.relabel = bool(relabel)
         self.device = str(resolve_device(device))
@@ -126,7 +127,6 @@ class VAEDeblender:
         loaded = load_weights(weights)
         self._record = loaded.record
         self._vae = build_vaes(loaded)['blended'].to(self.device)
-        self._decoder = fit_decoder(self._vae, self.device)
 
     def __repr__(self):
         names = ('n_pixels', 'contrast', 'n_levels', 'mode', 'connectivity',
@@ -201,16 +201,17 @@ class VAEDeblender:
         positions = pixel_positions(positions, first.wcs)
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        fitter = self.make_fitter(observation)
-        chosen = choose_sources(self, first, segm, positions, labels,
-                                fitter=reference_fitter(fitter))
-        solution, left_out = fit_or_leave_out(
-            lambda some: self._fit(fitter, segm, some), chosen)
-        solution = pass_through(fitter, segm, solution, chosen.labels)
-        solution, fallback = add_fallback(self, fitter, segm, solution,
-                                          left_out)
-        result = assemble_result(self, observation, segm, chosen, fitter,
-                                 solution, fallback, record=self._record)
+        engine = self._engine(observation, segm)
+        chosen = choose_sources(self._search, first, segm, positions, labels,
+                                points=_points(engine))
+        scene, left_out = fit_or_leave_out(partial(self._deblend, engine),
+                                           chosen)
+        scene = merge_unlabelled(engine, scene, chosen.labels)
+        scene, fallback = add_fallback(engine, scene, left_out, self._search)
+        result = assemble_result(
+            engine, scene, chosen, self._search, fallback,
+            empty=find_empty(engine, scene, chosen, self._search),
+            relabel=self.relabel, meta=self._meta())
         return rescale(result, 1 / observation.scale)
 
     def segment(self, data, segmentation_image, *, error=None, mask=None,
@@ -233,18 +234,17 @@ class VAEDeblender:
         first = observation.reference
         segm = self._parents(first, segmentation_image)
         labels = None if labels is None else validate_labels(segm, labels)
-        fitter = self.make_fitter(observation)
-        chosen = choose_sources(self, first, segm, None, labels,
-                                fitter=reference_fitter(fitter))
-        solution, left_out = fit_or_leave_out(
-            lambda some: self._fit(fitter, segm, some, only_labels=True),
-            chosen)
-        solution, fallback = add_fallback(self, fitter, segm, solution,
-                                          left_out)
-        xy = solution.fit.parameters[:, :2]
-        noise = fitter.sky_rms(xy)[:, fitter.image_bands]
-        children, _ = assign_labels(self, segm, solution, noise,
-                                    labels=labels, fallback=fallback)
+        engine = self._engine(observation, segm)
+        chosen = choose_sources(self._search, first, segm, None, labels,
+                                points=_points(engine))
+        chosen = chosen.take(in_company(chosen.sources.parent))
+        scene, left_out = fit_or_leave_out(partial(self._deblend, engine),
+                                           chosen)
+        scene, fallback = add_fallback(engine, scene, left_out, self._search)
+        noise = engine.pixels.sky_rms(scene.fit.parameters[:, :2])
+        children, _ = assign_labels(segm, scene, noise, self._search,
+                                    relabel=self.relabel, labels=labels,
+                                    fallback=fallback)
         add_info(children, observation, fallback)
         return rescale_info(children, 1 / observation.scale)
 
@@ -271,52 +271,27 @@ class VAEDeblender:
                                      expected=shape)
         return segmentation_image
 
-    def make_fitter(self, observation):
-        """
-        Prepare to fit the sources of an observation.
+    def _engine(self, observation, parents):
+        """What fits the sources of an observation."""
+        settings = FitSettings(background=self.local_background,
+                               refine=self.refine)
+        return Engine(observation, parents, self._vae, settings,
+                      device=self.device, batch_size=self.batch_size)
 
-        Parameters
-        ----------
-        observation : `~vaephot.deblend.inputs.read.Observation`
-            Images, as `~vaephot.deblend.inputs.read.prepare_observation`
-            returns them.
-
-        Returns
-        -------
-        `~vaephot.deblend.scene.SceneFitter`
-        """
-        steps = {} if self.refine else {'max_steps': 0}
-        settings = FitSettings(background=self.local_background, **steps)
-        return make_fitter(observation, self._vae, self._decoder, settings,
-                           device=self.device, batch_size=self.batch_size)
-
-    def _fit(self, fitter, segm, chosen, *, only_labels=False):
-        """
-        Fit the sources, and decide which there are.
-
-        Where no fit of the shapes follows, that is decided before all are
-        measured; for labels alone nothing more is needed.
-        """
-        judge, division = fitter.without_waves(), None
+    def _deblend(self, engine, chosen):
+        """Scene of the sources among candidates."""
         with tqdm(total=len(chosen.sources), unit='source', desc='deblend',
                   disable=not self.progress_bar) as bar:
-            if not (self.refine or chosen.given):
-                division, solution = divide(self, fitter, segm, chosen,
-                                            progress=bar.update)
-                if only_labels:
-                    bar.update(bar.total - bar.n)
-                    return solution
-                del solution  # its images are large
-                chosen = division.chosen
-                bar.reset(len(chosen.sources))
-            solution = solve(judge, segm, chosen.sources, chosen.is_point,
-                             progress=bar.update, settled=chosen.given)
-            if division is None:
-                solution = decide(judge, segm, solution, chosen, self)
-            else:
-                solution = division.with_division(
-                    with_probability(judge, solution))
-        return add_structure(fitter, solution)
+            return deblend(engine, chosen, self._search, bar.update)
+
+    def _meta(self):
+        """What made a result: version, weights, settings, date."""
+        names = ('n_pixels', 'contrast', 'n_levels', 'mode', 'connectivity',
+                 'refine', 'local_background', 'relabel')
+        return {'version': __version__, 'weights': self._record.name,
+                'weights_sha256': self._record.sha256, 'device': self.device,
+                **{name: getattr(self, name) for name in names},
+                'date': datetime.now(UTC).isoformat(timespec='seconds')}
 
 
 def _check_background(kind):
@@ -325,6 +300,15 @@ def _check_background(kind):
         msg = (f'local_background is {kind!r}; it must be one of '
                f'{", ".join(map(repr, BACKGROUNDS))}.')
         raise ValueError(msg)
+
+
+def _check_refine(refine):
+    """`refine` as True, False or 'network'; anything else is an error."""
+    if isinstance(refine, str) and refine != 'network':
+        msg = (f'refine is {refine!r}; it must be True (fit to convergence), '
+               "False (quick fit) or 'network' (nothing is fitted).")
+        raise ValueError(msg)
+    return refine if refine == 'network' else bool(refine)
 
 
 def _check_batch_size(batch_size):
@@ -339,3 +323,11 @@ def _check_batch_size(batch_size):
     if batch_size < 1:
         msg = f'batch_size is {batch_size}; it must be >= 1 or None.'
         raise ValueError(msg)
+
+
+def _points(engine):
+    """What the search for stars draws them with."""
+    return PointSources(
+        pixels=engine.pixels, draw=engine.draw_points,
+        draw_image=engine.point_image,
+        free_sky=engine.settings.background is not None)

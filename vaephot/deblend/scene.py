@@ -7,7 +7,7 @@ import numpy as np
 
 from vaephot.utils.rows import Rows
 
-__all__ = ['FitResult', 'Frame', 'Scene', 'Sources', 'empty_result']
+__all__ = ['FitResult', 'Scene', 'Sources', 'empty_result']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +131,10 @@ class Scene:
         """Sum of all models on the reference grid, (n_bands, ny, nx)."""
         return self.drawn[0].image
 
+    def in_bands(self, rows):
+        """The same with the fluxes of some bands."""
+        return replace(self, fit=self.fit.in_bands(rows))
+
     def image_without(self, rows):
         """Model image without some of the sources."""
         image = self.model_image.copy()
@@ -139,44 +143,3 @@ class Scene:
             image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] -= (
                 self.models[k])
         return image
-
-
-class Frame:
-    """
-    Pixels and noise of the bands on one grid.
-
-    Parameters
-    ----------
-    observation : `~vaephot.deblend.inputs.observation.Observation`
-        Images of the bands.
-    rows : `numpy.ndarray` of int
-        Numbers of the bands among all.
-    """
-
-    def __init__(self, observation, rows):
-        self.observation = observation
-        self.rows = np.asarray(rows)
-        self.fwhm = np.array([psf.fwhm for psf in observation.psfs])
-        correlation = np.asarray(observation.noise_correlation, float)
-        self._factor = correlation[:, None, None] ** 2
-
-    @property
-    def variance(self):
-        """Of the sky at the scale of sources, (n_bands, ny, nx) or 1, 1."""
-        return self.observation.variance * self._factor
-
-    def sky_rms(self, xy):
-        """Noise of a pixel of the sky at positions (n, 2), (n, n_bands)."""
-        variance = self.observation.variance
-        ny, nx = variance.shape[1:]
-        ix, iy = (np.clip(np.rint(c).astype(int), 0, n - 1)
-                  for c, n in zip(np.asarray(xy).T, (nx, ny), strict=True))
-        return np.sqrt(variance[:, iy, ix].T * self._factor[:, 0, 0])
-
-    def weight(self, model_image):
-        """Inverse variance (n_bands, ny, nx) for a model, 0 for bad."""
-        variance = self.variance
-        if self.observation.gain is not None:
-            gain = np.asarray(self.observation.gain)[:, None, None]
-            variance = variance + np.maximum(model_image, 0) / gain
-        return ~self.observation.mask / variance

@@ -7,7 +7,9 @@ import numpy as np
 from astropy.table import QTable
 from photutils.segmentation import detect_sources
 
-__all__ = ['PeakFinder']
+__all__ = ['PeakFinder', 'SearchSettings', 'validate_settings']
+
+MODES = ('exponential', 'linear', 'sinh')
 
 # threshold of a search on its own, in units of the noise
 THRESHOLD = 1.5
@@ -113,3 +115,107 @@ class PeakFinder:
                                 noise=noise)
         return QTable({'id': np.arange(1, len(found) + 1),
                        'x_centroid': found.x, 'y_centroid': found.y})
+
+
+# least probability of a source that is alone in its segment, in units of that
+# of a child: detections of the caller's are believed more than ours
+ALONE_SHARE = 0.6
+# detections of other finders below this signal-to-noise ratio are no sources
+MIN_SNR = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """
+    Settings of the search, and how much evidence is asked for.
+
+    ``finder``: a `PeakFinder`, another callable, or `None` for the default;
+    the others as for `~vaephot.deblend.deblender.VAEDeblender`.
+    """
+
+    n_pixels: int
+    contrast: float
+    n_levels: int
+    mode: str
+    connectivity: int
+    finder: object = None
+
+    def __post_init__(self):
+        validate_settings(self.n_pixels, self.contrast, self.n_levels,
+                          self.mode, self.connectivity)
+        if self.finder is not None and not callable(self.finder):
+            msg = (f'finder is of type {type(self.finder).__name__}; give a '
+                   f'callable as photutils finders are, or None.')
+            raise TypeError(msg)
+
+    @property
+    def _own(self):
+        """Our search, or None where the caller has one."""
+        if self.finder is None:
+            return PeakFinder()
+        return self.finder if isinstance(self.finder, PeakFinder) else None
+
+    @property
+    def min_probability(self):
+        """Least probability of a child; those of other finders all stay."""
+        return self._own.min_probability if self._own else 0.0
+
+    @property
+    def min_alone(self):
+        """Least probability of a source that is alone in its segment."""
+        return ALONE_SHARE * self.min_probability
+
+    @property
+    def n_rounds(self):
+        """How often the residual is searched."""
+        return self._own.n_rounds if self._own else 0
+
+    @property
+    def min_snr(self):
+        """Least signal-to-noise ratio."""
+        return 0.0 if self._own else MIN_SNR
+
+
+def validate_settings(n_pixels, contrast, n_levels, mode, connectivity):
+    """
+    Check the settings of the search, which are those of photutils.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Least number of pixels of a source, at least 1.
+    contrast : float
+        From 0 to 1.
+    n_levels : int
+        At least 1.
+    mode : {'exponential', 'linear', 'sinh'}
+        Spacing of the thresholds.
+    connectivity : {8, 4}
+        Which pixels are neighbours.
+
+    Raises
+    ------
+    ValueError
+        Naming the setting and its value.
+    """
+    for name, value, what in (
+            ('n_pixels', n_pixels, 'must be a positive integer'),
+            # photutils 3.0 and 3.1 say it differently
+            ('n_levels', n_levels, 'must be >= 1; n_levels must be a positive '
+             'integer')):
+        if (not isinstance(value, (int, float, np.number))
+                or not np.isfinite(value) or int(value) != value
+                or value < 1):
+            msg = f'{name} {what}, got {value!r}'
+            raise ValueError(msg)
+    if (not isinstance(contrast, (int, float, np.number))
+            or not 0 <= contrast <= 1):
+        msg = f'contrast must be >= 0 and <= 1, got {contrast!r}'
+        raise ValueError(msg)
+    if mode not in MODES:
+        msg = ("mode must be 'exponential', 'linear', or 'sinh', got "
+               f'{mode!r}')
+        raise ValueError(msg)
+    if connectivity not in (4, 8):
+        msg = f'Invalid connectivity={connectivity!r}; it must be 4 or 8'
+        raise ValueError(msg)

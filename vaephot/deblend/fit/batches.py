@@ -219,7 +219,7 @@ class GroupFitter:
     def _fit(self, problem, start, known, joint):
         """Both phases, or the second; arrays over groups and places."""
         refine = self.settings.refine
-        if joint:
+        if joint or refine == 'network':
             shape, flux = self._former(problem, start)
         else:
             shape, flux = self._common(problem, start, known)

@@ -12,10 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from vaephot.deblend.fit.batches import GroupFitter
+from vaephot.deblend.detect.pixels import Pixels
+from vaephot.deblend.fit.asymmetry import may_be_asymmetric
+from vaephot.deblend.fit.batches import FIXED_SIGMA, GroupFitter
+from vaephot.deblend.fit.common import POINT_LOG_SIZE
 from vaephot.deblend.fit.groups import Footprints, make_groups, segment_boxes
 from vaephot.deblend.fit.render import SceneDrawer
-from vaephot.deblend.scene import Frame, Scene
+from vaephot.deblend.scene import Scene
 from vaephot.utils.labels import segment_radii
 
 __all__ = ['Engine', 'NeighbourLight']
@@ -83,23 +86,25 @@ class Engine:
                  batch_size=None):
         layers = observation.grids
         self.settings, self.parents, self.vae = settings, parents, vae
-        self.frames = [Frame(layer, rows) for layer, rows, _ in layers]
-        self.maps = [grid_map for *_, grid_map in layers]
+        self.observation = observation
+        self.pixels = Pixels.of(observation.reference)
+        self._noise = [(self.pixels if grid_map is None else Pixels.of(layer),
+                        rows, grid_map) for layer, rows, grid_map in layers]
         self.fitter = GroupFitter(layers, vae, settings, device=device,
                                   batch_size=batch_size)
         self.drawer = SceneDrawer(self.fitter, layers)
         self._where = [None] * len(self.fitter.planes)
-        for grid, frame in enumerate(self.frames):
-            for i, band in enumerate(frame.rows.tolist()):
+        for grid, (_, rows, _) in enumerate(layers):
+            for i, band in enumerate(np.asarray(rows).tolist()):
                 self._where[band] = grid, i
         self._footprints = Footprints(parents, float(self.fwhm.max()))
         self._boxes = segment_boxes(parents)
 
     # -------------------------------------------------------------- the image
     @property
-    def frame(self):
-        """The bands on the reference grid."""
-        return self.frames[0]
+    def image_bands(self):
+        """Numbers of the bands on the reference grid."""
+        return np.asarray(self._noise[0][1])
 
     @property
     def fwhm(self):
@@ -114,10 +119,10 @@ class Engine:
     def sky_rms(self, xy):
         """Noise of a pixel of each band at positions (n, 2), (n, b)."""
         out = np.empty((len(xy), len(self._where)))
-        for frame, grid_map in zip(self.frames, self.maps, strict=True):
+        for pixels, rows, grid_map in self._noise:
             here = xy if grid_map is None else np.stack(
                 grid_map(*np.asarray(xy).T), -1)
-            out[:, frame.rows] = frame.sky_rms(here)
+            out[:, rows] = pixels.sky_rms(here)
         return out
 
     # -------------------------------------------------------------------- fit
@@ -154,7 +159,24 @@ class Engine:
         """Models of sources on each pixel grid."""
         return tuple(self.drawer.draw(fit.band_parameters[rows],
                                       fit.flux[rows], number)
-                     for number in range(len(self.frames)))
+                     for number in range(len(self._noise)))
+
+    def point_parameters(self, xy):
+        """Parameters (n, b, p) of point sources at places (n, 2)."""
+        out = np.zeros((len(xy), len(self._where), self.config.n_parameters))
+        out[..., :2] = np.asarray(xy)[:, None]
+        out[..., 2] = POINT_LOG_SIZE
+        return out
+
+    def draw_points(self, xy, size, corner):
+        """Points of unit flux on stamps (n, n_bands, size, size)."""
+        return self.drawer.stamps(self.point_parameters(xy), size, corner)
+
+    def point_image(self, xy, flux):
+        """Light of points with fluxes in the bands on the reference grid."""
+        fluxes = np.zeros((len(xy), len(self._where)))
+        fluxes[:, self.image_bands] = flux
+        return self.drawer.draw(self.point_parameters(xy), fluxes).image
 
     def _light(self, drawn):
         """Light between groups, or None."""
@@ -234,6 +256,45 @@ class Engine:
                 out[replace(group, core=now[:n], halo=now[n:])] = (
                     scene.seen.get(group))
         return out
+
+    # -------------------------------------------------------------- asymmetry
+    def fit_asymmetry(self, scene):
+        """Fit galaxies that no concentric profile describes with asymmetry."""
+        if self.settings.refine is not True:
+            return scene
+        fixed = scene.sources.position_sigma <= FIXED_SIGMA
+        free = may_be_asymmetric(self, scene, fixed)
+        again = [group for group in scene.groups
+                 if free[list(group.core)].any()]
+        if not again:
+            return scene
+        fit = self.fitter.fit(scene.sources, again, start=scene.fit,
+                              asymmetric=free,
+                              light=self._light(scene.drawn))
+        rows = np.array([k for group in again for k in group.core], int)
+        fit = scene.fit.merge(fit, rows)
+        drawn = self._redrawn(scene.drawn, fit, rows, len(scene))
+        seen = {**scene.seen, **{group: (scene.drawn, group.members)
+                                 for group in again}}
+        return self.settle(replace(scene, fit=fit, drawn=drawn, seen=seen))
+
+    def fit_alone(self, scene, groups, without):
+        """
+        Fit hosts with asymmetry, each without one of the other sources.
+
+        ``groups`` of a host each; ``without``: host to the source that is
+        left out. Returns a fit whose other rows are empty.
+        """
+        free = np.zeros(len(scene), bool)
+        free[[group.core[0] for group in groups]] = True
+        light = self._light(scene.drawn)
+
+        def others(band, members, *where):
+            """Light of all but a host and the source in question."""
+            host = int(members[0])
+            return light(band, (host, without[host]), *where)
+        return self.fitter.fit(scene.sources, groups, start=scene.fit,
+                               asymmetric=free, light=others)
 
     # ----------------------------------------------------------------- settle
     def settle(self, scene):

@@ -10,7 +10,7 @@ from photutils.aperture import BoundingBox
 from vaephot.deblend.fit.common import POINT_LOG_SIZE
 from vaephot.deblend.fit.draw import PERIODS, make_drawer
 from vaephot.deblend.fit.plan import CONCENTRIC, POINT, Batch, Entries
-from vaephot.deblend.fit.windows import SIDES, Precision
+from vaephot.deblend.fit.windows import REACHES, SIDES, Precision
 
 __all__ = ['Drawn', 'SceneDrawer']
 
@@ -18,6 +18,8 @@ __all__ = ['Drawn', 'SceneDrawer']
 DRAWN = Precision(outside=0.15, spectral=0.3, pad=1.25, growth=1.0)
 # share of the light that boxes hold in all bands
 MIN_ENCLOSED = 0.99
+# period of the transforms of stamps over their side
+STAMP_PAD = 1.25
 # numbers drawn at once
 CHUNK = 2_000_000
 
@@ -160,6 +162,38 @@ class SceneDrawer:
         for box, model in zip(boxes, models, strict=True):
             _add(image, box, model)
         return Drawn(boxes, models, np.array(truncated, bool), image)
+
+    def stamps(self, parameters, size, corner):
+        """
+        Unit-flux images (n, n_bands, size, size) on the reference grid.
+
+        Of sources (n, b, p), from the pixels ``corner`` (n, 2) on, with all
+        frequencies.
+        """
+        rows = np.asarray(self.layers[0][1])
+        batch, local = self._batch(parameters)
+        used = torch.zeros(len(local), len(self.fitter.maps),
+                           dtype=torch.bool, device=self.fitter.device)
+        used[:, rows] = True
+        entries = Entries(batch, used)
+        corner = torch.as_tensor(corner, device=self.fitter.device)
+        images = corner.new_zeros(len(entries), size * size,
+                                  dtype=torch.float32)
+        need = STAMP_PAD * size
+        with torch.inference_mode():
+            shapes = entries.shapes(local, self.fitter.decoder, steep=False)
+            kind = self.bands.kind[entries.band]
+            for number in kind.unique().tolist():
+                entry = torch.nonzero(kind == number)[:, 0]
+                _, *how = self.bands.drawing(number, 0, 0, len(REACHES) - 1)
+                how[1] = next(p for p in PERIODS if p >= need)
+                drawer = make_drawer(size, *how)
+                for what in entries.kind[entry].unique().tolist():
+                    some = entry[entries.kind[entry] == what]
+                    images[some] = self._template(drawer, what, some,
+                                                  entries, shapes, corner)
+        return images.view(len(local), len(rows), size,
+                           size).cpu().double().numpy()
 
     def _stamps(self, parameters, flux, rows, shape):
         """Boxes, models and truncation of some sources, three lists."""

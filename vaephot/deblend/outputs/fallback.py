@@ -8,21 +8,17 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from astropy.utils import minversion
 from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage, deblend_sources
 
-from vaephot.deblend.encode.looks import reference_fitter
-from vaephot.deblend.groups import SourceList
+from vaephot.deblend.fit.render import Drawn
+from vaephot.deblend.scene import Sources
 from vaephot.exceptions import DeblendWarning
 from vaephot.utils.optional_deps import has_package
 
 __all__ = ['Fallback', 'add_fallback', 'fit_or_leave_out', 'watershed']
 
-# what numerical trouble raises; anything else is an error of the program
-FAILURES = (ArithmeticError, np.linalg.LinAlgError,
-            torch.linalg.LinAlgError)
 # half-light radius of a round Gaussian of sigma 1
 HALF_LIGHT = 1.1774100225154747
 # least sigma of the light of a child, in pixels
@@ -66,11 +62,18 @@ def _take(chosen, labels):
     return chosen.take(np.isin(chosen.sources.parent, labels))
 
 
+def _failures():
+    """Errors of numerical trouble; any other is one of the program."""
+    from torch.linalg import LinAlgError
+
+    return ArithmeticError, np.linalg.LinAlgError, LinAlgError
+
+
 def _attempt(fit, chosen):
     """Solution or None, and the parents that are suspected."""
     try:
         solution = fit(chosen)
-    except FAILURES:
+    except _failures():
         return None, np.unique(chosen.sources.parent)
     return solution, _broken(solution)
 
@@ -95,14 +98,14 @@ def fit_or_leave_out(fit, chosen):
     Parameters
     ----------
     fit : callable
-        ``fit(chosen)`` returns a `~vaephot.deblend.pipeline.Solution`.
+        ``fit(chosen)`` returns a `~vaephot.deblend.scene.Scene`.
     chosen : `~vaephot.deblend.detect.candidates.Chosen`
         Candidates of all parents. Positions that the caller gave are
         fitted as they are, and what goes wrong there is raised.
 
     Returns
     -------
-    solution : `~vaephot.deblend.pipeline.Solution`
+    solution : `~vaephot.deblend.scene.Scene`
         Sources of the parents that can be fitted.
     left_out : `~vaephot.deblend.detect.candidates.Chosen`
         Candidates of the others.
@@ -119,13 +122,13 @@ def fit_or_leave_out(fit, chosen):
 
 
 # ------------------------------------------------------------ the watershed
-def watershed(deblender, observation, segm, labels, asked):
+def watershed(search, observation, segm, labels, asked):
     """
     Divide parents by photutils' watershed.
 
     Parameters
     ----------
-    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+    deblender : `~vaephot.deblend.search.VAEDeblender`
         Settings.
     observation : `~vaephot.deblend.inputs.read.Observation`
         Images; several bands are added, in units of their noise.
@@ -144,14 +147,14 @@ def watershed(deblender, observation, segm, labels, asked):
     """
     scale = 1 / np.sqrt(observation.variance.mean((1, 2)))
     image = np.einsum('byx,b->yx', observation.data, scale / scale.sum())
-    split = (_split if deblender.contrast < 1 and has_package('skimage')
+    split = (_split if search.contrast < 1 and has_package('skimage')
              else _whole)
     owners = {}
     for label in labels:
         window = segm.slices[segm.get_index(label)]
         region = segm.data[window] == label
         divide = split if label in asked else _whole
-        children = divide(deblender, image[window], region)
+        children = divide(search, image[window], region)
         names, index = np.unique(children[region], return_inverse=True)
         owner = np.full(region.shape, -1)
         owner[region] = index
@@ -159,23 +162,23 @@ def watershed(deblender, observation, segm, labels, asked):
     return owners
 
 
-def _whole(deblender, image, region):
+def _whole(search, image, region):
     """Labels of a parent that stays whole."""
     return region.astype(int)
 
 
-def _split(deblender, image, region):
+def _split(search, image, region):
     """Labels of the children that photutils divides a parent into."""
     # photutils takes the same way out, and warns
-    mode = ('linear' if deblender.mode == 'exponential'
-            and image[region].min() <= 0 else deblender.mode)
+    mode = ('linear' if search.mode == 'exponential'
+            and image[region].min() <= 0 else search.mode)
     # deprecated since it has no effect any more
     quiet = ({} if minversion('photutils', '3.1')
              else {'progress_bar': False})
     return deblend_sources(
-        image, SegmentationImage(region.astype(int)), deblender.n_pixels,
-        n_levels=deblender.n_levels, contrast=deblender.contrast, mode=mode,
-        connectivity=deblender.connectivity, **quiet).data
+        image, SegmentationImage(region.astype(int)), search.n_pixels,
+        n_levels=search.n_levels, contrast=search.contrast, mode=mode,
+        connectivity=search.connectivity, **quiet).data
 
 
 # ---------------------------------------------------- what there is to tell
@@ -219,32 +222,31 @@ def _rows_behind(fit, light, image_bands):
     return fit.join(new)
 
 
-def _drawn(solution, windows, light):
-    """Boxes and models of all sources; of new ones their own data."""
-    image = solution.model_image.copy()
+def _own_light(windows, light, shape):
+    """Models of sources that are their own data, on the reference grid."""
+    image = np.zeros((len(light[0][-1]), *shape))
     for (sy, sx), (*_, data) in zip(windows, light, strict=True):
         image[:, sy, sx] += data
-    models = [*solution.models, *(data for *_, data in light)]
-    boxes = [*solution.boxes,
-             *(BoundingBox(sx.start, sx.stop, sy.start, sy.stop)
-               for sy, sx in windows)]
-    whole = np.concatenate([solution.truncated,
-                            np.zeros(len(light), bool)])
-    corner = BoundingBox(0, 1, 0, 1)
-    layers = tuple({
-        **layer, 'boxes': [*layer['boxes'], *[corner] * len(light)],
-        'models': [*layer['models'], *np.zeros(
-            (len(light), len(layer['model_image']), 1, 1))],
-        'truncated': whole} for layer in solution.layers)
-    return {'boxes': boxes, 'models': models, 'truncated': whole,
-            'layers': layers, 'model_image': image}
+    boxes = [BoundingBox(sx.start, sx.stop, sy.start, sy.stop)
+             for sy, sx in windows]
+    return Drawn(boxes, [data for *_, data in light],
+                 np.zeros(len(light), bool), image)
 
 
-def _source_list(sources, labels, places, sigma):
+def _dark(n, image):
+    """Models of sources that have no light on a grid."""
+    return Drawn([BoundingBox(0, 1, 0, 1)] * n,
+                 [np.zeros((len(image), 1, 1))] * n, np.zeros(n, bool),
+                 np.zeros_like(image))
+
+
+def _sources(sources, labels, places, sigma):
     """Sources with those without a model behind them."""
+    n = len(labels)
     x, y = places.T
-    return sources.join(SourceList(x=x, y=y, parent=labels, radius=sigma,
-                                   position_sigma=np.zeros(len(x))))
+    return sources.join(Sources(
+        x=x, y=y, parent=labels, radius=sigma, position_sigma=np.zeros(n),
+        is_point=np.zeros(n, bool)))
 
 
 def _warn(labels):
@@ -257,45 +259,23 @@ def _warn(labels):
         "flagged 'fallback'.", DeblendWarning, stacklevel=5)
 
 
-def add_fallback(deblender, fitter, segm, solution, left_out):
+def add_fallback(engine, scene, left_out, search):
     """
-    Add the sources of parents that could not be modelled.
+    Add the sources of parents that could not be modelled, with a warning.
 
-    Parameters
-    ----------
-    deblender : `~vaephot.deblend.deblender.VAEDeblender`
-        Settings.
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        What fitted the others.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Sources of the other parents.
-    left_out : `~vaephot.deblend.detect.candidates.Chosen`
-        Candidates that `fit_or_leave_out` left out; only the parents
-        asked for are divided.
-
-    Returns
-    -------
-    solution : `~vaephot.deblend.pipeline.Solution`
-        With the children of the watershed behind the others. The model of
-        each is its data, its flux their sum, its probability NaN.
-    fallback : Fallback
-        The parents.
-
-    Warns
-    -----
-    DeblendWarning
-        If there are any.
+    ``left_out``: candidates that `fit_or_leave_out` left out; only the
+    parents asked for are divided. Returns the scene, with the children of
+    the watershed behind the others, and the `Fallback`: the model of each
+    child is its data, its flux their sum, its probability NaN.
     """
     labels = np.unique(left_out.sources.parent)
     if not len(labels):
-        return solution, Fallback(owners={})
+        return scene, Fallback(owners={})
     _warn(labels)
-    observation = reference_fitter(fitter).observation
+    segm, observation = engine.parents, engine.observation.reference
     asked = (labels if left_out.labels is None
              else np.intersect1d(labels, left_out.labels))
-    owners = watershed(deblender, observation, segm, labels, asked)
+    owners = watershed(search, observation, segm, labels, asked)
     windows, parent, light = [], [], []
     for label, (owner, n_children) in owners.items():
         window = segm.slices[segm.get_index(label)]
@@ -303,13 +283,15 @@ def add_fallback(deblender, fitter, segm, solution, left_out):
             windows.append(window)
             parent.append(label)
             light.append(_light(observation, window, owner == child))
-    fit = _rows_behind(solution.fit, light, fitter.image_bands)
     n = len(light)
+    own = _own_light(windows, light, segm.shape)
+    drawn = tuple(d.join(own if not i else _dark(n, d.image))
+                  for i, d in enumerate(scene.drawn))
     return replace(
-        solution, fit=fit, **_drawn(solution, windows, light),
-        sources=_source_list(solution.sources, np.array(parent),
-                             np.array([row[0] for row in light]),
-                             np.array([row[1] for row in light])),
-        is_point=np.concatenate([solution.is_point, np.zeros(n, bool)]),
-        p_source=np.concatenate([solution.p_source, np.full(n, np.nan)]),
+        scene, fit=_rows_behind(scene.fit, light, engine.image_bands),
+        drawn=drawn, p_source=np.concatenate([scene.p_source,
+                                              np.full(n, np.nan)]),
+        sources=_sources(scene.sources, np.array(parent),
+                         np.array([row[0] for row in light]),
+                         np.array([row[1] for row in light])),
     ), Fallback(labels=tuple(labels.tolist()), owners=owners)

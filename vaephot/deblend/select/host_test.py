@@ -1,90 +1,67 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-Compare two galaxies with one that has structure.
+Compare a galaxy and a source in it with the galaxy alone, asymmetric.
 
 A lopsided galaxy, or one with a bar or arms, leaves light over from a
 concentric model, where a second source fits. Where its host alone, with
-structure, describes the same pixels as well, there is no need for it.
+free asymmetry, describes the same pixels as well, there is no need for it.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from vaephot.deblend.groups import STAMP_SIZES, Piece
-from vaephot.deblend.images import light_of_others
+from vaephot.deblend.fit.asymmetry import radii_within
+from vaephot.deblend.fit.groups import Group
 from vaephot.deblend.select.features import find_hosts
-from vaephot.deblend.waves import radii_within
-from vaephot.models.encoder import Gaussian
-from vaephot.utils.boxes import cut_window
+from vaephot.utils.boxes import overlap
 from vaephot.utils.rows import Rows
 
-__all__ = ['Rivalry', 'rivalry', 'structure_gains']
+__all__ = ['HostPairs', 'find_pairs', 'host_gains']
 
-# half-light radii of a host within which a source may be its structure
+# half-light radii of a host within which a source may be a part of it
 REACH = 3.0
 # signal-to-noise ratio of a host as a point source, in some band, from which
-# on structure can be seen
+# on asymmetry can be seen
 LEAST_SNR = 20.0
-# half of the side of stamps, in half-light radii of the host
+# half of the side of windows, in half-light radii of the host
 HALF_SIDE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rivalry(Rows):
-    """
-    Sources that may be structure of others.
-
-    Parameters
-    ----------
-    rows : `numpy.ndarray` of int, (m,)
-        The sources.
-    hosts : `numpy.ndarray` of int, (m,)
-        What each may be a part of.
-    """
+class HostPairs(Rows):
+    """Sources ``rows`` (m,), and ``hosts`` (m,) they may be parts of."""
 
     rows: np.ndarray
     hosts: np.ndarray
 
 
-def rivalry(fitter, solution):
+def find_pairs(engine, scene):
     """
-    Find the sources that may be structure of others.
+    Sources that may be parts of others, as `HostPairs`.
 
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Noise and networks.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Concentric sources.
-
-    Returns
-    -------
-    Rivalry
-        Galaxies in a brighter galaxy of the same parent that is bright
-        enough for structure; none where no shapes are fitted.
+    Galaxies in a brighter galaxy of the same parent that is bright enough
+    for its asymmetry to be seen.
     """
-    host, fit = find_hosts(fitter, solution), solution.fit
-    fitted = fitter.settings.max_steps and fitter.vae.config.n_structure
-    rows = np.flatnonzero((host >= 0) & ~solution.is_point & bool(fitted))
-    bright = (fit.snr[host[rows]].max(1) > LEAST_SNR)
-    rows = rows[bright & ~solution.is_point[host[rows]]]
+    host, fit = find_hosts(engine.pixels, scene.in_bands(
+        engine.image_bands)), scene.fit
+    rows = np.flatnonzero((host >= 0) & ~scene.is_point
+                          & bool(engine.config.n_structure))
+    bright = fit.snr[host[rows]].max(1) > LEAST_SNR
+    rows = rows[bright & ~scene.is_point[host[rows]]]
     distance = radii_within(fit.parameters[host[rows]],
                             fit.parameters[rows, None, :2])[:, 0]
     rows = rows[distance < REACH]
-    return Rivalry(rows=rows, hosts=host[rows])
+    return HostPairs(rows=rows, hosts=host[rows])
 
 
-def _stamp(solution, row, host):
-    """Stamp of a host that is fitted without one of its sources."""
-    x, y, log_radius = solution.fit.parameters[host, :3]
-    apart = np.hypot(*(solution.fit.parameters[row, :2] - (x, y)))
-    half = max(HALF_SIDE * np.exp(log_radius), 2 * apart)
-    size = next((s for s in STAMP_SIZES if s >= 2 * half), STAMP_SIZES[-1])
-    ix, iy = (int(np.rint(v)) - size // 2 for v in (x, y))
-    return Piece(core=(int(host),), halo=(), ix=ix, iy=iy, size=size,
-                 cropped=False)
+def _window(scene, row, host):
+    """Group of a host alone, on the pixels that it is compared on."""
+    x, y, log_radius = scene.fit.parameters[host, :3]
+    apart = np.hypot(*(scene.fit.parameters[row, :2] - (x, y)))
+    half = float(max(HALF_SIDE * np.exp(log_radius), 2 * apart))
+    return Group(core=(int(host),), halo=(),
+                 span=(x - half, x + half + 1, y - half, y + half + 1))
 
 
 def _rounds(pairs):
@@ -96,77 +73,49 @@ def _rounds(pairs):
         left = [(row, host) for row, host in left if chosen[host] != row]
 
 
-def _cost(prior, parameters, rows):
+def _prior_cost(fit, parameters, rows):
     """Squared distance of sources from their prior, in its units."""
-    mean, precision = (column[rows].numpy() for column in prior)
-    return float((precision * (parameters[rows] - mean) ** 2).sum())
+    apart = parameters[rows] - fit.prior_mean[rows]
+    free = fit.prior_precision[rows] < 1e6
+    return float((free * fit.prior_precision[rows] * apart ** 2).sum())
 
 
-def _refitted(fitter, solution, some, pieces):
-    """Models of hosts, each without a source of its, and their fit."""
-    row_of = {host: row for row, host in some}
-
-    def rest(members, ix, iy, side, layer=0):
-        """Light of all but a host and the source in question."""
-        host = members[0]
-        return light_of_others(solution.drawn, (host, row_of[host]), ix, iy,
-                               side)
-    fit, hosts = solution.fit, list(row_of)
-    free = np.zeros(len(fit.snr), bool)
-    free[hosts] = True
-    start = Gaussian(torch.as_tensor(fit.parameters.copy()),
-                     solution.prior.precision)
-    found = fitter.fit(solution.sources, pieces, start, solution.prior,
-                       fit.snr, foreign=rest, structured=free)
-    drawn = fitter.draw(found.band_parameters[hosts], found.flux[hosts])
-    images = []
-    for piece, box, model in zip(pieces, drawn['boxes'], drawn['models'],
-                                 strict=True):
-        image = rest(piece.core, piece.ix, piece.iy, piece.size)
-        images.append(image + cut_window(
-            model, piece.iy - box.iymin, piece.ix - box.ixmin, piece.size,
-            0.0))
-    return found.parameters, images
+def _saved(engine, scene, group, row, drawn):
+    """Chi-square of a host without a source, less that of both."""
+    pixels, host = engine.pixels, group.core[0]
+    x0, x1, y0, y1 = np.rint(group.span).astype(int)
+    rows = overlap(y0, y1, 0, pixels.data.shape[1])
+    columns = overlap(x0, x1, 0, pixels.data.shape[2])
+    box = (slice(None), rows, columns)
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    before = scene.model_image[box]
+    after = np.stack([
+        scene.drawn[0].others(band, (host, row), columns.start, rows.start,
+                              shape) for band in range(len(pixels.data))])
+    for band, image in enumerate(after):
+        image += drawn.image[band, rows, columns]
+    weight = pixels.weight(before, rows, columns)
+    data = pixels.data[box]
+    return float((weight * ((data - after) ** 2 - (data - before) ** 2)).sum())
 
 
-def structure_gains(fitter, solution, pairs):
+def host_gains(engine, scene, pairs):
     """
-    What sources gain over structure of their hosts.
+    What sources gain over asymmetry of their hosts, (m,).
 
-    Each host is fitted again with structure, without the source in
-    question, all others as they are.
-
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Data, noise and networks.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Concentric sources.
-    pairs : Rivalry
-        Some sources and their hosts.
-
-    Returns
-    -------
-    `numpy.ndarray`, (m,)
-        Chi-square and squared distance from the prior of the host with
-        structure, less those of the host and the source: negative where
-        there is no need for the source.
+    Each host is fitted again with asymmetry, without the source in
+    question, all others as they are: chi-square and squared distance from
+    the prior of the host, less those of the host and the source. Negative
+    where there is no need for the source.
     """
-    if not len(pairs.rows):
-        return np.zeros(0)
-    gains, before = {}, solution.fit.parameters
-    weight = fitter.weight(solution.model_image)
+    gains = {}
     for some in _rounds(pairs):
-        pieces = [_stamp(solution, row, host) for row, host in some]
-        after, images = _refitted(fitter, solution, some, pieces)
-        for (row, host), piece, image in zip(some, pieces, images,
-                                             strict=True):
-            window = piece.iy, piece.ix, piece.size, 0.0
-            data, former, inverse = (
-                cut_window(frame, *window) for frame in (
-                    fitter.observation.data, solution.model_image, weight))
-            gains[row] = float((inverse * (
-                (data - image) ** 2 - (data - former) ** 2)).sum()) + (
-                _cost(solution.prior, after, [host])
-                - _cost(solution.prior, before, [host, row]))
+        groups = [_window(scene, row, host) for row, host in some]
+        fit = engine.fit_alone(scene, groups, dict(
+            (host, row) for row, host in some))
+        for (row, host), group in zip(some, groups, strict=True):
+            drawn = engine.draw(fit, [host])[0]
+            gains[row] = _saved(engine, scene, group, row, drawn) + (
+                _prior_cost(fit, fit.parameters, [host])
+                - _prior_cost(scene.fit, scene.fit.parameters, [host, row]))
     return np.array([gains[row] for row in pairs.rows.tolist()])

@@ -4,30 +4,21 @@ Which candidates are sources: more are added where a fit leaves light over,
 and those without enough evidence are dropped.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from vaephot.deblend.detect.residual_peaks import find_left_over
-from vaephot.deblend.encode.looks import reference_fitter
-from vaephot.deblend.groups import SourceList
-from vaephot.deblend.pipeline import (
-    MIN_SNR,
-    accepted,
-    settle,
-    solve_again,
-    take_back,
-)
+from vaephot.deblend.detect.residual_peaks import find_residual_peaks
+from vaephot.deblend.scene import Sources
 from vaephot.deblend.select.features import chi2_gain
-from vaephot.deblend.select.score import Judge, with_probability
-from vaephot.deblend.settings import PeakFinder
-from vaephot.utils.labels import brightest_of_parent
+from vaephot.deblend.select.score import Scorer
+from vaephot.utils.labels import brightest_of_parent, sum_by_label
 
-__all__ = ['decide', 'drop_doubtful', 'least_alone', 'search',
+__all__ = ['drop_doubtful', 'search_residual', 'select_sources',
            'with_good_pixels']
 
-# prior 1-sigma of the positions of what is left over, in pixels
-LEFT_OVER_SIGMA = 1.0
+# prior 1-sigma of the positions of residual peaks, in pixels
+RESIDUAL_SIGMA = 1.0
 # least gain in chi-square of a source that is added
 MIN_GAIN = 25.0
 # places of a parent that are tried in turn, and the least signal-to-noise
@@ -38,37 +29,41 @@ MIN_RETRY = 6.0
 MAX_REJECTIONS = 4
 # sources closer than this, in FWHM of the sharpest band, are one
 MERGE_FWHM = 0.5
-# least probability of a source that is alone in its segment, in units of that
-# of a child: detections of the caller's are believed more than ours
-ALONE_SHARE = 0.6
-# and of a child whose shape is not fitted: what is dropped moves what is left
-# to a place between the two, which costs more true sources than false ones
-UNREFINED_SHARE = 0.6
 # of doubtful sources this close, in the same unit, one goes at a time
 NEAR_FWHM = 8.0
 
 
-def _brightness(solution, fitter):
-    """Flux of each source over the noise, summed over the bands."""
-    noise = fitter.sky_rms(solution.fit.parameters[:, :2])
-    return (solution.fit.flux / noise).sum(1)
+# ------------------------------------------------------ what cannot be one
+def _brightness(engine, scene):
+    """Flux of each source over the noise, summed over the bands, (n,)."""
+    noise = engine.sky_rms(scene.fit.parameters[:, :2])
+    return (scene.fit.flux / noise).sum(1)
 
 
-def _left_over_sources(found, rows):
-    """Some of the places that were left over as sources to be fitted."""
-    n = len(rows)
-    return SourceList(x=found.x[rows], y=found.y[rows],
-                      parent=found.parent[rows],
-                      position_sigma=np.full(n, LEFT_OVER_SIGMA),
-                      radius=np.zeros(n))
+def _impossible(engine, scene):
+    """Sources that are dark, or at the place of a brighter one, (n,)."""
+    dark = (scene.fit.flux <= 0).all(1)
+    return dark | _coincident(engine, scene)
 
 
-def _impossible(fitter, solution):
-    """Sources that are dark, or at the place of a brighter one."""
-    return _dark(solution) | _coincident(fitter, solution)
+def _coincident(engine, scene):
+    """Sources at the place of a brighter one of the same parent, (n,)."""
+    xy, parent = scene.fit.parameters[:, :2], scene.sources.parent
+    bright = _brightness(engine, scene)
+    limit = MERGE_FWHM * engine.fwhm.min()
+    out = np.zeros(len(xy), bool)
+    order = np.lexsort((-bright, parent))
+    cuts = np.flatnonzero(np.diff(parent[order])) + 1
+    for rows in np.split(order, cuts):
+        if len(rows) < 2:
+            continue
+        near = np.hypot(*(xy[rows][:, None] - xy[rows]).T) < limit
+        for i in range(1, len(rows)):
+            out[rows[i]] = (near[i, :i] & ~out[rows[:i]]).any()
+    return out
 
 
-def _drop_impossible(fitter, segm, solution):
+def _drop_impossible(engine, scene):
     """
     Drop what cannot be a source, before more is added.
 
@@ -77,61 +72,71 @@ def _drop_impossible(fitter, segm, solution):
     these.
     """
     for _ in range(MAX_REJECTIONS):
-        first = brightest_of_parent(_brightness(solution, fitter),
-                                    solution.sources.parent)
-        drop = _impossible(fitter, solution) & ~first
+        first = brightest_of_parent(_brightness(engine, scene),
+                                    scene.sources.parent)
+        drop = _impossible(engine, scene) & ~first
         if not drop.any():
             break
-        solution = solve_again(fitter, segm, solution, ~drop, settled=False)
-    return solution
+        scene = engine.refit(scene, ~drop)
+    return scene
 
 
-def _add_sources(fitter, segm, solution, added):
+# ---------------------------------------------------------------- add
+def _new_sources(found, rows):
+    """Some of the residual peaks as sources to be fitted."""
+    n = len(rows)
+    return Sources(x=found.x[rows], y=found.y[rows],
+                   parent=found.parent[rows],
+                   position_sigma=np.full(n, RESIDUAL_SIGMA),
+                   radius=np.zeros(n), is_point=np.zeros(n, bool))
+
+
+def _without_added(new, old, keep):
     """
-    Add sources, and keep those that pay.
+    A scene with the former shapes in groups all of whose new sources go.
 
-    Returns
-    -------
-    solution
-        With the sources that stay.
-    pays : `numpy.ndarray` of bool, (n_added,)
-        Which do.
+    ``keep`` ``(n,)`` of the sources of ``new``, those of ``old`` first.
     """
-    n = len(solution.sources)
+    n = len(old)
+    rows = [k for group in new.groups for k in group.members
+            if max(group.members) >= n and not keep[
+                [i for i in group.members if i >= n]].any()]
+    rows = np.unique([k for k in rows if k < n]).astype(int)
+    former = old.fit.join(old.fit.blank(len(keep) - n))
+    return replace(new, fit=new.fit.merge(former, rows))
+
+
+def _add_sources(engine, scene, added):
+    """The scene with the new sources that pay, and which do, (n_added,)."""
+    n = len(scene)
     old = np.ones(n, bool)
-    new = solve_again(fitter, segm, solution, old, added=added,
-                      settled=False)
-    pays = chi2_gain(fitter, solution, new, n) >= MIN_GAIN
-    pays &= ~_impossible(fitter, new)[n:]
+    new = engine.refit(scene, old, added=added)
+    pays = chi2_gain(engine.pixels, scene, new, n) >= MIN_GAIN
+    pays &= ~_impossible(engine, new)[n:]
     if not pays.any():
-        return solution, pays
+        return scene, pays
     keep = np.concatenate([old, pays])
     if not keep.all():
-        new = solve_again(fitter, segm, take_back(new, solution, keep), keep,
-                          settled=False)
+        new = engine.refit(_without_added(new, scene, keep), keep)
+        new = replace(new, rejected=scene.rejected)
     return new, pays
 
 
-def _add_left_over(fitter, segm, solution, labels):
+def _add_residual_peaks(engine, scene, labels):
     """
-    Add what the fit leaves over, where that pays.
+    Add residual peaks of some parents where that pays.
 
     The largest residual need not be where a source is: one model in the
     middle of two galaxies leaves light over on all sides. Where the first
     place does not pay although much is left over, the next ones are tried.
-
-    Returns
-    -------
-    solution
-        With the new sources.
-    labels : `numpy.ndarray` of int
-        Parents that got some: the ones to look at again.
+    Returns the scene, and the parents that got some.
     """
-    found = find_left_over(reference_fitter(fitter), segm,
-                           solution.model_image,
-                           solution.fit.parameters[:, :2], labels,
-                           per_parent=MAX_TRIES)
-    rank = np.arange(len(found)) - np.searchsorted(found.parent, found.parent)
+    found = find_residual_peaks(
+        engine.pixels, engine.parents, scene.model_image,
+        scene.fit.parameters[:, :2], labels, per_parent=MAX_TRIES,
+        free_sky=engine.settings.background is not None)
+    rank = np.arange(len(found)) - np.searchsorted(found.parent,
+                                                   found.parent)
     worth = (rank == 0) | (found.significance >= MIN_RETRY)
     done = []
     for attempt in range(MAX_TRIES):
@@ -139,34 +144,41 @@ def _add_left_over(fitter, segm, solution, labels):
                               & ~np.isin(found.parent, done))
         if not len(rows):
             break
-        solution, pays = _add_sources(fitter, segm, solution,
-                                      _left_over_sources(found, rows))
+        scene, pays = _add_sources(engine, scene, _new_sources(found, rows))
         done.extend(found.parent[rows[pays]].tolist())
-    return solution, np.array(sorted(done), int)
+    return scene, np.array(sorted(done), int)
 
 
-def _dark(solution):
-    """Sources that are bright in no band."""
-    return (solution.fit.flux <= 0).all(1)
+def search_residual(engine, scene, search):
+    """Add residual peaks until nothing is left over."""
+    labels = _may_split(engine, search)
+    rounds = search.n_rounds if engine.settings.refine is True else 0
+    for _ in range(rounds):
+        if not len(labels):
+            break
+        scene = _drop_impossible(engine, scene)
+        scene, labels = _add_residual_peaks(engine, scene, labels)
+    return scene
 
 
-def _coincident(fitter, solution):
-    """Sources at the place of a brighter one of the same parent."""
-    xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
-    bright = _brightness(solution, fitter)
-    limit = MERGE_FWHM * fitter.fwhm.min()
-    out = np.zeros(len(xy), bool)
-    order = np.lexsort((-bright, parent))
-    start = 0
-    for stop in [*(np.flatnonzero(np.diff(parent[order])) + 1), len(order)]:
-        rows = order[start:stop]
-        start = stop
-        if len(rows) < 2:
-            continue
-        near = np.hypot(*(xy[rows][:, None] - xy[rows]).T) < limit
-        for i in range(1, len(rows)):
-            out[rows[i]] = (near[i, :i] & ~out[rows[:i]]).any()
-    return out
+# --------------------------------------------------------------- drop
+def _accepted(engine, scene, search):
+    """
+    Which sources have flux enough, (n,).
+
+    The least share of their parent's flux, point sources left out, in the
+    bands' signal-to-noise weighted sum, and the least signal to noise.
+    """
+    fit, parent = scene.fit, scene.sources.parent
+    bright = _brightness(engine, scene)
+    positive = np.maximum(bright, 0)
+    # a bright star would leave its parent's galaxies no share at all
+    counted = np.where(scene.is_point, 0, positive)
+    share = positive / np.maximum(sum_by_label(parent, counted), 1e-300)
+    error = np.maximum(fit.flux_err, 1e-300)
+    snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
+    keep = (share >= search.contrast) & (snr >= search.min_snr)
+    return keep | brightest_of_parent(bright, parent)
 
 
 def _one_at_a_time(xy, parent, score, doubtful, reach):
@@ -182,199 +194,94 @@ def _one_at_a_time(xy, parent, score, doubtful, reach):
     return out
 
 
-def _rejected(fitter, solution, p_source, settings, contrast, frozen):
+def _rejected(engine, scene, search, p_source, labels):
     """Sources that go in this round; never the brightest of a parent."""
-    xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
-    impossible = _impossible(fitter, solution)
-    small = ~accepted(solution, contrast, fitter.sky_rms(xy),
-                      min_snr=settings.min_snr)
-    share = 1.0 if fitter.settings.max_steps else UNREFINED_SHARE
-    doubtful = small | (p_source < share * settings.min_probability)
-    first = brightest_of_parent(_brightness(solution, fitter), parent)
-    free = ~first & ~frozen
+    xy, parent = scene.fit.parameters[:, :2], scene.sources.parent
+    impossible = _impossible(engine, scene)
+    doubtful = (~_accepted(engine, scene, search)
+                | (p_source < search.min_probability))
+    free = ~brightest_of_parent(_brightness(engine, scene), parent)
+    free &= np.isin(parent, labels)
     # what stays anyway must not keep others
     return (impossible & free) | _one_at_a_time(
         xy, parent, p_source, doubtful & ~impossible & free,
-        NEAR_FWHM * fitter.fwhm.min())
+        NEAR_FWHM * engine.fwhm.min())
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """How much evidence is asked for."""
-
-    min_probability: float
-    n_rounds: int
-    min_snr: float
-
-
-def _settings(finder):
-    """Settings of our search, or none but a limit for that of others."""
-    if finder is None or isinstance(finder, PeakFinder):
-        own = PeakFinder() if finder is None else finder
-        return _Settings(own.min_probability, own.n_rounds, 0.0)
-    return _Settings(0.0, 0, MIN_SNR)
-
-
-def least_alone(finder):
-    """
-    Least probability of a source that is alone in its segment.
-
-    Parameters
-    ----------
-    finder : callable or None
-        Search for peaks; those of others are believed all they find.
-
-    Returns
-    -------
-    float
-    """
-    return ALONE_SHARE * _settings(finder).min_probability
-
-
-def _wanted(segm, deblender):
+def _may_split(engine, search):
     """Parents that may be split, whether they are asked for or not."""
-    labels = np.asarray(segm.labels, int)
-    if deblender.contrast == 1:
+    labels = np.asarray(engine.parents.labels, int)
+    if search.contrast == 1:
         return labels[:0]
-    return labels[segm.areas >= 2 * deblender.n_pixels]
+    return labels[engine.parents.areas >= 2 * search.n_pixels]
 
 
-def with_good_pixels(fitter, segm, labels):
-    """
-    Parents of which anything can be told.
-
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Masks.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    labels : `numpy.ndarray` of int
-        Some of them.
-
-    Returns
-    -------
-    `numpy.ndarray` of int
-        Those with a good pixel.
-    """
-    good = ~reference_fitter(fitter).observation.mask.all(0)
-    return labels[np.isin(labels, segm.data[good])]
+def with_good_pixels(engine, labels):
+    """Those of some parents that have a good pixel."""
+    good = ~engine.pixels.mask.all(0)
+    return labels[np.isin(labels, engine.parents.data[good])]
 
 
-def search(fitter, segm, solution, deblender):
-    """
-    Add what is left over until nothing is.
-
-    Parameters
-    ----------
-    fitter, segm, solution, deblender
-        As for `decide`.
-
-    Returns
-    -------
-    `~vaephot.deblend.pipeline.Solution`
-        All that may be a source.
-    """
-    settings = _settings(deblender.finder)
-    labels = _wanted(segm, deblender)
-    # shapes that are not fitted leave too much over to search it
-    for _ in range(settings.n_rounds if deblender.refine else 0):
-        if not len(labels):
-            break
-        solution = _drop_impossible(fitter, segm, solution)
-        solution, labels = _add_left_over(fitter, segm, solution, labels)
-    return solution
-
-
-def _doubtful(fitter, solution, deblender, wanted, p_source):
-    """Sources of parents that may be split that go by probabilities."""
-    return _rejected(fitter, solution, p_source, _settings(deblender.finder),
-                     deblender.contrast,
-                     ~np.isin(solution.sources.parent, wanted))
-
-
-def _drop(fitter, segm, solution, deblender, wanted, judge):
+def _drop(engine, scene, search, labels, scorer):
     """Drop sources without evidence, close ones one at a time."""
-    # without fitted shapes nothing is known of structure
-    steps = (judge.hopeful, judge) if fitter.settings.max_steps else (judge,)
-    for probability in steps:
+    for probability in (scorer.upper_bound, scorer):
         for _ in range(MAX_REJECTIONS):
-            drop = _doubtful(fitter, solution, deblender, wanted,
-                             probability(solution))
+            drop = _rejected(engine, scene, search, probability(scene),
+                             labels)
             if not drop.any():
                 break
-            solution = solve_again(fitter, segm, solution, ~drop,
-                                   settled=False)
-    return solution
+            scene = engine.refit(scene, ~drop)
+    return scene
 
 
-def drop_doubtful(fitter, segm, solution, deblender):
+def drop_doubtful(engine, scene, search):
     """
-    Drop sources without evidence until none is.
+    Drop sources without evidence until none is; the scene has ``p_source``.
 
-    What is left has to explain the light of those that go, and may grow over
-    another source that is dropped for that later; so parents that lost
-    sources are searched once more.
-
-    Parameters
-    ----------
-    fitter, segm, deblender
-        As for `decide`.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        As `search` returns it.
-
-    Returns
-    -------
-    `~vaephot.deblend.pipeline.Solution`
-        With the probabilities ``p_source``, and at least one source of
-        each parent that had any.
+    What is left has to explain the light of those that go, and may grow
+    over another source that is dropped for that later; so parents that lost
+    sources are searched once more. At least one source of each parent that
+    had any stays.
     """
-    judge = Judge(fitter)
-    wanted = with_good_pixels(fitter, segm, _wanted(segm, deblender))
-    solution = _drop(fitter, segm, solution, deblender, wanted, judge)
-    if _settings(deblender.finder).n_rounds and deblender.refine:
-        solution, labels = _add_left_over(fitter, segm, solution,
-                                          np.array(solution.rejected, int))
-        if len(labels):
-            solution = _drop(fitter, segm, solution, deblender, wanted,
-                             judge)
-    # the light of other pieces may take a source below the limit
+    scorer = Scorer(engine)
+    labels = with_good_pixels(engine, _may_split(engine, search))
+    scene = _drop(engine, scene, search, labels, scorer)
+    if search.n_rounds and engine.settings.refine is True:
+        scene, again = _add_residual_peaks(engine, scene,
+                                           np.array(scene.rejected, int))
+        if len(again):
+            scene = _drop(engine, scene, search, labels, scorer)
+    # the light of other groups may take a source below the limit
     for _ in range(MAX_REJECTIONS):
-        solution = settle(fitter, solution)
-        p_source = judge(solution)
-        drop = _doubtful(fitter, solution, deblender, wanted, p_source)
+        scene = engine.settle(scene)
+        p_source = scorer(scene)
+        drop = _rejected(engine, scene, search, p_source, labels)
         if not drop.any():
             break
-        solution = solve_again(fitter, segm, solution, ~drop, settled=False)
+        scene = engine.refit(scene, ~drop)
     else:
-        p_source = judge(solution)
-    return replace(solution, p_source=p_source)
+        p_source = scorer(scene)
+    return replace(scene, p_source=p_source)
 
 
-def decide(fitter, segm, solution, chosen, deblender):
+def select_sources(engine, scene, search):
     """
     Add sources that are left over, drop those without evidence.
 
     Parameters
     ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Observation, networks and settings.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Fit of the candidates.
-    chosen : `~vaephot.deblend.detect.candidates.Chosen`
-        The candidates: those that the caller gave all stay.
-    deblender : `~vaephot.deblend.deblender.VAEDeblender`
-        Settings.
+    engine : `~vaephot.deblend.fit.engine.Engine`
+        What fitted the candidates.
+    scene : `~vaephot.deblend.scene.Scene`
+        Their fit.
+    search : `~vaephot.deblend.settings.SearchSettings`
+        How much evidence is asked for.
 
     Returns
     -------
-    `~vaephot.deblend.pipeline.Solution`
+    `~vaephot.deblend.scene.Scene`
         With the probabilities ``p_source``, and at least one source of
         each parent that had any.
     """
-    if chosen.given:
-        return with_probability(fitter, solution)
-    solution = search(fitter, segm, solution, deblender)
-    return drop_doubtful(fitter, segm, solution, deblender)
+    return drop_doubtful(engine, search_residual(engine, scene, search),
+                         search)

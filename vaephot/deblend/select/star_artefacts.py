@@ -31,13 +31,13 @@ THINNEST = 0.15
 MAX_CHANCE = 0.05
 
 
-def _reach(fitter, solution):
+def _reach(pixels, solution):
     """How far the artefacts of each star reach, 0 for others."""
-    noise = fitter.sky_rms(solution.fit.parameters[:, :2])
-    bright = np.maximum(solution.fit.flux / noise, 0) / fitter.fwhm ** 2
+    noise = pixels.sky_rms(solution.fit.parameters[:, :2])
+    bright = np.maximum(solution.fit.flux / noise, 0) / pixels.fwhm ** 2
     reach = REACH * np.cbrt(bright)
     return np.where(solution.is_point & (reach.max(1) > LEAST_REACH),
-                    (reach * fitter.fwhm).max(1), 0)
+                    (reach * pixels.fwhm).max(1), 0)
 
 
 def _one_band(snr):
@@ -54,14 +54,14 @@ def _thin(parameters):
     return np.hypot(parameters[:, 3], parameters[:, 4]) > -np.log(THINNEST)
 
 
-def _places(fitter, solution, stars):
+def _places(pixels, solution, stars):
     """How many independent places the light of each of some stars covers."""
     area = np.zeros(len(stars))
-    noise = fitter.sky_rms(solution.fit.parameters[stars, :2])
+    noise = pixels.sky_rms(solution.fit.parameters[stars, :2])
     for i, k in enumerate(stars):
         bright = solution.models[k] > noise[i][:, None, None]
         area[i] = bright.any(0).sum()
-    sigma = fitter.fwhm.min() * gaussian_fwhm_to_sigma
+    sigma = pixels.fwhm.min() * gaussian_fwhm_to_sigma
     return area / (4 * np.pi * sigma ** 2)
 
 
@@ -73,22 +73,22 @@ def _chance(snr):
                for k in range(1, n_bands + 1)) / 2 ** n_bands
 
 
-def _places_of_parents(fitter, solution, stars):
+def _places_of_parents(pixels, solution, stars):
     """Places in the light of the stars in the segment of each source."""
     places = np.zeros(len(solution.sources.parent))
-    places[stars] = _places(fitter, solution, stars)
+    places[stars] = _places(pixels, solution, stars)
     return sum_by_label(solution.sources.parent, places)
 
 
-def unconfirmed(fitter, solution):
+def unconfirmed(pixels, solution):
     """
     Find what a bright star may have made.
 
     Parameters
     ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
+    pixels : `~vaephot.deblend.detect.pixels.Pixels`
         Noise and widths of the PSFs.
-    solution : `~vaephot.deblend.pipeline.Solution`
+    solution : `~vaephot.deblend.scene.Scene`
         Fitted sources.
 
     Returns
@@ -99,7 +99,7 @@ def unconfirmed(fitter, solution):
         be; elsewhere, those that one of several bands sees alone.
     """
     fit = solution.fit
-    reach = _reach(fitter, solution)
+    reach = _reach(pixels, solution)
     stars = np.flatnonzero(reach)
     if not len(stars):
         return np.zeros(len(fit.flux), bool)
@@ -107,6 +107,6 @@ def unconfirmed(fitter, solution):
     apart = np.hypot(*(xy[:, None] - xy[stars]).transpose(2, 0, 1))
     near = ~solution.is_point & (apart < reach[stars]).any(1)
     snr = np.nan_to_num(fit.flux / np.maximum(fit.flux_err, 1e-300))
-    places = _places_of_parents(fitter, solution, stars)
+    places = _places_of_parents(pixels, solution, stars)
     return near & (_thin(fit.parameters) | np.where(
         places > 0, places * _chance(snr) > MAX_CHANCE, _one_band(snr)))

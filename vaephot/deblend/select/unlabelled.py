@@ -8,48 +8,31 @@ from dataclasses import replace
 
 import numpy as np
 
-from vaephot.deblend.images import redraw
-from vaephot.deblend.pipeline import solve_again
 from vaephot.utils.labels import brightest_of_parent, sum_by_label
 
-__all__ = ['pass_through']
+__all__ = ['merge_unlabelled']
 
 
-def pass_through(fitter, segm, solution, labels):
+def merge_unlabelled(engine, scene, labels):
     """
     Measure parents that were not asked for as one source each.
 
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        What fitted the sources.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Sources of all parents.
-    labels : `numpy.ndarray` of int or None
-        Parents that were asked for; `None`: all.
-
-    Returns
-    -------
-    `~vaephot.deblend.pipeline.Solution`
-        Sources of the parents asked for as they were, and one source in
-        each other parent, fitted anew where there were several.
+    ``labels``: parents that were asked for, `None` for all. Their sources
+    stay as they were, and one source is in each other parent, fitted anew
+    where there were several.
     """
-    parent = solution.sources.parent
+    parent = scene.sources.parent
     if labels is None:
-        return solution
+        return scene
     crowded = ~np.isin(parent, labels) & (sum_by_label(parent) > 1)
     crowded &= parent > 0
     if not crowded.any():
-        return solution
-    bright = (solution.fit.flux
-              / fitter.sky_rms(solution.fit.parameters[:, :2])).sum(1)
+        return scene
+    bright = (scene.fit.flux
+              / engine.sky_rms(scene.fit.parameters[:, :2])).sum(1)
     keep = ~crowded | brightest_of_parent(bright, parent)
-    single = solve_again(fitter, segm, solution, keep)
-    fit = single.fit.merge(solution.fit.take(keep), ~crowded[keep])
-    return replace(
-        single, fit=fit, rejected=solution.rejected,
-        p_source=(None if solution.p_source is None
-                  else solution.p_source[keep]),
-        **redraw(fitter, fit, single.fit, single.drawn))
+    single = engine.refit(scene, keep)
+    fit = single.fit.merge(scene.fit.take(keep), ~crowded[keep])
+    p_source = None if scene.p_source is None else scene.p_source[keep]
+    return replace(single, fit=fit, rejected=scene.rejected,
+                   p_source=p_source, drawn=engine.draw(fit))
