@@ -20,6 +20,9 @@ __all__ = ['PADDING', 'Batch', 'Entries', 'Plan', 'Shapes']
 
 # kinds of sources
 CONCENTRIC, ASYMMETRIC, POINT = range(3)
+# longest period of the transforms of windows that are smaller than wanted,
+# over their side
+MAX_PAD = 1.5
 # numbers before and after images that rows of windows may spill into
 PADDING = 512
 _SIDE, _PERIOD, _REACH, _KIND = (len(SIDES), len(PERIODS), len(REACHES), 3)
@@ -267,7 +270,8 @@ class Plan:
         """
         first = place - self.corner
         far = torch.maximum(first, self.side[:, None] - first).amax(1)
-        need = torch.where(wanted > self.side, far + wanted / 2, 0.0)
+        need = torch.minimum(far + wanted / 2, MAX_PAD * self.side)
+        need = torch.where(wanted > self.side, need, 0.0)
         need = torch.maximum(need, pad * self.side) / self.bin
         periods = torch.tensor(PERIODS, device=place.device)
         return torch.searchsorted(periods, need).clamp(max=_PERIOD - 1)

@@ -140,22 +140,27 @@ class Problem:
                 torch.where(free, precision, HELD))
 
     # ---------------------------------------------------------------- canvas
-    def regions(self, entries=None, plan=None):
+    def regions(self, entries=None, number=None, place=None):
         """
         Corner, and size in binned pixels, of the groups' regions.
 
-        They hold the footprints with some sky around, and the windows that
-        ``plan`` would have if it could.
+        They hold the footprints with some sky around, and windows of
+        entries of the sides ``number`` (e,) at ``place`` (e, 2), as far as
+        there are good pixels.
         """
         low, high = self.footprints()
-        if plan is not None:
-            self._widen(low, high, entries, *plan)
+        wanted = np.full(low.shape[:2], SIDES[0])
+        if entries is not None:
+            self._widen(low, high, wanted, entries, number, place)
         bins = self.bands.binning.cpu().numpy()[:, None]
         low, high = np.floor(low).astype(int), np.ceil(high).astype(int)
         for g, b in np.ndindex(low.shape[:2]):
             low[g, b], high[g, b] = self.planes[b].seen(low[g, b], high[g, b])
-        need = np.maximum(high - low, SIDES[0])
-        return low, -(-need // bins)
+        long = (high - low).max(2)
+        enough = np.array(SIDES)[np.minimum(np.searchsorted(SIDES, long),
+                                            len(SIDES) - 1)]
+        least = np.minimum(wanted, enough)[..., None]
+        return low, -(-np.maximum(high - low, least) // bins)
 
     def footprints(self):
         """Least and largest (x, y) of the footprints, (g, b, 2) each."""
@@ -169,13 +174,14 @@ class Problem:
                 there.max(2) + margin[:, None])
 
     @staticmethod
-    def _widen(low, high, entries, number, place):
+    def _widen(low, high, wanted, entries, number, place):
         """Let regions hold windows of entries."""
-        half = np.array(SIDES)[number.cpu().numpy()][:, None] / 2
+        side = np.array(SIDES)[number.cpu().numpy()]
         place = np.rint(place.cpu().numpy())
         where = entries.group.cpu().numpy(), entries.band.cpu().numpy()
-        np.minimum.at(low, where, place - half)
-        np.maximum.at(high, where, place + half)
+        np.minimum.at(low, where, place - side[:, None] / 2)
+        np.maximum.at(high, where, place + side[:, None] / 2)
+        np.maximum.at(wanted, where, side)
 
     def canvas(self, used, local=None, flux=None, noise=None):
         """
@@ -184,15 +190,15 @@ class Problem:
         Windows of sources of parameters (g, b, k, p) and fluxes (g, b, k)
         fit in, where these are known.
         """
-        plan = entries = None
+        where = ()
         if local is not None:
             entries = Entries(self.batch, used)
             shapes = entries.shapes(local, self.decoder, steep=False)
-            number = self.bands.chooser.sides(
+            where = entries, self.bands.chooser.sides(
                 shapes.mixture, entries.radius(local),
-                self._bright(entries, flux, noise), entries.band, FINE)
-            plan = number, shapes.place
-        corner, size = self.regions(entries, plan)
+                self._bright(entries, flux, noise), entries.band,
+                FINE), shapes.place
+        corner, size = self.regions(*where)
         size = size * used.cpu().numpy()[..., None]
         return make_canvas(self.planes, corner, size,
                            light=self.light and self._others,

@@ -20,6 +20,8 @@ DRAWN = Precision(outside=0.15, spectral=0.3, pad=1.25, growth=1.0)
 MIN_ENCLOSED = 0.99
 # period of the transforms of stamps over their side
 STAMP_PAD = 1.25
+# largest frequency of stamps, a number in `REACHES`: no optics passes more
+STAMP_REACH = REACHES.index(2.4)
 # numbers drawn at once
 CHUNK = 2_000_000
 
@@ -185,7 +187,7 @@ class SceneDrawer:
             kind = self.bands.kind[entries.band]
             for number in kind.unique().tolist():
                 entry = torch.nonzero(kind == number)[:, 0]
-                _, *how = self.bands.drawing(number, 0, 0, len(REACHES) - 1)
+                _, *how = self.bands.drawing(number, 0, 0, STAMP_REACH)
                 how[1] = next(p for p in PERIODS if p >= need)
                 drawer = make_drawer(size, *how)
                 for what in entries.kind[entry].unique().tolist():

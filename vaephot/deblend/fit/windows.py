@@ -19,7 +19,7 @@ __all__ = ['COARSE', 'FINE', 'MIDDLE', 'REACHES', 'SIDES', 'Precision',
            'WindowChooser']
 
 # sides of windows [px], and largest frequencies in units of Nyquist's
-SIDES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+SIDES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512)
 REACHES = (0.35, 0.5, 0.75, 1.0, 1.4, 1.8, 2.4, 3.0, 4.0, 6.0, 8.0)
 # exponents below this give slow denormal numbers
 LEAST_POWER = -60.0
