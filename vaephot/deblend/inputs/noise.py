@@ -152,11 +152,11 @@ def _bright_peak(image, mask, sigma):
         return 0.0
     values = np.abs(values)
     beside = _beside(values)
-    peaks = (values >= beside) & (values > 0)
-    wide = peaks & (beside >= IMPOSSIBLE_SHARE * values)
-    found = values[wide if wide.any() else peaks]
+    # neither flat as filled pixels nor without light around as hot ones
+    peaks = (values > beside) & (beside >= IMPOSSIBLE_SHARE * values)
+    found = values[peaks if peaks.any() else values > 0]
     return float(np.quantile(found[found > LOWEST_PEAK * found.max()],
-                             BRIGHT_QUANTILE))
+                             BRIGHT_QUANTILE, method='lower'))
 
 
 def impossible_pixels(image, sigma):
