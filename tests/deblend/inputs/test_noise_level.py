@@ -72,7 +72,9 @@ def test_resampled_noise_has_the_level_of_its_large_areas(order):
     areas = uniform_filter(image, 14)[7::14, 7::14].std() * 14
     assert found.measured
     assert_allclose(found.large_ratio, areas, rtol=0.1)
-    assert_array_equal(found.used, found.large_ratio)
+    larger = uniform_filter(image, 42)[21::42, 21::42].std() * 42
+    assert_allclose(found.used, larger, rtol=0.1)
+    assert found.used > found.large_ratio
     assert_allclose(found.ratio, 1, rtol=0.05)
     assert 2 < found.psf_ratio < found.large_ratio * 1.02
     want = np.mean([(image[:, 1:] * image[:, :-1]).mean(),
@@ -150,7 +152,7 @@ def test_the_level_is_measured_by_default(options, scale):
     found = prepare_observation(np.stack([white(), resampled(3)]) * scale,
                                 psf=3.0, **options)
     assert found.noise_correlation[0] == 1
-    assert 3 < found.noise_correlation[1] < 4
+    assert 3 < found.noise_correlation[1] < 4.5
     assert_array_equal(found.noise.used, found.noise_correlation)
     assert found.noise.measured.all()
 
@@ -159,8 +161,7 @@ def test_a_factor_that_is_given_is_used_and_the_other_recorded():
     found = prepare_observation(np.stack([resampled(1)] * 3), error=1.0,
                                 psf=3.0, noise_correlation=[1, 2, None])
     assert found.noise_correlation[:2].tolist() == [1, 2]
-    assert_array_equal(found.noise_correlation[2], found.noise.large_ratio[0])
-    assert found.noise.large_ratio[0] > 3
+    assert found.noise_correlation[2] > found.noise.large_ratio[0] > 3
 
 
 def test_pixels_of_known_sources_may_be_told():

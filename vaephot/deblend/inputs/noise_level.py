@@ -108,9 +108,10 @@ def measure_noise(image, error, mask, *, sources=None, psf_fwhm=None):
     ``mask`` (n_bands, ny, nx) True for bad pixels, ``sources`` (ny, nx) or
     None True for pixels of known sources, ``psf_fwhm`` (n_bands,) or None.
 
-    ``used`` is ``large_ratio``, or 1 where that is 1 within 3 of its
-    standard errors (or 6 %) or was not measured. With ``error * used``, sums
-    over the areas of sources have the right noise. That also holds for the
+    ``used`` is ``large_ratio``, corrected for the correlation across the
+    edges of its areas, or 1 where that is 1 within 3 of its standard errors
+    (or 6 %) or was not measured. With ``error * used``, sums over areas of
+    the size of sources or larger have the right noise. That also holds for the
     photons of sources, ``model / gain`` in each pixel, without any factor:
     resampling lowers their scatter per pixel as it does the sky's, but not
     that of sums over large areas.
@@ -156,14 +157,27 @@ def _measure_band(image, error, mask, sources, fwhm):
     psf_ratio = (large if side == 2 * BLOCK
                  else _clipped_spread(_sums(pixels, side)))
     return (ratio, psf_ratio, large, correlation, True,
-            _level(large, n_areas))
+            _level(large * _beyond_edges(correlation), n_areas))
 
 
-def _level(large, n_areas):
+def _beyond_edges(correlation):
+    """
+    Noise of sums over very large areas over that of those of 14 pixels.
+
+    In these, pixels at the edge lack neighbours: the sum of the correlation
+    along each axis is one of ``(1 - lag / 14) * correlation``.
+    """
+    lags = np.arange(1, MAX_LAG + 1)
+    whole = 1 + 2 * correlation[1:].sum()
+    cut = 1 + 2 * ((1 - lags / (2 * BLOCK)) * correlation[1:]).sum()
+    return max(whole / cut, 1.0) if cut > 0 else 1.0
+
+
+def _level(factor, n_areas):
     """Factor of the error in the fit: 1 where the measurement allows it."""
-    error = CLIPPED_ERROR * large / np.sqrt(2 * n_areas)
+    error = CLIPPED_ERROR * factor / np.sqrt(2 * n_areas)
     tolerance = max(N_SIGMA * error, ACCURACY)
-    return 1.0 if abs(large - 1) <= tolerance else large
+    return 1.0 if abs(factor - 1) <= tolerance else factor
 
 
 # ---------------------------------------------------------------- blocks
