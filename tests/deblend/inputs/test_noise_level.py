@@ -123,6 +123,13 @@ def test_a_residual_background_counts_little(period, most):
     assert 1 <= level(white() + sky).used <= most
 
 
+def test_light_on_large_scales_counts_in_part_only():
+    light = gaussian_filter(white(3), 10)
+    found = level(white() + 0.3 * light / light.std())
+    assert found.large_ratio > 2
+    assert 1 < found.used < 1.6
+
+
 def test_masked_pixels_and_changing_errors_play_no_part():
     mask = np.zeros((SIZE, SIZE), bool)
     mask[:, ::60] = mask[200:300] = True

@@ -50,6 +50,9 @@ CLIPPED_ERROR = 1.15
 # a level closer to 1 than this many standard errors, or than the accuracy
 # of the measurement on white noise, is 1
 N_SIGMA, ACCURACY = 3.0, 0.06
+# large areas count as no noisier than this over what the correlation of
+# pixels says: more is light of sources or background
+MAX_EXCESS = 1.5
 # an image with less noise than this share of its error has none
 NOISELESS = 0.01
 # pixels that far apart are less correlated than this if it is noise, which
@@ -109,10 +112,11 @@ def measure_noise(image, error, mask, *, sources=None, psf_fwhm=None):
     None True for pixels of known sources, ``psf_fwhm`` (n_bands,) or None.
 
     ``used`` is ``large_ratio``, corrected for the correlation across the
-    edges of its areas, or 1 where that is 1 within 3 of its standard errors
-    (or 6 %) or was not measured. With ``error * used``, sums over areas of
-    the size of sources or larger have the right noise. That also holds for the
-    photons of sources, ``model / gain`` in each pixel, without any factor:
+    edges of its areas and at most 1.5 times what the scatter of pixels and
+    their correlation amount to, or 1 where that is 1 within 3 of its
+    standard errors (or 6 %) or was not measured. With ``error * used``, sums
+    over areas of the size of sources or larger have the right noise. That
+    also holds for the photons of sources, ``model / gain`` in each pixel, without any factor:
     resampling lowers their scatter per pixel as it does the sky's, but not
     that of sums over large areas.
     """
@@ -147,7 +151,8 @@ def _measure_band(image, error, mask, sources, fwhm):
     good = np.isfinite(pixels)
     if good.sum() < MIN_PIXELS:
         return nothing
-    ratio = _spread(pixels[good])
+    # of few photons the median deviation is 0
+    ratio = _clipped_spread(pixels[good], pixels[good].std())
     if not ratio > NOISELESS:
         return nothing
     correlation = _correlation(pixels, ratio)
@@ -155,9 +160,23 @@ def _measure_band(image, error, mask, sources, fwhm):
         return ratio, np.nan, np.nan, correlation, False, 1.0
     side = round(min(np.sqrt(np.pi) * max(fwhm, 1.0), 2 * BLOCK))
     psf_ratio = (large if side == 2 * BLOCK
-                 else _clipped_spread(_sums(pixels, side)))
+                 else _spread_of_sums(_sums(pixels, side)))
+    # white or resampled noise has no more than what its pixels tell
+    most = MAX_EXCESS * ratio * _sum_along(correlation)
+    factor = min(large * _beyond_edges(correlation), most)
     return (ratio, psf_ratio, large, correlation, True,
-            _level(large * _beyond_edges(correlation), n_areas))
+            _level(factor, n_areas))
+
+
+def _sum_along(correlation, side=np.inf):
+    """
+    Sum of a correlation along an axis, for pairs within ``side``.
+
+    What is left of it at the largest lag is light, not noise.
+    """
+    noise = correlation - max(correlation[-1], 0)
+    lags = np.arange(1, MAX_LAG + 1)
+    return noise[0] + 2 * ((1 - lags / side) * noise[1:]).sum()
 
 
 def _beyond_edges(correlation):
@@ -167,10 +186,8 @@ def _beyond_edges(correlation):
     In these, pixels at the edge lack neighbours: the sum of the correlation
     along each axis is one of ``(1 - lag / 14) * correlation``.
     """
-    lags = np.arange(1, MAX_LAG + 1)
-    whole = 1 + 2 * correlation[1:].sum()
-    cut = 1 + 2 * ((1 - lags / (2 * BLOCK)) * correlation[1:]).sum()
-    return max(whole / cut, 1.0) if cut > 0 else 1.0
+    cut = _sum_along(correlation, 2 * BLOCK)
+    return max(_sum_along(correlation) / cut, 1.0) if cut > 0 else 1.0
 
 
 def _level(factor, n_areas):
@@ -262,7 +279,7 @@ def _scatter_of_areas(blocks):
     usable = (blocks.count >= MIN_GOOD * BLOCK**2).sum()
     if n_areas < MIN_AREAS or blocks.sky.sum() < MIN_SKY * usable:
         return np.nan, 0.0
-    return _clipped_spread(total / np.sqrt(count)), n_areas
+    return _spread_of_sums(total / np.sqrt(count)), n_areas
 
 
 # ---------------------------------------------------------------- pixels
@@ -313,9 +330,8 @@ def _spread(values):
     return float(np.median(np.abs(values - np.median(values))) / MAD_NORMAL)
 
 
-def _clipped_spread(values):
-    """Standard deviation of what lies within 3 sigma of the median."""
-    sigma = _spread(values)
+def _clipped_spread(values, sigma):
+    """Standard deviation of what lies within 3 sigma, first a guess of it."""
     for _ in range(10):
         middle = np.median(values)
         kept = values[np.abs(values - middle) <= CUT * sigma]
@@ -323,3 +339,8 @@ def _clipped_spread(values):
             break
         values, sigma = kept, float(kept.std() / CUT_NORMAL)
     return sigma
+
+
+def _spread_of_sums(values):
+    """Clipped standard deviation of sums, some of them over sources."""
+    return _clipped_spread(values, _spread(values))
