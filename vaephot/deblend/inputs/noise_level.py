@@ -17,6 +17,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import map_coordinates, maximum_filter
 
+from vaephot.deblend.inputs.noise import spread
+
 __all__ = ['NoiseLevel', 'join_levels', 'measure_noise']
 
 # side of a block in pixels: two of them make an area of R = 8 pixels
@@ -60,7 +62,6 @@ NOISELESS = 0.01
 NOISE_LAG, MAX_CORRELATION = 6, 0.3
 # standard deviation of a normal distribution cut at 3 sigma
 CUT, CUT_NORMAL = 3.0, 0.98658
-MAD_NORMAL = 0.6744897501960817
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,9 +117,9 @@ def measure_noise(image, error, mask, *, sources=None, psf_fwhm=None):
     their correlation amount to, or 1 where that is 1 within 3 of its
     standard errors (or 6 %) or was not measured. With ``error * used``, sums
     over areas of the size of sources or larger have the right noise. That
-    also holds for the photons of sources, ``model / gain`` in each pixel, without any factor:
-    resampling lowers their scatter per pixel as it does the sky's, but not
-    that of sums over large areas.
+    also holds for the photons of sources, ``model / gain`` in each pixel,
+    without any factor: resampling lowers their scatter per pixel as it does
+    the sky's, but not that of sums over large areas.
     """
     psf_fwhm = [np.inf] * len(image) if psf_fwhm is None else psf_fwhm
     rows = [_measure_band(*band, sources, fwhm) for *band, fwhm
@@ -235,7 +236,7 @@ def _find_sky(total, count, seen):
             break
         level = _level_of_cells(total / root**2, sky)
         excess = total / root - level * root
-        excess = np.where(usable, excess / (_spread(excess[sky]) or 1), 0)
+        excess = np.where(usable, excess / (spread(excess[sky]) or 1), 0)
         hot = seen.copy()
         for limit, reach in SOURCES:
             hot |= maximum_filter(excess > limit, 2 * reach + 1)
@@ -325,11 +326,6 @@ def _correlation(pixels, ratio):
 
 
 # ---------------------------------------------------------------- scatter
-def _spread(values):
-    """Standard deviation from the median absolute deviation."""
-    return float(np.median(np.abs(values - np.median(values))) / MAD_NORMAL)
-
-
 def _clipped_spread(values, sigma):
     """Standard deviation of what lies within 3 sigma, first a guess of it."""
     for _ in range(10):
@@ -343,4 +339,4 @@ def _clipped_spread(values, sigma):
 
 def _spread_of_sums(values):
     """Clipped standard deviation of sums, some of them over sources."""
-    return _clipped_spread(values, _spread(values))
+    return _clipped_spread(values, spread(values))
