@@ -18,6 +18,7 @@ from photutils.segmentation import (
 )
 
 from vaephot import VAEDeblender, deblend_sources
+from vaephot.exceptions import VaephotWarning
 
 scenes = SimpleNamespace(**run_path(
     str(Path(__file__).with_name('_scenes.py'))))
@@ -72,7 +73,7 @@ def test_noise_and_psf_are_estimated_and_told(plain):
     assert said['smoothing_fwhm'] == 0
 
 
-@pytest.mark.parametrize('scale', [1e-6, 1e6])
+@pytest.mark.parametrize('scale', [1e-30, 1e-6, 1e6, 1e30])
 @pytest.mark.parametrize('unit', [None, u.MJy / u.sr, u.electron, u.adu])
 def test_the_unit_plays_no_part(plain, scale, unit):
     data, _, segm, children = plain
@@ -138,3 +139,44 @@ def test_the_parents_of_an_image_alone_are_found_too():
     assert len(set(labels_at(children, xy)) - {0}) == 5
     assert set(children.info['estimated']['band1']) == {
         'noise', 'smoothing_fwhm', 'psf_fwhm'}
+
+
+@pytest.mark.parametrize('scale', [1e-30, 1e-18, 1e18, 1e30])
+@pytest.mark.parametrize('refine', [False, True])
+def test_results_are_the_same_in_any_unit(plain, scale, refine):
+    data, xy, segm, _ = plain
+    deblend = VAEDeblender(refine=refine, device='cpu')
+    wanted, found = (deblend(
+        data * unit << u.adu, segm, psf=3.0, error=unit * u.adu,
+        gain=5 / unit, zeropoint=25.0, positions=xy) for unit in (1, scale))
+    for name in ('flux', 'flux_err'):
+        assert found.table[name].unit == u.adu
+        assert_allclose(found.table[name] / scale, wanted.table[name],
+                        rtol=1e-4)
+    assert_allclose(found.table['mag'].value + 2.5 * np.log10(scale),
+                    wanted.table['mag'].value, atol=1e-4)
+    for name in ('data', 'model_image', 'residual_image'):
+        assert_allclose(getattr(found, name) / scale, getattr(wanted, name),
+                        atol=1e-3)
+    assert_allclose(found[1].image.sum() / scale, wanted[1].image.sum(),
+                    rtol=1e-4)
+
+
+@pytest.mark.parametrize('value', [3e6, 1e18, np.float32(3.4e38)])
+def test_one_extreme_pixel_plays_no_part(plain, value):
+    data, _, segm, children = plain
+    hot = data.copy()
+    hot[1, 2] = value
+    with pytest.warns(VaephotWarning, match=r'\(2, 1\)'):
+        out = deblend_sources(hot, segm, 5, progress_bar=False)
+    assert_array_equal(out.data, children.data)
+
+
+def test_a_very_bright_star_does_not_hide_sources_without_noise():
+    data, xy = make_stars(3.0, noise=0.0)
+    sigma = 3.0 / 2.3548
+    star = (60.0, 42.0)
+    data += scenes.draw([(*star, 0.0, 2 * np.pi * sigma**2 * 3e6)],
+                        data.shape, sigma)
+    _, children = children_of(data, 4.0)
+    assert len(set(labels_at(children, xy[:3]))) == 3

@@ -112,6 +112,41 @@ def test_a_wcs_and_a_zeropoint_add_their_columns(deblend, data, segm):
     assert_allclose(table['mag'].value, 27 - 2.5 * np.log10(table['flux']))
 
 
+def _celestial(scale=5e-5):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
+    wcs.wcs.crval, wcs.wcs.crpix = (150, 2), (35, 25)
+    wcs.wcs.cdelt = -scale, scale
+    return wcs
+
+
+@pytest.mark.parametrize('kind', ['sky', 'ra and dec', 'sextractor'])
+def test_positions_may_be_on_the_sky(fast, data, segm, kind):
+    wcs = _celestial()
+    sky = wcs.pixel_to_world(*XY.T)
+    positions = {'sky': sky,
+                 'ra and dec': Table({'ra': sky.ra, 'dec': sky.dec}),
+                 'sextractor': Table({'X_IMAGE': XY[:, 0] + 1,
+                                      'Y_IMAGE': XY[:, 1] + 1})}[kind]
+    options = {'error': 1.0, 'psf': FWHM, 'wcs': wcs}
+    wanted = fast(data, segm, positions=XY, **options)
+    found = fast(data, segm, positions=positions, **options)
+    scenes.assert_same(wanted, found, rtol=1e-5)
+
+
+def test_a_surface_brightness_gives_fluxes(fast, data, segm):
+    wcs = _celestial()
+    area = (5e-5 * u.deg)**2
+    wanted = fast(data << u.uJy, segm, error=1 * u.uJy, psf=FWHM, wcs=wcs)
+    given = (data << u.uJy) / area
+    found = fast(given.to(u.MJy / u.sr), segm, error=1 * u.uJy / area,
+                 psf=FWHM, wcs=wcs)
+    assert found.table['flux'].unit == u.uJy
+    assert_allclose(found.table['flux'], wanted.table['flux'], rtol=1e-4)
+    assert_allclose(found.table['mag'].value, wanted.table['mag'].value,
+                    atol=1e-3)
+
+
 def test_inputs_are_never_changed(deblend, data, segm):
     data[3, 3] = np.nan
     mask = data > 50

@@ -6,16 +6,15 @@ from types import SimpleNamespace
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.nddata import (
-    CCDData,
-    NDData,
-)
+from astropy.nddata import CCDData, NDData
+from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
 from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.exceptions import (
     BandMismatchError,
     ShapeMismatchError,
+    VaephotWarning,
 )
 
 images = SimpleNamespace(**run_path(
@@ -98,3 +97,31 @@ def test_shapes_differ_on_one_grid():
                                  wcs=wcs, psf=2.0)
     assert len(native.layers) == 2
     assert native.maps[1].is_identity
+
+
+def header_wcs(*types):
+    wcs = WCS(naxis=len(types))
+    wcs.wcs.ctype = types
+    wcs.wcs.cdelt = [1e-4] * len(types)
+    return wcs
+
+
+@pytest.mark.parametrize('wcs', [WCS(naxis=2), header_wcs('FREQ', 'STOKES'),
+                                 header_wcs('WAVE')])
+def test_coordinates_that_are_not_celestial_are_refused(wcs):
+    for given in (wcs, [wcs], {'band1': wcs}):
+        with pytest.raises(ValueError, match='wcs.* celestial'):
+            prepare(make_data(), wcs=given)
+    with pytest.raises(TypeError, match='of type str'):
+        prepare(make_data(), wcs='file.fits')
+
+
+def test_the_celestial_axes_of_more_are_used():
+    wcs = header_wcs('RA---TAN', 'DEC--TAN', 'FREQ', 'STOKES')
+    assert prepare(make_data(), wcs=wcs).wcs.naxis == 2
+
+
+def test_other_coordinates_that_came_along_are_left_out():
+    data = NDData(make_data(), wcs=header_wcs('FREQ', 'STOKES'))
+    with pytest.warns(VaephotWarning, match='It is not used'):
+        assert prepare(data).wcs is None

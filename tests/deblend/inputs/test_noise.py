@@ -10,6 +10,7 @@ from vaephot.deblend.inputs.noise import (
     correlation_of_smoothing,
     estimate_noise,
     estimate_smoothing,
+    impossible_pixels,
     sky_image,
 )
 from vaephot.deblend.inputs.read import prepare_observation
@@ -86,9 +87,8 @@ def test_an_image_without_noise_says_so():
 def test_a_smoothed_image_gets_the_noise_of_large_areas(options):
     image = gaussian_filter(sky(), 1.5)
     found = prepare_observation(image, **options)
-    boxes = uniform_filter(image, 14)[7::14, 7::14]
-    noise = np.sqrt(found.variance[0, 0, 0])
-    assert_allclose(found.noise_correlation, boxes.std() * 14 / noise,
+    noise = np.sqrt(found.variance[0, 0, 0]) / image.std()
+    assert_allclose(found.noise_correlation, np.sqrt(4 * np.pi) * 1.5 / noise,
                     rtol=0.1)
     given = prepare_observation(image, noise_correlation=2.0, **options)
     assert given.noise_correlation == 2
@@ -119,3 +119,60 @@ def test_sky_is_found_beneath_sources(kind):
 def test_sky_of_nothing_is_zero():
     assert not sky_image(np.ones((4, 4)), np.ones((4, 4), bool),
                          'plane').any()
+
+
+# ----------------------------------------------------- quantised, extreme
+def few_sources(size=150, peak=15.0):
+    y, x = np.mgrid[:size, :size]
+    return sum(peak * np.exp(-((x - x0)**2 + (y - y0)**2) / 9)
+               for x0, y0 in [(30, 40), (110, 35), (70, 120)])
+
+
+@pytest.mark.parametrize('scale', [1, 0.37, 1e-20])
+@pytest.mark.parametrize('level', [0.5, 0.7, 1.0, 2.5, 8.0])
+def test_the_noise_of_rounded_values(level, scale):
+    rng = np.random.default_rng(4)
+    sky = np.rint(rng.normal(0.3, level, (150, 150)) + few_sources())
+    found = estimate_noise(sky * scale)
+    assert_allclose(found, np.hypot(level, 12**-0.5) * scale, rtol=0.1)
+    assert estimate_smoothing(sky * scale, found) == 0
+
+
+@pytest.mark.parametrize('level', [0.1, 0.4, 1.0, 6.0])
+@pytest.mark.parametrize('dtype', ['u2', 'i4', 'f4'])
+def test_the_noise_of_few_photons(level, dtype):
+    rng = np.random.default_rng(4)
+    counts = rng.poisson(few_sources() + level).astype(dtype)
+    found = prepare_observation(counts, psf=3.0)
+    assert_allclose(np.sqrt(found.variance), np.sqrt(level), rtol=0.1)
+    assert found.noise_correlation == 1
+
+
+def test_whole_numbers_without_noise_are_not_noise():
+    y, x = np.mgrid[:90, :90]
+    discs = sum((np.hypot(x - a, y - b) < 12).astype(int)
+                for a, b in [(20, 20), (35, 24), (60, 65)])
+    assert_allclose(estimate_noise(discs), 2e-4, rtol=0.6)
+
+
+@pytest.mark.parametrize('value', [9e5, 3e6, 1e18, -1e9])
+def test_one_extreme_pixel_does_not_decide_for_the_noise(value):
+    image = sky()
+    image[7, 9] = value
+    assert_allclose(estimate_noise(image), 1, rtol=0.02)
+    wrong = impossible_pixels(image, 1.0)
+    assert np.argwhere(wrong).tolist() == [[7, 9]]
+    assert impossible_pixels(sky(), 1.0) is None
+
+
+@pytest.mark.parametrize('fwhm', [1.2, 2.0, 6.0])
+def test_a_very_bright_star_is_possible(fwhm):
+    y, x = np.mgrid[:300, :300]
+    star = 3e6 * np.exp(-4 * np.log(2) * ((x - 90)**2 + (y - 80)**2)
+                        / fwhm**2)
+    assert impossible_pixels(sky() + star, 1.0) is None
+    assert_allclose(estimate_noise(sky() + star), 1, rtol=0.02)
+    # nor does it hide all others in an image without noise
+    others = few_sources(300, 100.0)
+    assert_allclose(estimate_noise(others + star), estimate_noise(others),
+                    rtol=1e-6)

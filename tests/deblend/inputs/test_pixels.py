@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 from astropy.nddata import (
     CCDData,
+    Cutout2D,
     InverseVariance,
     NDData,
     StdDevUncertainty,
     UnknownUncertainty,
     VarianceUncertainty,
 )
+from astropy.utils.masked import Masked
 from numpy.testing import assert_allclose, assert_array_equal
 
 from vaephot.exceptions import (
     BandMismatchError,
     ShapeMismatchError,
     UnitMismatchError,
+    VaephotWarning,
 )
 
 images = SimpleNamespace(**run_path(
@@ -185,3 +188,41 @@ def test_a_mask_of_another_shape_or_kind_raises():
         prepare(make_data(), mask=np.zeros((NX, NY), bool))
     with pytest.raises(TypeError, match='float'):
         prepare(make_data(), mask=make_data())
+
+
+@pytest.mark.parametrize('fill', [1e20, -1e20, 3.4e38, -3.4028235e38])
+@pytest.mark.parametrize('error', [2.0, None])
+@pytest.mark.parametrize('dtype', ['f4', 'f8'])
+def test_fill_values_are_masked_and_said(fill, error, dtype):
+    data = np.random.default_rng(3).normal(0, 2, (60, 70)).astype(dtype)
+    data[:, :4] = data[20, 30] = fill
+    with pytest.warns(VaephotWarning, match=r'241 pixels .* \(0, 0\)'):
+        obs = prepare(data, error=error)
+    assert_array_equal(obs.mask[0], abs(data) > 1e19)
+    assert_allclose(np.sqrt(np.median(obs.variance)), 2, rtol=0.05)
+
+
+def test_a_hot_pixel_is_masked_and_said():
+    data = make_data()
+    data[11, 22] = 4e6
+    with pytest.warns(VaephotWarning, match=r"'band1' .*first, \(22, 11\)"):
+        obs = prepare(data, error=None)
+    assert np.argwhere(obs.mask[0]).tolist() == [[11, 22]]
+
+
+def test_masked_carriers_of_astropy_mask():
+    data = make_data()
+    mask = data > 3
+    for given in (Masked(data, mask), Masked(data << u.Jy, mask),
+                  NDData(Masked(data, mask))):
+        error = 2 * u.Jy if getattr(given, 'unit', None) else 2.0
+        obs = prepare(given, error=error)
+        assert_array_equal(obs.mask[0], mask)
+
+
+@pytest.mark.parametrize(('data', 'match'), [
+    (Cutout2D(make_data(), (20, 20), 20), r'Cutout2D; .*cutout\.data'),
+    (object(), 'of type object'), ('image.fits', '<U')])
+def test_what_is_no_image_is_told(data, match):
+    with pytest.raises(TypeError, match=match):
+        prepare(data)

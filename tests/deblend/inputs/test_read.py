@@ -1,4 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+import tracemalloc
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -8,9 +9,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vaephot.exceptions import (
-    PSFError,
-)
+from vaephot.deblend.inputs.read import prepare_observation
+from vaephot.exceptions import PSFError
 
 images = SimpleNamespace(**run_path(
     str(Path(__file__).with_name('_images.py'))))
@@ -83,3 +83,36 @@ def test_the_psf_is_estimated_if_missing():
     assert_allclose([p.fwhm for p in obs.psfs], 4, rtol=0.05)
     with pytest.raises(PSFError):
         prepare(data, psf=-1)
+
+
+@pytest.mark.parametrize('unit', [1e-30, 3e-18, 1e-7, 1e7, 2e18, 1e30])
+@pytest.mark.parametrize('error', [None, 2.0])
+def test_extreme_numbers_are_scaled_by_a_power_of_2(unit, error):
+    data = make_data(2)
+    options = {'gain': 10 / unit, 'zeropoint': 25.0, 'psf': 3.0}
+    obs = prepare(data * unit, **options, error=error and error * unit)
+    assert np.log2(obs.scale) == round(np.log2(obs.scale))
+    assert_allclose(obs.data, data * unit * obs.scale, rtol=1e-12)
+    assert 0.5 < np.sqrt(obs.variance[0, 0, 0]) < 2
+    # electrons and magnitudes stay what they were
+    assert_allclose(obs.data * obs.gain[0], 10 * data, rtol=1e-12)
+    assert_allclose(obs.zeropoint - 2.5 * np.log10(obs.scale), 25)
+
+
+def test_ordinary_numbers_are_not_scaled():
+    for unit in (1e-5, 1.0, 1e5):
+        obs = prepare(make_data() * unit, error=2 * unit)
+        assert obs.scale == 1
+        assert_array_equal(obs.data[0], make_data() * unit)
+
+
+def test_memory_is_bounded():
+    image = np.random.default_rng(0).normal(
+        0, 1, (1500, 1500)).astype(np.float32)
+    prepare_observation(image)
+    tracemalloc.start()
+    obs = prepare_observation(image)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 9.5 * obs.data.size
+    assert peak < 20 * obs.data.size

@@ -6,7 +6,8 @@ from astropy.stats import gaussian_sigma_to_fwhm, sigma_clip
 from scipy.ndimage import maximum_filter
 
 __all__ = ['correlation_of_smoothing', 'estimate_noise',
-           'estimate_smoothing', 'impossible_pixels', 'sky_image']
+           'estimate_smoothing', 'impossible_pixels', 'sky_image',
+           'spread']
 
 # clippings of the pixels that a plane is fitted to
 N_CLIPS = 3
@@ -122,12 +123,16 @@ def _quantised_spread(values, step):
     return sigma
 
 
+def spread(values):
+    """Standard deviation from the median absolute deviation."""
+    return float(np.median(np.abs(values - np.median(values))) / MAD_NORMAL)
+
+
 def _clipped_spread(values):
-    """Standard deviation from the median absolute deviation, clipped."""
+    """The same of what lies within 3 sigma of the median."""
     for _ in range(20):
-        middle = np.median(values)
-        sigma = np.median(np.abs(values - middle)) / MAD_NORMAL
-        kept = values[np.abs(values - middle) <= 3 * sigma]
+        sigma = spread(values)
+        kept = values[np.abs(values - np.median(values)) <= 3 * sigma]
         if kept.size in (0, values.size):
             break
         values = kept
@@ -152,11 +157,11 @@ def _bright_peak(image, mask, sigma):
         return 0.0
     values = np.abs(values)
     beside = _beside(values)
-    peaks = (values >= beside) & (values > 0)
-    wide = peaks & (beside >= IMPOSSIBLE_SHARE * values)
-    found = values[wide if wide.any() else peaks]
+    # neither flat as filled pixels nor without light around as hot ones
+    peaks = (values > beside) & (beside >= IMPOSSIBLE_SHARE * values)
+    found = values[peaks if peaks.any() else values > 0]
     return float(np.quantile(found[found > LOWEST_PEAK * found.max()],
-                             BRIGHT_QUANTILE))
+                             BRIGHT_QUANTILE, method='lower'))
 
 
 def impossible_pixels(image, sigma):

@@ -17,6 +17,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import map_coordinates, maximum_filter
 
+from vaephot.deblend.inputs.noise import spread
+
 __all__ = ['NoiseLevel', 'join_levels', 'measure_noise']
 
 # side of a block in pixels: two of them make an area of R = 8 pixels
@@ -50,6 +52,9 @@ CLIPPED_ERROR = 1.15
 # a level closer to 1 than this many standard errors, or than the accuracy
 # of the measurement on white noise, is 1
 N_SIGMA, ACCURACY = 3.0, 0.06
+# large areas count as no noisier than this over what the correlation of
+# pixels says: more is light of sources or background
+MAX_EXCESS = 1.5
 # an image with less noise than this share of its error has none
 NOISELESS = 0.01
 # pixels that far apart are less correlated than this if it is noise, which
@@ -57,7 +62,6 @@ NOISELESS = 0.01
 NOISE_LAG, MAX_CORRELATION = 6, 0.3
 # standard deviation of a normal distribution cut at 3 sigma
 CUT, CUT_NORMAL = 3.0, 0.98658
-MAD_NORMAL = 0.6744897501960817
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,12 +112,14 @@ def measure_noise(image, error, mask, *, sources=None, psf_fwhm=None):
     ``mask`` (n_bands, ny, nx) True for bad pixels, ``sources`` (ny, nx) or
     None True for pixels of known sources, ``psf_fwhm`` (n_bands,) or None.
 
-    ``used`` is ``large_ratio``, or 1 where that is 1 within 3 of its
+    ``used`` is ``large_ratio``, corrected for the correlation across the
+    edges of its areas and at most 1.5 times what the scatter of pixels and
+    their correlation amount to, or 1 where that is 1 within 3 of its
     standard errors (or 6 %) or was not measured. With ``error * used``, sums
-    over the areas of sources have the right noise. That also holds for the
-    photons of sources, ``model / gain`` in each pixel, without any factor:
-    resampling lowers their scatter per pixel as it does the sky's, but not
-    that of sums over large areas.
+    over areas of the size of sources or larger have the right noise. That
+    also holds for the photons of sources, ``model / gain`` in each pixel,
+    without any factor: resampling lowers their scatter per pixel as it does
+    the sky's, but not that of sums over large areas.
     """
     psf_fwhm = [np.inf] * len(image) if psf_fwhm is None else psf_fwhm
     rows = [_measure_band(*band, sources, fwhm) for *band, fwhm
@@ -146,7 +152,8 @@ def _measure_band(image, error, mask, sources, fwhm):
     good = np.isfinite(pixels)
     if good.sum() < MIN_PIXELS:
         return nothing
-    ratio = _spread(pixels[good])
+    # of few photons the median deviation is 0
+    ratio = _clipped_spread(pixels[good], pixels[good].std())
     if not ratio > NOISELESS:
         return nothing
     correlation = _correlation(pixels, ratio)
@@ -154,16 +161,41 @@ def _measure_band(image, error, mask, sources, fwhm):
         return ratio, np.nan, np.nan, correlation, False, 1.0
     side = round(min(np.sqrt(np.pi) * max(fwhm, 1.0), 2 * BLOCK))
     psf_ratio = (large if side == 2 * BLOCK
-                 else _clipped_spread(_sums(pixels, side)))
+                 else _spread_of_sums(_sums(pixels, side)))
+    # white or resampled noise has no more than what its pixels tell
+    most = MAX_EXCESS * ratio * _sum_along(correlation)
+    factor = min(large * _beyond_edges(correlation), most)
     return (ratio, psf_ratio, large, correlation, True,
-            _level(large, n_areas))
+            _level(factor, n_areas))
 
 
-def _level(large, n_areas):
+def _sum_along(correlation, side=np.inf):
+    """
+    Sum of a correlation along an axis, for pairs within ``side``.
+
+    What is left of it at the largest lag is light, not noise.
+    """
+    noise = correlation - max(correlation[-1], 0)
+    lags = np.arange(1, MAX_LAG + 1)
+    return noise[0] + 2 * ((1 - lags / side) * noise[1:]).sum()
+
+
+def _beyond_edges(correlation):
+    """
+    Noise of sums over very large areas over that of those of 14 pixels.
+
+    In these, pixels at the edge lack neighbours: the sum of the correlation
+    along each axis is one of ``(1 - lag / 14) * correlation``.
+    """
+    cut = _sum_along(correlation, 2 * BLOCK)
+    return max(_sum_along(correlation) / cut, 1.0) if cut > 0 else 1.0
+
+
+def _level(factor, n_areas):
     """Factor of the error in the fit: 1 where the measurement allows it."""
-    error = CLIPPED_ERROR * large / np.sqrt(2 * n_areas)
+    error = CLIPPED_ERROR * factor / np.sqrt(2 * n_areas)
     tolerance = max(N_SIGMA * error, ACCURACY)
-    return 1.0 if abs(large - 1) <= tolerance else large
+    return 1.0 if abs(factor - 1) <= tolerance else factor
 
 
 # ---------------------------------------------------------------- blocks
@@ -204,7 +236,7 @@ def _find_sky(total, count, seen):
             break
         level = _level_of_cells(total / root**2, sky)
         excess = total / root - level * root
-        excess = np.where(usable, excess / (_spread(excess[sky]) or 1), 0)
+        excess = np.where(usable, excess / (spread(excess[sky]) or 1), 0)
         hot = seen.copy()
         for limit, reach in SOURCES:
             hot |= maximum_filter(excess > limit, 2 * reach + 1)
@@ -248,7 +280,7 @@ def _scatter_of_areas(blocks):
     usable = (blocks.count >= MIN_GOOD * BLOCK**2).sum()
     if n_areas < MIN_AREAS or blocks.sky.sum() < MIN_SKY * usable:
         return np.nan, 0.0
-    return _clipped_spread(total / np.sqrt(count)), n_areas
+    return _spread_of_sums(total / np.sqrt(count)), n_areas
 
 
 # ---------------------------------------------------------------- pixels
@@ -294,14 +326,8 @@ def _correlation(pixels, ratio):
 
 
 # ---------------------------------------------------------------- scatter
-def _spread(values):
-    """Standard deviation from the median absolute deviation."""
-    return float(np.median(np.abs(values - np.median(values))) / MAD_NORMAL)
-
-
-def _clipped_spread(values):
-    """Standard deviation of what lies within 3 sigma of the median."""
-    sigma = _spread(values)
+def _clipped_spread(values, sigma):
+    """Standard deviation of what lies within 3 sigma, first a guess of it."""
     for _ in range(10):
         middle = np.median(values)
         kept = values[np.abs(values - middle) <= CUT * sigma]
@@ -309,3 +335,8 @@ def _clipped_spread(values):
             break
         values, sigma = kept, float(kept.std() / CUT_NORMAL)
     return sigma
+
+
+def _spread_of_sums(values):
+    """Clipped standard deviation of sums, some of them over sources."""
+    return _clipped_spread(values, spread(values))

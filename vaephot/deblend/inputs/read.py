@@ -64,15 +64,17 @@ def prepare_observation(data, *, error=None, gain=None,
         or ``{band: error}``. `None` (default): estimated per band by
         `~vaephot.deblend.inputs.noise.estimate_noise`.
     gain : float or sequence or None, optional
-        Electrons per data unit, one or one per band; `None` (default):
-        ``error`` is total.
+        Electrons per data unit, of flux where the data are a surface
+        brightness; one or one per band. `None` (default): ``error`` is
+        total.
     noise_correlation : float or sequence or `~numpy.ndarray` or None, \
             optional
         Factor or 2D correlation kernel, one or one per band. A kernel,
         divided by its largest value, becomes the square root of its sum.
-        `None` (default): from the image itself where the error is
-        estimated, by `~vaephot.deblend.inputs.noise.estimate_smoothing`;
-        else 1.
+        `None` (default), for all or some bands: measured on the sky by
+        `~vaephot.deblend.inputs.noise_level.measure_noise`. Without sky
+        enough: from `~vaephot.deblend.inputs.noise.estimate_smoothing`
+        where the error is estimated, else 1.
     mask : array_like of bool or None, optional
         True for bad pixels, (ny, nx) or per band.
     psf : object, optional
@@ -90,6 +92,9 @@ def prepare_observation(data, *, error=None, gain=None,
     zeropoint : float or sequence or None, optional
         AB magnitude of one data unit, one or one per band; `None`
         (default): from the unit if it is one of flux density.
+    sources : `~numpy.ndarray` of bool, (ny, nx), or None, optional
+        True for pixels of known sources, on the grid of the first band;
+        they are no sky.
 
     Returns
     -------
@@ -104,6 +109,12 @@ def prepare_observation(data, *, error=None, gain=None,
         For inputs that do not fit together or are out of range.
     PSFError
         For a PSF that cannot be used.
+
+    Warns
+    -----
+    VaephotWarning
+        For pixels that no source can have, which are masked; for an error
+        that the scatter of the sky contradicts.
     """
     given = {'error': error, 'gain': gain, 'mask': mask, 'psf': psf,
              'noise_correlation': noise_correlation, 'zeropoint': zeropoint}
