@@ -100,8 +100,7 @@ class CommonFit:
     def _begin(self, flux, noise):
         """First evaluation, of the shapes to begin with."""
         self.local = self.shape.clone()
-        self.canvas = self.problem.canvas(self.used, self._wide(self.local),
-                                          flux, noise)
+        self.canvas = self.problem.canvas(self.used)
         self._plan(flux, noise)
         self.now = self.problem.evaluate(self.plan, self._wide(self.local),
                                          steep=True)
@@ -160,10 +159,8 @@ class CommonFit:
         """Photon noise, prior and regions that follow from the fluxes."""
         self.mean, self.precision = self.problem.prior_of(
             flux, noise, self.local)
-        wide = self._wide(self.local)
-        self.canvas = self.problem.canvas(self.used, wide, flux, noise)
         self._plan(flux, noise)
-        found = self.problem.evaluate(self.plan, wide)
+        found = self.problem.evaluate(self.plan, self._wide(self.local))
         self.canvas.set_weight(found.model)
         weighted = self.canvas.weight * found.residual * found.residual
         self.cost = (0.5 * self.canvas.sums(weighted).sum(1)

@@ -58,7 +58,7 @@ class JointFit:
         problem, settings = self.problem, self.problem.settings
         noise = problem.noise(self._common_place())
         flux = self._guess(flux, noise)
-        canvas = problem.canvas(self.used, self.local, flux, noise)
+        canvas = problem.canvas(self.used)
         plan = problem.plan(canvas, self.used, self.local, flux, noise,
                             MIDDLE)
         now = problem.evaluate(plan, self.local)

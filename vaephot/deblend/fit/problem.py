@@ -11,12 +11,14 @@ from vaephot.deblend.fit.passes import evaluate
 from vaephot.deblend.fit.plan import Batch, Entries, Plan
 from vaephot.deblend.fit.priors import prior_of_sources
 from vaephot.deblend.fit.steps import HELD
-from vaephot.deblend.fit.windows import FINE, SIDES
+from vaephot.deblend.fit.windows import SIDES
 
 __all__ = ['FitSettings', 'Problem']
 
 # sky around the footprints of a group, in FWHM and at least in pixels
 MARGIN_FWHM, MIN_MARGIN = 2.0, 8
+# least side of a region in pixels
+MIN_SIDE = 32
 # images of the background
 N_RAMPS = {None: 0, 'constant': 1, 'plane': 3}
 
@@ -140,27 +142,22 @@ class Problem:
                 torch.where(free, precision, HELD))
 
     # ---------------------------------------------------------------- canvas
-    def regions(self, entries=None, number=None, place=None):
+    def regions(self):
         """
         Corner, and size in binned pixels, of the groups' regions.
 
-        They hold the footprints with some sky around, and windows of
-        entries of the sides ``number`` (e,) at ``place`` (e, 2), as far as
-        there are good pixels.
+        They hold the footprints with some sky around, as far as there are
+        good pixels.
         """
         low, high = self.footprints()
-        wanted = np.full(low.shape[:2], SIDES[0])
-        if entries is not None:
-            self._widen(low, high, wanted, entries, number, place)
+        middle = (low + high) / 2
+        low = np.minimum(low, middle - MIN_SIDE / 2)
+        high = np.maximum(high, middle + MIN_SIDE / 2)
         bins = self.bands.binning.cpu().numpy()[:, None]
         low, high = np.floor(low).astype(int), np.ceil(high).astype(int)
         for g, b in np.ndindex(low.shape[:2]):
             low[g, b], high[g, b] = self.planes[b].seen(low[g, b], high[g, b])
-        long = (high - low).max(2)
-        enough = np.array(SIDES)[np.minimum(np.searchsorted(SIDES, long),
-                                            len(SIDES) - 1)]
-        least = np.minimum(wanted, enough)[..., None]
-        return low, -(-np.maximum(high - low, least) // bins)
+        return low, -(-np.maximum(high - low, SIDES[0]) // bins)
 
     def footprints(self):
         """Least and largest (x, y) of the footprints, (g, b, 2) each."""
@@ -173,32 +170,9 @@ class Problem:
         return (there.min(2) - margin[:, None],
                 there.max(2) + margin[:, None])
 
-    @staticmethod
-    def _widen(low, high, wanted, entries, number, place):
-        """Let regions hold windows of entries."""
-        side = np.array(SIDES)[number.cpu().numpy()]
-        place = np.rint(place.cpu().numpy())
-        where = entries.group.cpu().numpy(), entries.band.cpu().numpy()
-        np.minimum.at(low, where, place - side[:, None] / 2)
-        np.maximum.at(high, where, place + side[:, None] / 2)
-        np.maximum.at(wanted, where, side)
-
-    def canvas(self, used, local=None, flux=None, noise=None):
-        """
-        Pixels of the bands ``used`` (g, b) that sources need.
-
-        Windows of sources of parameters (g, b, k, p) and fluxes (g, b, k)
-        fit in, where these are known.
-        """
-        where = ()
-        if local is not None:
-            entries = Entries(self.batch, used)
-            shapes = entries.shapes(local, self.decoder, steep=False)
-            where = entries, self.bands.chooser.sides(
-                shapes.mixture, entries.radius(local),
-                self._bright(entries, flux, noise), entries.band,
-                FINE), shapes.place
-        corner, size = self.regions(*where)
+    def canvas(self, used):
+        """Pixels of the bands ``used`` (g, b) that sources need."""
+        corner, size = self.regions()
         size = size * used.cpu().numpy()[..., None]
         return make_canvas(self.planes, corner, size,
                            light=self.light and self._others,
