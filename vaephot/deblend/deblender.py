@@ -6,7 +6,6 @@ from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
 from vaephot.deblend.detect.candidates import choose_sources
-from vaephot.deblend.detect.peaks import validate_labels, validate_settings
 from vaephot.deblend.detect.stack import detect
 from vaephot.deblend.encode.looks import reference_fitter
 from vaephot.deblend.inputs.read import prepare_observation
@@ -15,15 +14,18 @@ from vaephot.deblend.outputs.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.outputs.info import add_info
 from vaephot.deblend.outputs.result import assemble_result, assign_labels
 from vaephot.deblend.pipeline import solve
+from vaephot.deblend.point_sources import point_sources
 from vaephot.deblend.refine import FitSettings
 from vaephot.deblend.select.division import divide
 from vaephot.deblend.select.loop import decide
 from vaephot.deblend.select.score import with_probability
 from vaephot.deblend.select.unlabelled import pass_through
+from vaephot.deblend.settings import validate_settings
 from vaephot.deblend.structure import add_structure
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes, fit_decoder
 from vaephot.utils.device import resolve_device
+from vaephot.utils.labels import validate_labels
 from vaephot.weights import load_weights
 
 __all__ = ['VAEDeblender']
@@ -200,7 +202,8 @@ class VAEDeblender:
         labels = None if labels is None else validate_labels(segm, labels)
         fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, positions, labels,
-                                fitter=reference_fitter(fitter))
+                                points=point_sources(
+                                    reference_fitter(fitter)))
         solution, left_out = fit_or_leave_out(
             lambda some: self._fit(fitter, segm, some), chosen)
         solution = pass_through(fitter, segm, solution, chosen.labels)
@@ -231,7 +234,8 @@ class VAEDeblender:
         labels = None if labels is None else validate_labels(segm, labels)
         fitter = self.make_fitter(observation)
         chosen = choose_sources(self, first, segm, None, labels,
-                                fitter=reference_fitter(fitter))
+                                points=point_sources(
+                                    reference_fitter(fitter)))
         solution, left_out = fit_or_leave_out(
             lambda some: self._fit(fitter, segm, some, only_labels=True),
             chosen)

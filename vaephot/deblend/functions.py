@@ -1,15 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The drop-in for `photutils.segmentation.deblend_sources`."""
 
+import warnings
+
 import numpy as np
 from astropy.utils.decorators import deprecated_renamed_argument
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.detect.peaks import (
-    validate_connectivity,
-    validate_labels,
-    validate_settings,
-)
+from vaephot.deblend.settings import validate_settings
+from vaephot.exceptions import DeblendWarning
+from vaephot.utils.labels import count_pieces, validate_labels
 
 try:  # the wrapper of photutils also says when the old names will go
     from photutils.utils._deprecation import (
@@ -118,7 +118,7 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
     -----
     DeblendWarning
         If parents could not be modelled and were left to the watershed of
-        photutils.
+        photutils, or are in several pieces and stay whole.
 
     Raises
     ------
@@ -126,7 +126,8 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
         If ``segmentation_image`` is not a `SegmentationImage`.
     ValueError
         If an argument is out of range, shapes differ, a label does not
-        exist, or a parent is not connected.
+        exist, or none of the parents is connected for a connectivity of 4
+        although all are for 8.
 
     See Also
     --------
@@ -146,11 +147,10 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
     _check_segmentation(data, segmentation_image)
     validate_settings(n_pixels, contrast, n_levels, mode, connectivity)
     labels = validate_labels(segmentation_image, labels)
-    index = segmentation_image.get_indices(labels)
-    large = segmentation_image.areas[index] >= 2 * n_pixels
-    if contrast == 1 or not large.any():
+    labels = _without_pieces(segmentation_image, labels, n_pixels,
+                             connectivity) if contrast < 1 else labels[:0]
+    if not _large(segmentation_image, labels, n_pixels).any():
         return _copy(segmentation_image, relabel)
-    validate_connectivity(segmentation_image, labels[large], connectivity)
 
     from vaephot.deblend.deblender import VAEDeblender
 
@@ -160,6 +160,32 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
         relabel=relabel, device=device, progress_bar=progress_bar)
     return deblender.segment(data, segmentation_image, error=error,
                              mask=mask, psf=psf, labels=labels)
+
+
+def _large(segm, labels, n_pixels):
+    """Which segments (n,) have the pixels of two children."""
+    return segm.areas[segm.get_indices(labels)] >= 2 * n_pixels
+
+
+def _without_pieces(segm, labels, n_pixels, connectivity):
+    """Labels (n,) without those in several pieces, which stay whole."""
+    large = labels[_large(segm, labels, n_pixels)]
+    n_pieces = count_pieces(segm, large, connectivity)
+    broken = large[n_pieces > 1]
+    if not len(broken):
+        return labels
+    such = (f'source {broken[0]}, which is in {n_pieces[n_pieces > 1][0]} '
+            f'pieces for connectivity={connectivity}. Please ensure you used '
+            'the same pixel connectivity in detect_sources and '
+            'deblend_sources.')
+    whole = count_pieces(segm, large, 8) == 1
+    if len(broken) == len(large) and whole.all():
+        msg = f'Deblending failed for {such}'
+        raise ValueError(msg)
+    warnings.warn(f'{len(broken)} of {len(large)} parents were not deblended '
+                  f'because they are not connected, such as {such}',
+                  DeblendWarning, stacklevel=7)
+    return labels[~np.isin(labels, broken)]
 
 
 def _check_segmentation(data, segmentation_image):

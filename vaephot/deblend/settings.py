@@ -7,7 +7,9 @@ import numpy as np
 from astropy.table import QTable
 from photutils.segmentation import detect_sources
 
-__all__ = ['PeakFinder']
+__all__ = ['PeakFinder', 'validate_settings']
+
+MODES = ('exponential', 'linear', 'sinh')
 
 # threshold of a search on its own, in units of the noise
 THRESHOLD = 1.5
@@ -113,3 +115,48 @@ class PeakFinder:
                                 noise=noise)
         return QTable({'id': np.arange(1, len(found) + 1),
                        'x_centroid': found.x, 'y_centroid': found.y})
+
+
+def validate_settings(n_pixels, contrast, n_levels, mode, connectivity):
+    """
+    Check the settings of the search, which are those of photutils.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Least number of pixels of a source, at least 1.
+    contrast : float
+        From 0 to 1.
+    n_levels : int
+        At least 1.
+    mode : {'exponential', 'linear', 'sinh'}
+        Spacing of the thresholds.
+    connectivity : {8, 4}
+        Which pixels are neighbours.
+
+    Raises
+    ------
+    ValueError
+        Naming the setting and its value.
+    """
+    for name, value, what in (
+            ('n_pixels', n_pixels, 'must be a positive integer'),
+            # photutils 3.0 and 3.1 say it differently
+            ('n_levels', n_levels, 'must be >= 1; n_levels must be a positive '
+             'integer')):
+        if (not isinstance(value, (int, float, np.number))
+                or not np.isfinite(value) or int(value) != value
+                or value < 1):
+            msg = f'{name} {what}, got {value!r}'
+            raise ValueError(msg)
+    if (not isinstance(contrast, (int, float, np.number))
+            or not 0 <= contrast <= 1):
+        msg = f'contrast must be >= 0 and <= 1, got {contrast!r}'
+        raise ValueError(msg)
+    if mode not in MODES:
+        msg = ("mode must be 'exponential', 'linear', or 'sinh', got "
+               f'{mode!r}')
+        raise ValueError(msg)
+    if connectivity not in (4, 8):
+        msg = f'Invalid connectivity={connectivity!r}; it must be 4 or 8'
+        raise ValueError(msg)

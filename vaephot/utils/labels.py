@@ -2,9 +2,11 @@
 """Look up by label, whatever the size of the labels."""
 
 import numpy as np
+from scipy import ndimage
 
-__all__ = ['brightest_of_parent', 'brightest_pixels', 'segment_radii',
-           'sum_by_label', 'values_of_labels']
+__all__ = ['brightest_of_parent', 'brightest_pixels', 'count_pieces',
+           'segment_radii', 'sum_by_label', 'validate_labels',
+           'values_of_labels']
 
 
 def values_of_labels(segm, values, labels):
@@ -98,14 +100,17 @@ def brightest_pixels(image, segm, labels):
     value : `numpy.ndarray`, (n,)
         Value there, -inf where there is no finite one.
     """
-    flat = np.flatnonzero(segm.data)
-    owner, value = segm.data.ravel()[flat], image.ravel()[flat]
-    value = np.where(np.isfinite(value), value, -np.inf)
-    top = np.flatnonzero(brightest_of_parent(value, owner))
-    top = top[np.argsort(owner[top])]
-    best = top[np.searchsorted(owner[top], labels)]
-    return (np.column_stack(np.unravel_index(flat[best], image.shape)),
-            value[best])
+    yx, top = np.zeros((len(labels), 2), int), np.zeros(len(labels))
+    rows = segm.get_indices(labels) if len(labels) else ()
+    for k, (label, row) in enumerate(zip(labels, rows, strict=True)):
+        window = segm.slices[row]
+        iy, ix = np.nonzero(segm.data[window] == label)
+        value = image[window][iy, ix]
+        value = np.where(np.isfinite(value), value, -np.inf)
+        best = value.argmax()
+        yx[k] = iy[best] + window[0].start, ix[best] + window[1].start
+        top[k] = value[best]
+    return yx, top
 
 
 def segment_radii(parent, segm):
@@ -126,3 +131,56 @@ def segment_radii(parent, segm):
     """
     areas = values_of_labels(segm, segm.areas, parent)
     return np.sqrt(areas / sum_by_label(parent) / np.pi)
+
+
+def validate_labels(segmentation_image, labels):
+    """
+    Return the labels to work on, each once.
+
+    Parameters
+    ----------
+    segmentation_image : `~photutils.segmentation.SegmentationImage`
+        Segments.
+    labels : int or array_like of int or None
+        `None`: all labels of the segmentation.
+
+    Returns
+    -------
+    `~numpy.ndarray` of int64
+        In the order given, without repetitions.
+
+    Raises
+    ------
+    ValueError
+        If a label is not in the segmentation.
+    """
+    if labels is None:
+        return np.asarray(segmentation_image.labels, dtype=np.int64)
+    labels = np.atleast_1d(labels)
+    segmentation_image.check_labels(labels)
+    _, first = np.unique(labels, return_index=True)
+    return labels[np.sort(first)].astype(np.int64)
+
+
+def count_pieces(segm, labels, connectivity):
+    """
+    Number of pieces that each of some segments is in.
+
+    Parameters
+    ----------
+    segm : `~photutils.segmentation.SegmentationImage`
+        Segmentation.
+    labels : `numpy.ndarray` of int, (n,)
+        Labels of it.
+    connectivity : {8, 4}
+        Which pixels are neighbours.
+
+    Returns
+    -------
+    `numpy.ndarray` of int, (n,)
+    """
+    structure = ndimage.generate_binary_structure(2, connectivity // 4)
+    rows = segm.get_indices(labels) if len(labels) else ()
+    return np.array([
+        ndimage.label(segm.data[segm.slices[row]] == label, structure)[1]
+        for label, row in zip(labels, rows, strict=True)], int)

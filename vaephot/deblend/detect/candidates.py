@@ -4,20 +4,15 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
-from vaephot.deblend.detect.peaks import (
+from vaephot.deblend.detect.peaks import find_candidates
+from vaephot.deblend.detect.positions import (
     candidates_from_finder,
     candidates_from_positions,
-    find_candidates,
 )
-from vaephot.deblend.detect.residual_peaks import find_left_over
+from vaephot.deblend.detect.residual_peaks import find_residual_peaks
 from vaephot.deblend.detect.stack import detection_image
-from vaephot.deblend.detect.stars import (
-    find_stars,
-    recognize_stars,
-    star_light,
-)
+from vaephot.deblend.detect.stars import find_stars, recognize_stars
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.settings import PeakFinder
 from vaephot.utils.labels import brightest_pixels, segment_radii
@@ -85,41 +80,38 @@ def _is_own(finder):
     return finder is None or isinstance(finder, PeakFinder)
 
 
-def _found(deblender, image, mask, segm, labels):
+def _seeks_stars(finder):
+    """Whether bright stars are fitted before the search."""
+    return _is_own(finder) and (finder is None or finder.find_stars)
+
+
+def _peaks(settings, image, mask, segm, labels):
     """Candidates of the peak search or of the caller's finder."""
-    if not _is_own(deblender.finder):
-        return candidates_from_finder(deblender.finder, image, mask, segm,
-                                      labels)
+    if not _is_own(settings.finder):
+        return candidates_from_finder(settings.finder, image.astype(float),
+                                      mask, segm, labels)
     # thresholds are spaced from the noise upwards
     return find_candidates(
-        np.maximum(image, LOWEST_LEVEL), segm, labels=labels,
-        n_pixels=deblender.n_pixels, n_levels=deblender.n_levels,
-        mode=deblender.mode, connectivity=deblender.connectivity,
-        noise=1.0)
+        image, segm, labels=labels, n_pixels=settings.n_pixels,
+        n_levels=settings.n_levels, mode=settings.mode,
+        connectivity=settings.connectivity, noise=1.0, floor=LOWEST_LEVEL)
 
 
-def _stars(deblender, fitter, segm, image, labels):
-    """Bright point sources, or None where they are not looked for."""
-    finder = deblender.finder
-    if (fitter is None or not _is_own(finder) or not len(labels)
-            or not (finder is None or finder.find_stars)):
-        return None
-    stars = find_stars(fitter, segm, image, labels)
-    return stars if len(stars) else None
-
-
-def _starlit(observation, light, segm, stars, labels):
+def _starlit(pixels, light, segm, stars):
     """Parents of stars, and those that hold little but their light."""
-    scale = 1 / np.sqrt(observation.variance.mean((1, 2)))
-    good = ~observation.mask
-    shares = [ndimage.sum_labels(np.einsum(
-        'byx,b->yx', np.where(good, image, 0), scale), segm.data, labels)
-        for image in (light, observation.data)]
-    lit = shares[0] > MAX_STARLIGHT * shares[1]
-    return labels[lit | np.isin(labels, stars.parent)]
+    iy, ix = np.nonzero(segm.data)
+    index = np.searchsorted(segm.labels, segm.data[iy, ix])
+    sums = np.zeros((2, len(segm.labels)))
+    for variance, mask, *images in zip(pixels.variance, pixels.mask,
+                                       light, pixels.data, strict=True):
+        use = ~mask[iy, ix] / np.sqrt(variance.mean())
+        sums += [np.bincount(index, use * image[iy, ix], len(segm.labels))
+                 for image in images]
+    lit = sums[0] > MAX_STARLIGHT * sums[1]
+    return np.asarray(segm.labels)[lit | np.isin(segm.labels, stars.parent)]
 
 
-def _around_stars(deblender, fitter, segm, image, labels):
+def _around_stars(points, segm, image, labels):
     """
     Bright stars, and what they leave over where their light is.
 
@@ -130,69 +122,81 @@ def _around_stars(deblender, fitter, segm, image, labels):
     starlit : `numpy.ndarray` of int
         Parents that need no further search.
     """
-    stars = _stars(deblender, fitter, segm, image, labels)
-    if stars is None:
+    stars = find_stars(points, segm, image, labels)
+    if not len(stars):
         return [], labels[:0]
-    light = star_light(fitter, stars)
-    starlit = _starlit(fitter.observation, light, segm, stars, labels)
-    beside = find_left_over(
-        fitter, segm, light, np.column_stack([stars.x, stars.y]), starlit,
-        per_parent=MAX_BESIDE_STAR, least=MIN_BESIDE_STAR)
+    light = points.draw_image(stars.xy, stars.flux)
+    starlit = np.intersect1d(_starlit(points.pixels, light, segm, stars),
+                             labels)
+    beside = find_residual_peaks(
+        points.pixels, segm, light, stars.xy, starlit,
+        per_parent=MAX_BESIDE_STAR, least=MIN_BESIDE_STAR,
+        free_sky=points.free_sky)
     return [(stars.x, stars.y, stars.parent, True),
             (beside.x, beside.y, beside.parent, False)], starlit
 
 
-def _search(deblender, observation, segm, fitter):
+def _masked_stack(observation):
+    """Stack of the bands, NaN where all are bad, and where that is."""
+    image, mask = detection_image(observation), observation.mask.all(0)
+    image[mask] = np.nan
+    return image, mask
+
+
+def _search(settings, observation, segm, points):
     """
     Candidates of all parents, by parent; none where only stars shine.
 
     Parents that nobody asks for shine on the others all the same, so what
     is wanted plays no part.
     """
-    image = detection_image(observation)
-    mask = observation.mask.all(0)
-    image = np.where(mask, np.nan, image)
-    wanted = np.asarray(segm.labels, int)
-    wanted = wanted[:0] if deblender.contrast == 1 else wanted
-    columns, starlit = _around_stars(deblender, fitter, segm, image, wanted)
+    image, mask = _masked_stack(observation)
+    everyone = np.asarray(segm.labels, int)
+    wanted = everyone[:0] if settings.contrast == 1 else everyone
+    columns, starlit = [], wanted[:0]
+    if points is not None and len(wanted) and _seeks_stars(settings.finder):
+        columns, starlit = _around_stars(points, segm, image, wanted)
     peaked = np.setdiff1d(wanted, starlit)
     if len(peaked):
-        found = _found(deblender, image, mask, segm, peaked)
+        found = _peaks(settings, image, mask, segm, peaked)
         columns.append((found.x, found.y, found.label, False))
-    rest = np.setdiff1d(segm.labels, np.concatenate(
+    rest = np.setdiff1d(everyone, np.concatenate(
         [starlit, *(parent for _, _, parent, _ in columns)]))
     y, x = brightest_pixels(image, segm, rest)[0].T.astype(float)
     columns.append((x, y, rest, False))
-    x, y, parent = (np.concatenate(c) for c in list(zip(
-        *columns, strict=True))[:3])
+    return _by_parent(columns)
+
+
+def _by_parent(columns):
+    """x, y, parent and is_star (n,) of candidates, sorted by parent."""
+    x, y, parent = (np.concatenate([c[i] for c in columns])
+                    for i in range(3))
     is_star = np.concatenate([np.full(len(c[0]), c[3]) for c in columns])
     order = np.argsort(parent, kind='stable')
     return x[order], y[order], parent[order], is_star[order]
 
 
-def _add_stars(fitter, given, x, y, is_point, sigma):
+def _add_stars(observation, points, given, x, y, is_point, sigma):
     """Mark bright stars among positions of which nothing else is said."""
     rows = np.flatnonzero(np.ma.getmaskarray(given.point_source))
     if not len(rows):
         return
-    image = detection_image(fitter.observation)
-    image = np.where(fitter.observation.mask.all(0), np.nan, image)
-    places = np.column_stack([x, y])[rows]
-    xy, found = recognize_stars(fitter, image, places)
+    xy, found = recognize_stars(points, _masked_stack(observation)[0],
+                                np.column_stack([x, y])[rows])
     is_point[rows[found]] = True
     free = found & ~np.asarray(given.fixed, bool)[rows]
     x[rows[free]], y[rows[free]] = xy[free].T
     sigma[rows[free]] = STAR_SIGMA
 
 
-def choose_sources(deblender, observation, segm, positions, labels, *,
-                   fitter=None):
+def choose_sources(settings, observation, segm, positions, labels, *,
+                   points=None):
     """
     Choose the sources to be fitted.
 
     Parameters
     ----------
-    deblender : `~vaephot.deblend.deblender.VAEDeblender`
+    settings : `~vaephot.deblend.deblender.VAEDeblender`
         Settings of the search.
     observation : `~vaephot.deblend.inputs.read.Observation`
         Images.
@@ -203,7 +207,7 @@ def choose_sources(deblender, observation, segm, positions, labels, *,
     labels : `numpy.ndarray` of int or None
         Parents that are asked for; `None`: all. The sources of the others
         are chosen as well.
-    fitter : `~vaephot.deblend.scene.SceneFitter`, optional
+    points : `~vaephot.deblend.detect.stars.PointSources`, optional
         Fits bright stars before the search; `None`: peaks only.
 
     Returns
@@ -211,16 +215,15 @@ def choose_sources(deblender, observation, segm, positions, labels, *,
     Chosen
     """
     if positions is None:
-        x, y, parent, is_point = _search(deblender, observation, segm,
-                                         fitter)
+        x, y, parent, is_point = _search(settings, observation, segm, points)
         sigma = np.where(is_point, STAR_SIGMA, POSITION_SIGMA)
     else:
         given = candidates_from_positions(positions, segm)
         x, y, parent = given.x, given.y, given.label
         is_point = np.array(given.point_source.filled(False), bool)
         sigma = np.where(given.fixed, FIXED_SIGMA, POSITION_SIGMA)
-        if fitter is not None:
-            _add_stars(fitter, given, x, y, is_point, sigma)
+        if points is not None:
+            _add_stars(observation, points, given, x, y, is_point, sigma)
     parent = np.asarray(parent, int)
     sources = SourceList(x=x, y=y, parent=parent, position_sigma=sigma,
                          radius=segment_radii(parent, segm))

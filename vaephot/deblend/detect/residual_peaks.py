@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import maximum_filter
 
-from vaephot.deblend.detect.stack import convolve_line, gaussian_line
+from vaephot.deblend.detect.stack import filter_matrix, gaussian_line
 
-__all__ = ['LeftOver', 'find_left_over']
+__all__ = ['ResidualPeaks', 'find_residual_peaks']
 
 # widths of the filters: that of the PSF, and with galaxies of these FWHM
 # added in quadrature, in units of the FWHM of the sharpest band
 GALAXY_FWHM = (0.0, 1.5, 3.0)
 # share of the models' light that may be wrong under a filter
 MISFIT = 0.03
-# least signal-to-noise ratio of what is left over
-MIN_LEFT_OVER = 4.0
+# least signal-to-noise ratio of a peak
+MIN_SIGNIFICANCE = 4.0
 # least distance from a known source, in FWHM of the sharpest band and at
 # least in pixels: closer ones are errors of the model of that source
 MIN_DISTANCE_FWHM = 0.9
@@ -36,7 +36,7 @@ MIN_BAND_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LeftOver:
+class ResidualPeaks:
     """
     Peaks of the residual.
 
@@ -59,82 +59,78 @@ class LeftOver:
         return len(self.x)
 
 
-def _filtered(residual, weight, model, fwhm):
+def _grown(slices, width, shape):
+    """Slices of rows and columns, wider by some pixels within a frame."""
+    return tuple(slice(max(s.start - width, 0), min(s.stop + width, n))
+                 for s, n in zip(slices, shape, strict=True))
+
+
+def _filtered(images, fwhm, outer, inner):
     """Signal-to-noise ratio of a band for a filter, and of the model."""
     line = gaussian_line(fwhm)
-    power = convolve_line(weight, line ** 2)
-    light = convolve_line(weight * model, line)
+    down, across = (filter_matrix(line, *ranges)
+                    for ranges in zip(outer, inner, strict=True))
+    signal, light = down @ (images[:2] @ across.T)
+    power = down ** 2 @ (images[2] @ across.T ** 2)
     variance = power + (MISFIT * light) ** 2
     noise = np.sqrt(np.where(power > 0, variance, 1))
-    signal = convolve_line(weight * residual, line) / noise
-    return tuple(np.where(power > 0, image, 0)
-                 for image in (signal, light / noise))
+    return np.where(power > 0, (signal, light) / noise, 0)
 
 
-def _significance(residual, weight, model, fwhm, galaxy):
-    """Stack of all bands for one width of galaxies."""
-    signals, shares = [], []
-    for i, width in enumerate(fwhm):
-        signal, light = _filtered(residual[i], weight[i], model[i],
-                                  np.hypot(width, galaxy))
-        signals.append(signal)
-        shares.append(np.maximum(light, 0))
-    signals, shares = np.array(signals), np.array(shares)
+def _significance(images, fwhm, galaxy, outer, inner):
+    """
+    Stack of all bands for one width of galaxies, (ny, nx).
+
+    ``images`` are of shape (n_bands, 3, ny, nx): the residual and the model
+    times the weight, and the weight.
+    """
+    signals, lights = np.stack([
+        _filtered(band, np.hypot(width, galaxy), outer, inner)
+        for band, width in zip(images, fwhm, strict=True)], 1)
+    shares = np.maximum(lights, 0)
     best = shares.max(0)
     shares = np.where(best > 0, np.maximum(shares, MIN_BAND_SHARE * best), 1)
     return (signals * shares).sum(0) / np.sqrt((shares ** 2).sum(0))
 
 
-def _windows(segm, labels, margin):
-    """Slices around parents, and where they lie in those."""
-    ny, nx = segm.shape
-    for label, (sy, sx) in zip(segm.labels, segm.slices, strict=True):
-        if label not in labels:
-            continue
-        window = np.s_[max(sy.start - margin, 0):min(sy.stop + margin, ny),
-                       max(sx.start - margin, 0):min(sx.stop + margin, nx)]
-        yield int(label), window
+def _without_sky(residual, use):
+    """Take off the median of the pixels of use, where a fit frees it."""
+    for image, some in zip(residual, use, strict=True):
+        if some.any():
+            image -= np.median(image[some])
 
 
-def _without_sky(residual, good, sky):
-    """Take off the median of good sky pixels, where a fit would free it."""
-    out = residual.copy()
-    for image, use in zip(out, good & sky, strict=True):
-        if use.any():
-            image -= np.median(image[use])
-    return out
-
-
-def _best_significance(fitter, segm, weight, model_image, window):
-    """Largest significance over the widths of galaxies, in a window."""
-    box = (slice(None), *window)
+def _largest_significance(pixels, segm, model_image, free_sky, outer, inner):
+    """Largest significance over the widths of galaxies, inside (ny, nx)."""
+    box = (slice(None), *outer)
     model = model_image[box]
-    residual = fitter.observation.data[box] - model
-    if fitter.settings.background is not None:
-        residual = _without_sky(residual, weight[box] > 0,
-                                segm.data[window] == 0)
-    return np.max([_significance(residual, weight[box], model, fitter.fwhm,
-                                 width * fitter.fwhm.min())
+    weight = pixels.weight(model, *outer)
+    residual = pixels.data[box] - model
+    if free_sky:
+        _without_sky(residual, (weight > 0) & (segm.data[outer] == 0))
+    images = np.stack([weight * residual, weight * model, weight], 1)
+    return np.max([_significance(images, pixels.fwhm,
+                                 width * pixels.fwhm.min(), outer, inner)
                    for width in GALAXY_FWHM], axis=0)
 
 
-def _allowed(fitter, segm, known, label, window):
-    """Good pixels of a parent away from the known sources."""
+def _allowed(pixels, segm, known, label, window):
+    """Good pixels of a parent away from the known sources, (ny, nx)."""
     rows, columns = window
-    nearest = max(MIN_DISTANCE, MIN_DISTANCE_FWHM * fitter.fwhm.min())
-    bad = fitter.observation.mask[:, rows, columns].all(0)
-    allowed = (segm.data[window] == label) & ~bad
+    nearest = max(MIN_DISTANCE, MIN_DISTANCE_FWHM * pixels.fwhm.min())
+    allowed = segm.data[window] == label
+    allowed &= ~pixels.mask[:, rows, columns].all(0)
     x, y = known.T
     near = ((x > columns.start - nearest) & (x < columns.stop + nearest)
             & (y > rows.start - nearest) & (y < rows.stop + nearest))
-    yy, xx = np.mgrid[rows, columns]
+    yy, xx = np.ogrid[rows, columns]
     for x, y in known[near]:
         allowed &= (xx - x) ** 2 + (yy - y) ** 2 >= nearest ** 2
     return allowed
 
 
-def _peaks(image, allowed, size):
-    """Local maxima of an image in allowed pixels, the highest first."""
+def _highest(image, allowed, size):
+    """Local maxima in allowed pixels, the highest first: rows, columns."""
     top = (image == maximum_filter(image, size)) & allowed
     iy, ix = np.nonzero(top)
     order = np.argsort(-image[iy, ix], kind='stable')
@@ -142,7 +138,7 @@ def _peaks(image, allowed, size):
 
 
 def _apart(x, y, least, limit):
-    """First of places that keep a distance from those before them."""
+    """First of places (n,) that keep a distance from those before them."""
     kept = []
     for i in range(len(x)):
         if all((x[i] - x[k]) ** 2 + (y[i] - y[k]) ** 2 >= least ** 2
@@ -153,14 +149,27 @@ def _apart(x, y, least, limit):
     return kept
 
 
-def find_left_over(fitter, segm, model_image, known, labels, *,
-                   per_parent=1, least=MIN_LEFT_OVER):
+def _peaks_of_parent(image, allowed, fwhm, limit):
+    """Peaks of the significance (ny, nx) of a parent: rows (x, y, value)."""
+    iy, ix = _highest(image, allowed, _maximum_size(fwhm))
+    kept = _apart(ix, iy, APART_FWHM * fwhm, limit)
+    return [(ix[i], iy[i], image[iy[i], ix[i]]) for i in kept]
+
+
+def _maximum_size(fwhm):
+    """Side of the square that a peak is the highest pixel of."""
+    return max(3, 2 * int(round(fwhm / 2)) + 1)
+
+
+def find_residual_peaks(pixels, segm, model_image, known, labels, *,
+                        per_parent=1, least=MIN_SIGNIFICANCE,
+                        free_sky=False):
     """
     Find significant compact light that the models leave over.
 
     Parameters
     ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
+    pixels : `~vaephot.deblend.detect.pixels.Pixels`
         Data and noise.
     segm : `~photutils.segmentation.SegmentationImage`
         Parents.
@@ -174,25 +183,32 @@ def find_left_over(fitter, segm, model_image, known, labels, *,
         Most places in one parent; they are several FWHM apart.
     least : float, optional
         Least signal-to-noise ratio, misfit counted.
+    free_sky : bool, optional
+        Whether the median of the sky around a parent is taken off.
 
     Returns
     -------
-    LeftOver
+    ResidualPeaks
         Inside their parents and away from the known sources.
     """
-    fwhm = fitter.fwhm.min()
-    weight = fitter.weight(model_image)
-    margin = int(np.ceil(2 * np.hypot(fitter.fwhm.max(),
+    fwhm, shape = pixels.fwhm.min(), segm.shape
+    margin = int(np.ceil(2 * np.hypot(pixels.fwhm.max(),
                                       max(GALAXY_FWHM) * fwhm)))
-    size = max(3, 2 * int(round(fwhm / 2)) + 1)
     found = []
-    for label, window in _windows(segm, {int(v) for v in labels}, margin):
-        image = _best_significance(fitter, segm, weight, model_image, window)
-        allowed = _allowed(fitter, segm, known, label, window)
-        iy, ix = _peaks(image, allowed & (image >= least), size)
-        for i in _apart(ix, iy, APART_FWHM * fwhm, per_parent):
-            found.append((ix[i] + window[1].start, iy[i] + window[0].start,
-                          label, image[iy[i], ix[i]]))
+    wanted = np.flatnonzero(np.isin(segm.labels, labels))
+    for label, slices in ((int(segm.labels[i]), segm.slices[i])
+                          for i in wanted):
+        outer = _grown(slices, margin, shape)
+        inner = _grown(slices, _maximum_size(fwhm) // 2, shape)
+        allowed = _allowed(pixels, segm, known, label, inner)
+        if not allowed.any():
+            continue
+        image = _largest_significance(pixels, segm, model_image, free_sky,
+                                      outer, inner)
+        found += [(x + inner[1].start, y + inner[0].start, label, value)
+                  for x, y, value in _peaks_of_parent(
+                      image, allowed & (image >= least), fwhm, per_parent)]
     columns = np.array(found, float).reshape(-1, 4).T
-    return LeftOver(x=columns[0], y=columns[1],
-                    parent=columns[2].astype(int), significance=columns[3])
+    return ResidualPeaks(x=columns[0], y=columns[1],
+                         parent=columns[2].astype(int),
+                         significance=columns[3])

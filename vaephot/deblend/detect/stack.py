@@ -3,11 +3,11 @@
 
 import numpy as np
 from astropy.stats import gaussian_sigma_to_fwhm
+from numpy.lib.stride_tricks import sliding_window_view
 from photutils.segmentation import detect_sources
-from scipy.ndimage import convolve1d
 from scipy.ndimage import label as label_regions
 
-__all__ = ['convolve_line', 'detect', 'detection_image', 'gaussian_line']
+__all__ = ['detect', 'detection_image', 'filter_matrix', 'gaussian_line']
 
 # threshold in units of the noise of single pixels, as is usual after
 # smoothing ...
@@ -22,6 +22,13 @@ PEAK_SMOOTHING = 0.5
 MIN_BAND_WEIGHT = 0.1
 # least share of the kernel's weight that good pixels must hold
 MIN_COVER = 0.01
+# rows that are smoothed at once, so that what is needed stays in the cache
+STRIP_ROWS = 64
+# larger values than this, in units of the noise, are cut: single precision
+# holds 3e38
+LARGEST = 1e30
+# signal to noise of the mean of the bands that the bands are compared at
+BRIGHT = 3.0
 
 
 def detection_image(observation, *, smooth=PEAK_SMOOTHING):
@@ -43,7 +50,7 @@ def detection_image(observation, *, smooth=PEAK_SMOOTHING):
 
     Returns
     -------
-    `~numpy.ndarray` of float64, (ny, nx)
+    `~numpy.ndarray` of float32, (ny, nx)
         Image in units of its noise, which is 1 at each pixel if the errors
         hold; 0 where no band has data.
     """
@@ -83,34 +90,103 @@ def detect(observation, n_pixels):
 
 
 def _stack(observation, smooth):
-    """
-    Weighted stack, and by what factor smoothing lowered its noise.
-
-    ``smooth`` is one number per band.
-    """
-    signals, weights, lowered = [], [], []
+    """Stack (ny, nx), and by what factor smoothing lowered its noise."""
+    signals, covered, lowered = [], [], []
     for i, psf in enumerate(observation.psfs):
         factor = observation.noise_correlation[i] if smooth[i] > 0 else 1.0
-        good, variance = ~observation.mask[i], observation.variance[i]
         line = gaussian_line(smooth[i] * psf.fwhm)
-        signal = convolve_line(np.where(good, observation.data[i], 0)
-                               / variance, line)
-        cover = convolve_line(good.astype(float), line**2)
-        power = (cover / variance if variance.size == 1
-                 else convolve_line(good / variance, line**2))
-        has_data = cover > MIN_COVER * (line @ line)**2
-        signals.append(np.divide(signal, np.sqrt(power) * factor,
-                                 out=np.zeros_like(signal), where=has_data))
-        weights.append(has_data)
+        signal, has_data = _band_signal(
+            observation.data[i], observation.variance[i],
+            observation.mask[i], line)
+        signal /= np.float32(factor)
+        signals.append(signal)
+        covered.append(has_data)
         lowered.append(1 / (line @ line))
+    return _add_bands(signals, covered), float(np.mean(lowered))
+
+
+def _add_bands(signals, covered):
+    """Weighted sum of bands, (ny, nx); the bands are written to."""
     if len(signals) == 1:
-        return signals[0], lowered[0]
-    signals = np.array(signals)
-    weights = np.array(weights) * _band_weights(signals)[:, None, None]
-    norm = np.sqrt(np.square(weights).sum(axis=0))
-    image = np.einsum('byx,byx->yx', weights, signals)
-    return (np.divide(image, norm, out=np.zeros_like(image),
-                      where=norm > 0), float(np.mean(lowered)))
+        return signals[0]
+    norm = np.zeros_like(signals[0])
+    for weight, signal, has_data in zip(_band_weights(signals), signals,
+                                        covered, strict=True):
+        signal *= weight
+        norm += weight ** 2 if has_data is None else weight ** 2 * has_data
+    image = signals[0]
+    for signal in signals[1:]:
+        image += signal
+    return np.divide(image, np.sqrt(norm), out=image, where=norm > 0)
+
+
+def _band_weights(signals):
+    """Mean signal to noise per band where the plain mean is significant."""
+    n_bands = len(signals)
+    mean = sum(signals[1:], signals[0].copy())
+    bright = mean > BRIGHT * n_bands ** 0.5
+    if not bright.any():
+        return np.ones(n_bands, np.float32)
+    weights = np.array([max(signal[bright].mean(dtype=float), 0)
+                        for signal in signals])
+    best = weights.max()
+    if best <= 0:
+        return np.ones(n_bands, np.float32)
+    return np.maximum(weights / best, MIN_BAND_WEIGHT).astype(np.float32)
+
+
+def _band_signal(data, variance, mask, line):
+    """
+    Signal to noise of a smoothed band, and where it has data.
+
+    All are (ny, nx), the variance may be (1, 1); ``None`` instead of a map
+    of where there are data says that they are everywhere.
+    """
+    out = np.empty(data.shape, np.float32)
+    has_data = np.ones(data.shape, bool) if mask.any() else None
+    scale, half = np.sqrt(variance.min()), len(line) // 2
+    cover = [_edge_cover(n, line) for n in data.shape]
+    for start in range(0, len(data), STRIP_ROWS):
+        rows = slice(start, min(start + STRIP_ROWS, len(data)))
+        outer = slice(max(start - half, 0), rows.stop + half)
+        inner = slice(rows.start - outer.start, rows.stop - outer.start)
+        signal = _single(data[outer], scale)
+        weight = 1 if variance.size == 1 else _single(
+            scale ** 2 / variance[outer], 1.0)
+        good = None
+        if has_data is not None and mask[outer].any():
+            good = ~mask[outer]
+            signal *= good
+            has_data[rows] = (_smooth(good, line ** 2)[inner]
+                              > MIN_COVER * (line @ line) ** 2)
+        if good is None and variance.size == 1:
+            power = np.outer(cover[0][rows], cover[1])
+        else:
+            power = _smooth(weight if good is None else weight * good,
+                            line ** 2)[inner]
+        signal = _smooth(signal * weight, line)[inner]
+        out[rows] = _ratio(signal, power, has_data, rows)
+    return out, has_data
+
+
+def _single(values, scale):
+    """Values (ny, nx) over a scale in single precision."""
+    scaled = values / scale
+    return np.clip(scaled, -LARGEST, LARGEST, out=scaled).astype(np.float32)
+
+
+def _ratio(signal, power, has_data, rows):
+    """Signal over the root of its variance, 0 without data, (n_rows, nx)."""
+    if has_data is None:
+        return signal / np.sqrt(power)
+    return np.divide(signal, np.sqrt(power), out=np.zeros_like(signal),
+                     where=has_data[rows])
+
+
+def _edge_cover(n, line):
+    """Sum of the squared kernel (n_line,) within n pixels, (n,)."""
+    return np.convolve(np.ones(n, np.float32), (line ** 2).astype('f4'),
+                       'full')[len(line) // 2:][:n]
 
 
 def gaussian_line(fwhm):
@@ -123,21 +199,35 @@ def gaussian_line(fwhm):
     return line / line.sum()
 
 
-def convolve_line(image, line):
-    """Convolve with a separable kernel; there is nothing outside."""
-    for axis in (0, 1):
-        image = convolve1d(image, line, axis=axis, mode='constant')
-    return image
+def filter_matrix(line, outer, inner):
+    """Convolution of a range of pixels for those inside, (n_in, n_out)."""
+    n_in, n_out = inner.stop - inner.start, outer.stop - outer.start
+    shift = n_in - 1 - len(line) // 2 + inner.start - outer.start
+    padded = np.zeros(n_in + n_out - 1)
+    first, last = max(shift, 0), min(shift + len(line), len(padded))
+    padded[first:last] = line[first - shift:last - shift]
+    return sliding_window_view(padded, n_out)[::-1].copy()
 
 
-def _band_weights(signals):
-    """Mean signal to noise per band where the plain mean is significant."""
-    mean = signals.mean(axis=0) * np.sqrt(len(signals))
-    bright = mean > 3
-    if len(signals) == 1 or not bright.any():
-        return np.ones(len(signals))
-    weights = np.maximum(signals[:, bright].mean(axis=1), 0)
-    best = weights.max()
-    if best <= 0:
-        return np.ones(len(signals))
-    return np.maximum(weights / best, MIN_BAND_WEIGHT)
+def _smooth(image, line):
+    """Convolve (ny, nx) with a separable symmetric kernel, 0 outside."""
+    line = line.astype(np.float32)
+    half = len(line) // 2
+    if half == 0:
+        return image * line[0] ** 2
+    ny, nx = image.shape
+    padded = np.zeros((ny + 2 * half, nx + 2 * half), np.float32)
+    padded[half:-half, half:-half] = image
+    return _along(_along(padded, line).T, line).T
+
+
+def _along(padded, line):
+    """Convolve the rows' axis of (ny + n_line - 1, nx), (ny, nx)."""
+    half = len(line) // 2
+    n = len(padded) - 2 * half
+    out = line[half] * padded[half:half + n]
+    for k in range(half):
+        pair = padded[k:k + n] + padded[2 * half - k:][:n]
+        pair *= line[k]
+        out += pair
+    return out

@@ -8,8 +8,9 @@ What speaks for each fitted source being one of its own.
 
 import numpy as np
 
-from vaephot.deblend.detect.stack import convolve_line, gaussian_line
-from vaephot.utils.boxes import cut_window, overlap
+from vaephot.deblend.detect.pixels import Pixels
+from vaephot.deblend.detect.stack import filter_matrix, gaussian_line
+from vaephot.utils.boxes import overlap
 
 __all__ = ['FEATURES', 'chi2_gain', 'find_hosts', 'measure_evidence']
 
@@ -61,25 +62,31 @@ def _frame(box):
     return np.s_[:, box.iymin:box.iymax, box.ixmin:box.ixmax]
 
 
-def _products(solution, weight, members):
+def _weights(pixels, solution):
+    """Inverse variance in the box of each source, (n_bands, ny, nx) each."""
+    frames = [_frame(box) for box in solution.boxes]
+    return [pixels.weight(solution.model_image[frame], *frame[1:])
+            for frame in frames]
+
+
+def _products(solution, weights, members):
     """Weighted products of the models of a piece, (n_bands, n, n)."""
-    n = len(members)
-    out = np.zeros((len(weight), n, n))
+    n, n_bands = len(members), len(solution.model_image)
+    out = np.zeros((n_bands, n, n))
     for a in range(n):
         box = solution.boxes[members[a]]
-        weighted = solution.models[members[a]] * weight[_frame(box)]
+        weighted = solution.models[members[a]] * weights[members[a]]
         for b in range(a, n):
             windows = _window(box, solution.boxes[members[b]])
             if windows is None:
                 continue
             one, two = windows
-            value = (weighted[one]
-                     * solution.models[members[b]][two]).sum((1, 2))
-            out[:, a, b] = out[:, b, a] = value
+            out[:, a, b] = out[:, b, a] = np.einsum(
+                'byx,byx->b', weighted[one], solution.models[members[b]][two])
     return out
 
 
-def _drop_costs(solution, weight):
+def _drop_costs(solution, weights):
     """
     Chi-square that each source saves, the fluxes of the others adapted.
 
@@ -89,29 +96,35 @@ def _drop_costs(solution, weight):
     cost = np.zeros(len(solution.sources))
     for piece in solution.pieces:
         members = list(piece.members)
-        products = _products(solution, weight, members)
+        products = _products(solution, weights, members)
         scale = np.sqrt(np.maximum(
             np.diagonal(products, axis1=1, axis2=2), 1e-300))
-        unit = products / (scale[:, :, None] * scale[:, None, :])
-        inverse = np.linalg.pinv(unit, rcond=1e-9, hermitian=True)
-        free = np.maximum(np.diagonal(inverse, axis1=1, axis2=2), 1.0)
         bright = solution.fit.flux[members].T > 0
-        value = (bright * scale ** 2 / free).sum(0)
+        value = (bright * scale ** 2 / _freedom(products, scale)).sum(0)
         core = list(piece.core)
         cost[core] = value[:len(core)]
     return cost
 
 
-def _central_share(solution, weight):
+def _freedom(products, scale):
+    """How much the others take over of each source, (n_bands, n)."""
+    if scale.shape[1] == 1:
+        return np.ones(scale.shape)
+    unit = products / (scale[:, :, None] * scale[:, None, :])
+    inverse = np.linalg.pinv(unit, rcond=1e-9, hermitian=True)
+    return np.maximum(np.diagonal(inverse, axis1=1, axis2=2), 1.0)
+
+
+def _central_share(solution, weights):
     """Share of each source in the light at its brightest pixel."""
     share = np.zeros(len(solution.sources))
     for k, (box, model) in enumerate(zip(solution.boxes, solution.models,
                                          strict=True)):
-        root = np.sqrt(weight[_frame(box)])
-        stack = (root * model).sum(0)
+        root = np.sqrt(weights[k])
+        stack = np.einsum('byx,byx->yx', root, model)
         top = np.unravel_index(np.argmax(stack), stack.shape)
-        behind = (root * solution.model_image[_frame(box)])[
-            :, top[0], top[1]].sum()
+        behind = (root[:, *top] * solution.model_image[
+            :, box.iymin + top[0], box.ixmin + top[1]]).sum()
         share[k] = stack[top] / behind if behind > 0 else 0
     return np.clip(share, 0, 1)
 
@@ -165,6 +178,8 @@ def find_hosts(fitter, solution):
     order = np.argsort(parent, kind='stable')
     cuts = np.flatnonzero(np.diff(parent[order])) + 1
     for rows in np.split(order, cuts):
+        if len(rows) < 2:
+            continue
         light = np.zeros((len(rows), len(rows)))
         for i, k in enumerate(rows):
             box, model = solution.boxes[k], solution.models[k]
@@ -190,24 +205,27 @@ def _elliptical_distance(dx, dy, parameters):
 
 def _colour_odds(flux, error, host_flux):
     """
-    Logarithmic odds of having the colours of another galaxy.
+    Logarithmic odds of having the colours of another galaxy, (n,).
 
     Knots, arms and what a model misses have about the colours of their
-    galaxy. With noisy fluxes, and in one band, the odds are even.
+    galaxy. With noisy fluxes, and in one band, the odds are even. All are
+    (n, n_bands).
     """
-    host = np.maximum(host_flux, 1e-3 * max(host_flux.max(), 1e-300))
+    largest = np.maximum(host_flux.max(1, keepdims=True), 1e-300)
+    host = np.maximum(host_flux, 1e-3 * largest)
     error = np.maximum(error, 1e-300)
 
     def log_probability(scatter):
-        amplitude = 0.0
+        amplitude = np.zeros((len(flux), 1))
         for _ in range(3):
             variance = error ** 2 + (scatter * amplitude * host) ** 2
-            norm = (host ** 2 / variance).sum()
-            amplitude = max((flux * host / variance).sum() / norm, 0.0)
-        chi2 = ((flux - amplitude * host) ** 2 / variance).sum()
-        return -0.5 * (chi2 + np.log(variance).sum() + np.log(norm))
+            norm = (host ** 2 / variance).sum(1)
+            amplitude = np.maximum((flux * host / variance).sum(1) / norm,
+                                   0.0)[:, None]
+        chi2 = ((flux - amplitude * host) ** 2 / variance).sum(1)
+        return -0.5 * (chi2 + np.log(variance).sum(1) + np.log(norm))
     odds = log_probability(OTHER_SCATTER) - log_probability(SAME_SCATTER)
-    return float(np.clip(odds, -MAX_ODDS, MAX_ODDS)) / 2
+    return np.clip(odds, -MAX_ODDS, MAX_ODDS) / 2
 
 
 def _spectrum(flux):
@@ -216,42 +234,71 @@ def _spectrum(flux):
     return flux / max(flux.max(), 1e-300) + 1e-6
 
 
-def _left_around(residual, weight, spectrum, pixels, line):
-    """Signal to noise of a residual at some pixels, for a filter."""
-    half = len(line) // 2
-    rows, columns = (overlap(c.min() - half, c.max() + half + 1, 0, n)
-                     for c, n in zip(pixels, weight.shape[1:], strict=True))
-    window = (slice(None), rows, columns)
-    weight = weight[window]
-    yy, xx = pixels[0] - rows.start, pixels[1] - columns.start
-    signal, power = (
-        np.array([convolve_line(image, kernel) for image in images])[:, yy, xx]
-        for images, kernel in ((weight * residual[window], line),
-                               (weight, line ** 2)))
-    return _signal_to_noise(spectrum, signal, power)
-
-
-def _signal_to_noise(spectrum, signal, power):
-    """Of filtered bands, added as a source of some spectrum needs it."""
-    noise = np.sqrt(np.tensordot(spectrum ** 2, power, 1))
-    signal = np.tensordot(spectrum, signal, 1)
+def _signal_to_noise(signal, power):
+    """Of filtered sums, 0 where no pixel is good."""
+    noise = np.sqrt(power)
     return np.divide(signal, noise, out=np.zeros_like(signal),
                      where=noise > 0)
 
 
-def _peak(fitter, weight, solution, host, xy, spectrum, line):
+def _stacked(weight, residual, spectrum):
+    """
+    Bands added as a source of some spectrum (n_bands,) needs it, (ny, nx).
+
+    Returns
+    -------
+    signal, power
+        The residual and the inverse variance.
+    """
+    return (np.einsum('b,byx,byx->yx', spectrum, weight, residual),
+            np.einsum('b,byx->yx', spectrum ** 2, weight))
+
+
+def _left_around(pixels, solution, spectrum, places, line):
+    """Signal to noise of the residual at pixels (rows, columns) filtered."""
+    half, shape = len(line) // 2, pixels.data.shape[1:]
+    inner = [slice(c.min(), c.max() + 1) for c in places]
+    outer = [overlap(s.start - half, s.stop + half, 0, n)
+             for s, n in zip(inner, shape, strict=True)]
+    box = (slice(None), *outer)
+    model = solution.model_image[box]
+    signal, power = _stacked(pixels.weight(model, *outer),
+                             pixels.data[box] - model, spectrum)
+    down, across = (filter_matrix(line, *ranges)
+                    for ranges in zip(outer, inner, strict=True))
+    at = tuple(c - s.start for c, s in zip(places, inner, strict=True))
+    return _signal_to_noise((down @ signal @ across.T)[at],
+                            (down ** 2 @ power @ across.T ** 2)[at])
+
+
+def _model_in(solution, k, rows, columns):
+    """Model of a source in a window of the frame, (n_bands, ny, nx)."""
+    box, model = solution.boxes[k], solution.models[k]
+    out = np.zeros((len(model), rows.stop - rows.start,
+                    columns.stop - columns.start))
+    y = overlap(rows.start, rows.stop, box.iymin, box.iymax)
+    x = overlap(columns.start, columns.stop, box.ixmin, box.ixmax)
+    out[:, y.start - rows.start:y.stop - rows.start,
+        x.start - columns.start:x.stop - columns.start] = model[
+            :, y.start - box.iymin:y.stop - box.iymin,
+            x.start - box.ixmin:x.stop - box.ixmin]
+    return out
+
+
+def _peak(pixels, solution, host, xy, spectrum, line):
     """Signal to noise at a place of what one source alone leaves over."""
-    half = len(line) // 2
-    ix, iy = np.rint(xy).astype(int) - half
-    box = solution.boxes[host]
-    data, weight = (cut_window(image, iy, ix, len(line), 0.0)
-                    for image in (fitter.observation.data, weight))
-    model = cut_window(solution.models[host], iy - box.iymin,
-                       ix - box.ixmin, len(line), 0.0)
-    kernel = np.outer(line, line)
-    signal = (weight * (data - model) * kernel).sum((1, 2))
-    power = (weight * kernel ** 2).sum((1, 2))
-    return float(_signal_to_noise(spectrum, signal, power))
+    start = np.rint(xy[::-1]).astype(int) - len(line) // 2
+    window = [overlap(i, i + len(line), 0, n) for i, n in zip(
+        start, pixels.data.shape[1:], strict=True)]
+    box = (slice(None), *window)
+    signal, power = _stacked(
+        pixels.weight(solution.model_image[box], *window),
+        pixels.data[box] - _model_in(solution, host, *window), spectrum)
+    rows, columns = (line[s.start - i:s.stop - i]
+                     for s, i in zip(window, start, strict=True))
+    return float(_signal_to_noise(
+        np.array(rows @ signal @ columns),
+        np.array(rows ** 2 @ power @ columns ** 2)))
 
 
 def _ring(shape, parameters, distance, fwhm):
@@ -277,7 +324,42 @@ def _apart(yy, xx, places, distance):
     return yy[use], xx[use]
 
 
-def _surroundings(fitter, solution, weight, host):
+def _mirrored(pixels, solution, k, host, line):
+    """
+    What a host alone leaves over at a source and at the place opposite.
+
+    Returns
+    -------
+    here, mirrored : float
+        Signal to noise at the source, at least 1; the lesser one of both
+        in units of the larger one, from 0 to 1.
+    """
+    xy, center = solution.fit.parameters[[k, host], :2]
+    spectrum = _spectrum(solution.fit.flux[k])
+    here, opposite = (_peak(pixels, solution, host, place, spectrum, line)
+                      for place in (xy, 2 * center - xy))
+    low, high = sorted((here, opposite))
+    return max(here, 1.0), np.clip(low / max(high, 1.0), 0, 1)
+
+
+def _around(pixels, solution, k, host, line):
+    """Root mean square of the residual in a ring around a host, or 1."""
+    parent, parameters = solution.sources.parent, solution.fit.parameters
+    fwhm, center = pixels.fwhm.min(), parameters[host]
+    distance = _elliptical_distance(*(parameters[k, :2] - center[:2]),
+                                    center)
+    others = parent == parent[k]
+    others[host] = False
+    places = _apart(*_ring(pixels.data.shape[1:], center, distance, fwhm),
+                    parameters[others, :2], fwhm)
+    if len(places[0]) < MIN_RING_PIXELS:
+        return 1.0
+    left = _left_around(pixels, solution, _spectrum(solution.fit.flux[k]),
+                        places, line)
+    return np.sqrt(np.mean(left ** 2))
+
+
+def _surroundings(pixels, solution, host):
     """
     How each source compares with what is left over around its host.
 
@@ -296,51 +378,28 @@ def _surroundings(fitter, solution, weight, host):
         What the host alone leaves over here and at the place opposite, the
         lesser one in units of the larger one, from 0 to 1.
     """
-    fwhm = fitter.fwhm.min()
-    line = gaussian_line(fwhm)
-    parent, parameters = solution.sources.parent, solution.fit.parameters
-    number = np.arange(len(host))
-    peak, around, mirrored = (np.full(len(host), value)
-                              for value in (1.0, 1.0, 0.0))
-    rows = np.flatnonzero(host >= 0)
-    if not len(rows):
-        return peak, around, mirrored
-    residual = fitter.observation.data - solution.model_image
-    for k in rows:
-        h = host[k]
-        xy, center = parameters[k, :2], parameters[h, :2]
-        spectrum = _spectrum(solution.fit.flux[k])
-        here, opposite = (
-            _peak(fitter, weight, solution, h, place, spectrum, line)
-            for place in (xy, 2 * center - xy))
-        low, high = sorted((here, opposite))
-        peak[k] = max(here, 1.0)
-        mirrored[k] = np.clip(low / max(high, 1.0), 0, 1)
-        distance = _elliptical_distance(*(xy - center), parameters[h])
-        others = parameters[(parent == parent[k]) & (number != h), :2]
-        yy, xx = _apart(*_ring(weight.shape[1:], parameters[h], distance,
-                               fwhm), others, fwhm)
-        if len(yy) >= MIN_RING_PIXELS:
-            left = _left_around(residual, weight, spectrum, (yy, xx), line)
-            around[k] = np.sqrt(np.mean(left ** 2))
-    return peak, around, mirrored
+    line = gaussian_line(pixels.fwhm.min())
+    here, around = np.ones((2, len(host)))
+    mirrored = np.zeros(len(host))
+    for k in np.flatnonzero(host >= 0):
+        here[k], mirrored[k] = _mirrored(pixels, solution, k, host[k], line)
+        around[k] = _around(pixels, solution, k, host[k], line)
+    return here, around, mirrored
 
 
-def _beside(fitter, solution, weight, host):
+def _beside(pixels, solution, host):
     """Features that compare sources with their hosts, 0 without one."""
     fit = solution.fit
-    out = {name: np.zeros(len(host))
-           for name in ('log_size', 'colour')}
-    error = np.maximum(fit.flux_err, 1e-300)
+    log_size, colour = np.zeros((2, len(host)))
     rows = np.flatnonzero(host >= 0)
-    hosts = host[rows]
     log_radius = fit.parameters[:, 2] / np.log(10)
-    out['log_size'][rows] = np.clip(log_radius[rows] - log_radius[hosts],
-                                    *LOG_SIZES)
-    for k, h in zip(rows, hosts, strict=True):
-        out['colour'][k] = _colour_odds(fit.flux[k], error[k], fit.flux[h])
-    here, around, mirrored = _surroundings(fitter, solution, weight, host)
-    return {**out, 'log_here': _log(here), 'mirrored': mirrored,
+    log_size[rows] = np.clip(log_radius[rows] - log_radius[host[rows]],
+                             *LOG_SIZES)
+    colour[rows] = _colour_odds(fit.flux[rows], fit.flux_err[rows],
+                                fit.flux[host[rows]])
+    here, around, mirrored = _surroundings(pixels, solution, host)
+    return {'log_size': log_size, 'colour': colour, 'log_here': _log(here),
+            'mirrored': mirrored,
             'around': np.clip(_log(around), 0, MAX_LOG_AROUND)}
 
 
@@ -392,15 +451,16 @@ def measure_evidence(fitter, solution):
     n = len(parent)
     if not n:
         return np.zeros((0, len(FEATURES)))
-    weight = fitter.weight(solution.model_image)
+    pixels = Pixels.of_fitter(fitter)
+    weights = _weights(pixels, solution)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     host = find_hosts(fitter, solution)
-    share = _central_share(solution, weight)
+    share = _central_share(solution, weights)
     others = np.maximum(1 - share, 10.0 ** LOG_ALONE)
     columns = {
-        **_beside(fitter, solution, weight, host),
-        'log_drop': _log(_drop_costs(solution, weight)),
+        **_beside(pixels, solution, host),
+        'log_drop': _log(_drop_costs(solution, weights)),
         'log_snr': _log(snr), 'log_central': _log(share),
         'on_host': 1 - np.log10(others) / LOG_ALONE,
         'log_axis_ratio': _log(_axis_ratio(fit.parameters)),
@@ -430,8 +490,8 @@ def chi2_gain(fitter, before, after, n_old):
     `numpy.ndarray`, (n_new,)
         The gain of each pixel of a piece goes to the nearest new source.
     """
-    data = fitter.observation.data
-    weight = fitter.weight(after.model_image)
+    pixels = Pixels.of_fitter(fitter)
+    data = pixels.data
     xy = after.fit.parameters[:, :2]
     gain = np.zeros(len(xy) - n_old)
     for piece in after.pieces:
@@ -441,10 +501,11 @@ def chi2_gain(fitter, before, after, n_old):
         rows = overlap(piece.iy, piece.iy + piece.size, 0, data.shape[1])
         columns = overlap(piece.ix, piece.ix + piece.size, 0, data.shape[2])
         box = (slice(None), rows, columns)
-        square = [weight[box] * (data[box] - s.model_image[box]) ** 2
+        weight = pixels.weight(after.model_image[box], rows, columns)
+        square = [weight * (data[box] - s.model_image[box]) ** 2
                   for s in (before, after)]
         saved = (square[0] - square[1]).sum(0)
-        y, x = np.mgrid[rows, columns]
+        y, x = np.ogrid[rows, columns]
         distance = [(x - xy[i, 0]) ** 2 + (y - xy[i, 1]) ** 2 for i in new]
         nearest = np.argmin(distance, axis=0)
         gain[new - n_old] = np.bincount(nearest.ravel(), saved.ravel(),

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaephot.deblend.detect.residual_peaks import find_left_over
+from vaephot.deblend.detect.pixels import Pixels
+from vaephot.deblend.detect.residual_peaks import find_residual_peaks
 from vaephot.deblend.encode.looks import reference_fitter
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.pipeline import (
@@ -127,10 +128,11 @@ def _add_left_over(fitter, segm, solution, labels):
     labels : `numpy.ndarray` of int
         Parents that got some: the ones to look at again.
     """
-    found = find_left_over(reference_fitter(fitter), segm,
-                           solution.model_image,
-                           solution.fit.parameters[:, :2], labels,
-                           per_parent=MAX_TRIES)
+    found = find_residual_peaks(
+        Pixels.of_fitter(reference_fitter(fitter)), segm,
+        solution.model_image, solution.fit.parameters[:, :2], labels,
+        per_parent=MAX_TRIES,
+        free_sky=fitter.settings.background is not None)
     rank = np.arange(len(found)) - np.searchsorted(found.parent, found.parent)
     worth = (rank == 0) | (found.significance >= MIN_RETRY)
     done = []
