@@ -16,7 +16,7 @@ __all__ = ['Candidates', 'find_candidates']
 # how far a peak must rise above its saddle, in sigma summed over its pixels
 MIN_SIGNIFICANCE = 3.0
 # pixels of parents that are worked on at once; bounds the memory
-CHUNK_PIXELS = 1_000_000
+CHUNK_PIXELS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -29,7 +29,7 @@ MIN_STAMP, MAX_STAMP = 24, 64
 # of the PSF back
 FLUX_STAMP = 160
 # pixels of all bands that are fitted at once; bounds the memory
-CHUNK_PIXELS = 1_000_000
+CHUNK_PIXELS = 100_000
 # share of the weighted light that a point source may leave over, around a
 # masked core and where the whole of it is seen
 MAX_LEFT = 0.03
@@ -278,12 +278,11 @@ def _cores(mask, segm_data, labels):
         return np.zeros((0, 3))
     found = []
     regions, _ = ndimage.label(mask, np.ones((3, 3)))
-    areas = np.bincount(regions.ravel())[1:]
     for i, window in enumerate(ndimage.find_objects(regions), 1):
         grown = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in window)
-        if areas[i - 1] > MAX_CORE or not segm_data[grown].any():
-            continue
         core = regions[grown] == i
+        if core.sum() > MAX_CORE or not segm_data[grown].any():
+            continue
         owner = _owner(segm_data, labels, core, grown)
         if owner:
             y, x = (np.mean(c) for c in np.nonzero(core))
