@@ -324,24 +324,10 @@ def _as_points(points, places, saturated):
 
 def find_stars(points, segm, image, labels):
     """
-    Find bright point sources and the middles of saturated ones.
+    Bright point sources of some parents, saturated ones too, as `Stars`.
 
-    Parameters
-    ----------
-    points : PointSources
-        Data, noise and what draws point sources.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    image : `numpy.ndarray`, (ny, nx)
-        Detection image in units of its noise, NaN for bad pixels.
-    labels : `numpy.ndarray` of int
-        Parents to search.
-
-    Returns
-    -------
-    Stars
-        Places that a point source explains, up to a few per cent of the
-        light around them.
+    ``image`` (ny, nx) is the detection image in units of its noise, NaN for
+    bad pixels. A point source explains the light there up to a few per cent.
     """
     cores = _all_cores(points.pixels.mask, segm.data, labels)
     peaks = _bright_pixels(image, segm, np.setdiff1d(labels, cores[:, 2]))
@@ -362,23 +348,10 @@ def find_stars(points, segm, image, labels):
 
 def recognize_stars(points, image, places):
     """
-    Bright point sources among known positions.
+    Which places (n, 2) are bright point sources, (n,), and where those are.
 
-    Parameters
-    ----------
-    points : PointSources
-        Data, noise and what draws point sources.
-    image : `numpy.ndarray`, (ny, nx)
-        Detection image in units of its noise, NaN for bad pixels.
-    places : `numpy.ndarray`, (n, 2)
-        Positions.
-
-    Returns
-    -------
-    xy : `numpy.ndarray`, (n, 2)
-        Fitted positions of the stars, the given ones of the others.
-    is_star : `numpy.ndarray` of bool, (n,)
-        Which are stars, saturated or not.
+    Positions (n, 2) of others are as given. ``image`` (ny, nx) is the
+    detection image in units of its noise, NaN for bad pixels.
     """
     xy, is_star = np.array(places, float), np.zeros(len(places), bool)
     masked, bright = _near_places(points.pixels, image, xy)

@@ -153,21 +153,11 @@ def _axis_ratio(parameters):
 
 def find_hosts(fitter, solution):
     """
-    Find the source that each one may be a part of.
+    Number of the source that each one may be a part of, (n,).
 
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Noise.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Fitted sources.
-
-    Returns
-    -------
-    `numpy.ndarray` of int, (n,)
-        The brighter source of the same parent that has most light at its
-        place, or the nearest brighter one where none has any; -1 for the
-        brightest of a parent.
+    The brighter source of the same parent that has most light at its place,
+    or the nearest brighter one where none has any; -1 for the brightest of
+    a parent.
     """
     xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
     if not len(parent):
@@ -243,12 +233,9 @@ def _signal_to_noise(signal, power):
 
 def _stacked(weight, residual, spectrum):
     """
-    Bands added as a source of some spectrum (n_bands,) needs it, (ny, nx).
+    Residual and inverse variance of all bands together, (ny, nx) each.
 
-    Returns
-    -------
-    signal, power
-        The residual and the inverse variance.
+    They are added as a source of some spectrum (n_bands,) needs it.
     """
     return (np.einsum('b,byx,byx->yx', spectrum, weight, residual),
             np.einsum('b,byx->yx', spectrum ** 2, weight))
@@ -328,11 +315,8 @@ def _mirrored(pixels, solution, k, host, line):
     """
     What a host alone leaves over at a source and at the place opposite.
 
-    Returns
-    -------
-    here, mirrored : float
-        Signal to noise at the source, at least 1; the lesser one of both
-        in units of the larger one, from 0 to 1.
+    Signal to noise at the source, at least 1; the lesser one of both in
+    units of the larger one, from 0 to 1.
     """
     xy, center = solution.fit.parameters[[k, host], :2]
     spectrum = _spectrum(solution.fit.flux[k])
@@ -405,7 +389,7 @@ def _beside(pixels, solution, host):
 
 def measure_evidence(fitter, solution):
     """
-    Measure what speaks for each source.
+    What speaks for each source, columns as in `FEATURES`.
 
     ``log_drop`` and ``log_snr``
         Chi-square that the source saves, and its signal to noise.
@@ -434,18 +418,6 @@ def measure_evidence(fitter, solution):
     ``first``, ``refined``
         Whether it is the brightest of its parent, and whether shapes were
         fitted.
-
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Data and noise.
-    solution : `~vaephot.deblend.pipeline.Solution`
-        Fitted sources.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n, n_features)
-        Columns as in `FEATURES`.
     """
     fit, parent = solution.fit, solution.sources.parent
     n = len(parent)
@@ -474,21 +446,10 @@ def measure_evidence(fitter, solution):
 
 def chi2_gain(fitter, before, after, n_old):
     """
-    What the sources that were added gain in chi-square.
+    What sources that were added gain in chi-square, (n_new,).
 
-    Parameters
-    ----------
-    fitter : `~vaephot.deblend.scene.SceneFitter`
-        Data and noise.
-    before, after : `~vaephot.deblend.pipeline.Solution`
-        Fit without and with the sources.
-    n_old : int
-        Sources of ``after`` that were in ``before``; the others are new.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n_new,)
-        The gain of each pixel of a piece goes to the nearest new source.
+    The first ``n_old`` sources of ``after`` were in ``before``. The gain of
+    each pixel of a piece goes to the nearest new source.
     """
     pixels = Pixels.of_fitter(fitter)
     data = pixels.data
