@@ -296,11 +296,11 @@ def _ring(shape, parameters, distance, fwhm):
     x, y = np.rint(parameters[:2]).astype(int)
     rows = overlap(y - reach, y + reach + 1, 0, shape[0])
     columns = overlap(x - reach, x + reach + 1, 0, shape[1])
-    yy, xx = np.mgrid[rows, columns]
+    yy, xx = np.ogrid[rows, columns]
     radius = _elliptical_distance(xx - parameters[0], yy - parameters[1],
                                   parameters)
-    use = np.abs(radius - distance) < width
-    return yy[use], xx[use]
+    iy, ix = np.nonzero(np.abs(radius - distance) < width)
+    return iy + rows.start, ix + columns.start
 
 
 def _apart(yy, xx, places, distance):
