@@ -33,6 +33,7 @@ from vaephot.cli._demo_field import detect_parents
 from vaephot.deblend.detect.candidates import choose_sources
 from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.pipeline import reference_view, solve
+from vaephot.deblend.point_sources import point_sources
 from vaephot.deblend.select.division import look_at_candidates
 from vaephot.deblend.select.features import FEATURES, measure_evidence
 from vaephot.deblend.select.host_test import rivalry, structure_gains
@@ -113,7 +114,7 @@ def find_all(deblender, mosaic):
     segm = detect_parents(mosaic)
     fitter = deblender.make_fitter(observation).without_waves()
     chosen = choose_sources(deblender, observation, segm, None, None,
-                            fitter=fitter)
+                            points=point_sources(fitter))
     solution = solve(fitter, segm, chosen.sources, chosen.is_point,
                      settled=False)
     return fitter, segm, search(fitter, segm, solution, deblender)
@@ -136,7 +137,7 @@ def collect_looks(deblender, mosaic):
     for observation in observe(mosaic):
         fitter = deblender.make_fitter(observation)
         chosen = choose_sources(deblender, observation, segm, None, None,
-                                fitter=fitter)
+                                points=point_sources(fitter))
         quick, solution = look_at_candidates(fitter, segm, chosen)
         parts.append((measure_evidence(quick, solution), is_true(
             solution.fit.parameters[:, :2], mosaic.true_xy)))

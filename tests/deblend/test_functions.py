@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.functions import deblend_sources
+from vaephot.exceptions import DeblendWarning
 
 
 @pytest.fixture
@@ -151,13 +152,29 @@ def test_what_has_no_effect_is_accepted(fake):
                            contrast_method='saddle') == 'children'
 
 
-def test_a_parent_in_pieces_raises(fake):
+def test_a_connectivity_that_no_parent_has_raises(fake):
     data = np.zeros((3, 3), int)
     np.fill_diagonal(data, 1)
     segm = SegmentationImage(data)
     assert deblend_sources(data, segm, 1, connectivity=8) == 'children'
     with pytest.raises(ValueError, match='Deblending failed for source 1'):
         deblend_sources(data, segm, 1, connectivity=4)
+
+
+@pytest.mark.parametrize('connectivity', [4, 8])
+def test_a_parent_in_pieces_stays_whole_and_others_are_deblended(
+        fake, connectivity):
+    data, segm = make_scene()
+    pieces = segm.data.copy()
+    pieces[15:18, 2:6] = pieces[15:18, 20:24] = 5
+    segm = SegmentationImage(pieces)
+    with pytest.warns(DeblendWarning, match='source 5, which is in 2 piece'):
+        out = deblend_sources(data, segm, 4, connectivity=connectivity)
+    assert out == 'children'
+    assert_array_equal(fake[1]['labels'], [3, 8])
+    with pytest.warns(DeblendWarning, match='1 of 1 parents were not'):
+        alone = deblend_sources(data, segm, 4, labels=5, relabel=False)
+    assert_array_equal(alone.data, pieces)
 
 
 def test_options_are_keyword_only():

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 from photutils.segmentation import SegmentationImage
+from scipy import ndimage
 
 from vaephot.deblend.groups import (
     MAX_CORE,
@@ -9,6 +10,7 @@ from vaephot.deblend.groups import (
     STAMP_SIZES,
     Footprints,
     SourceList,
+    _dilate,
     make_pieces,
     segment_boxes,
 )
@@ -181,3 +183,12 @@ def test_few_sources_far_apart_get_stamps_of_their_own():
         x = sources.x[list(piece.core)]
         assert (x > piece.ix).all()
         assert (x < piece.ix + piece.size).all()
+
+
+@pytest.mark.parametrize('shape', [(60, 80), (3, 40), (40, 3)])
+@pytest.mark.parametrize('reach', [0.5, 4.0, 6.3, 15.0])
+def test_footprints_end_at_their_reach(shape, reach):
+    lit = np.random.default_rng(3).random(shape) < 0.01
+    lit[1, 1] = True
+    far = ndimage.distance_transform_edt(~lit)
+    np.testing.assert_array_equal(_dilate(lit, reach), far <= reach)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from vaephot import PeakFinder
+from vaephot.deblend.settings import validate_settings
 
 
 @pytest.mark.parametrize(('name', 'value', 'error'), [
@@ -54,3 +55,22 @@ def test_masked_peaks_are_not_found():
 
 def test_nothing_is_found_where_nothing_is():
     assert PeakFinder()(np.zeros((20, 20))) is None
+
+
+@pytest.mark.parametrize(('name', 'value', 'match'), [
+    ('n_pixels', 0, 'n_pixels must be a positive integer, got 0'),
+    ('n_pixels', 2.5, 'n_pixels must be a positive integer'),
+    ('n_pixels', 'x', 'n_pixels must be a positive integer'),
+    ('contrast', -1, 'contrast must be >= 0 and <= 1'),
+    ('contrast', 1.1, 'contrast must be >= 0 and <= 1'),
+    ('contrast', np.nan, 'contrast must be >= 0 and <= 1'),
+    ('n_levels', 0, 'n_levels must be >= 1'),
+    ('mode', 'log', "mode must be 'exponential', 'linear', or 'sinh'"),
+    ('connectivity', 'invalid', 'Invalid connectivity'),
+    ('connectivity', 6, 'Invalid connectivity')])
+def test_settings_out_of_range_raise_as_in_photutils(name, value, match):
+    settings = {'n_pixels': 5, 'contrast': 0.001, 'n_levels': 32,
+                'mode': 'linear', 'connectivity': 8}
+    validate_settings(**settings)
+    with pytest.raises(ValueError, match=match):
+        validate_settings(**{**settings, name: value})

@@ -1,11 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
 from photutils.segmentation import SegmentationImage
 
 from vaephot.utils.labels import (
     brightest_of_parent,
     brightest_pixels,
+    count_pieces,
     sum_by_label,
+    validate_labels,
     values_of_labels,
 )
 
@@ -48,3 +52,25 @@ def test_brightest_pixels_are_those_of_the_segments_asked_for():
     yx, value = brightest_pixels(image, segm, np.zeros(0, int))
     assert yx.shape == (0, 2)
     assert not len(value)
+
+
+def test_labels_are_checked():
+    segm = SegmentationImage(np.array([[0, 3, 3, 8, 5]]))
+    assert_array_equal(validate_labels(segm, None), [3, 5, 8])
+    assert_array_equal(validate_labels(segm, [8, 3, 8]), [8, 3])
+    assert_array_equal(validate_labels(segm, 5), [5])
+    assert validate_labels(segm, []).dtype == np.int64
+    for labels in (1, [3, 4], 0, -3, 3.5):
+        with pytest.raises(ValueError, match='invalid'):
+            validate_labels(segm, labels)
+
+
+def test_pieces_are_counted():
+    data = np.zeros((5, 8), int)
+    data[0, 0] = data[1, 1] = 4
+    data[3:, 3:] = 2
+    data[0, 6:] = data[3, 1] = 7
+    segm = SegmentationImage(data)
+    assert count_pieces(segm, np.array([4, 2, 7]), 8).tolist() == [1, 1, 2]
+    assert count_pieces(segm, segm.labels, 4).tolist() == [1, 2, 2]
+    assert count_pieces(segm, segm.labels[:0], 8).tolist() == []

@@ -174,14 +174,16 @@ def _without_pieces(segm, labels, n_pixels, connectivity):
     broken = large[n_pieces > 1]
     if not len(broken):
         return labels
-    msg = (f'source {broken[0]}, which is in {n_pieces[n_pieces > 1][0]} '
-           f'pieces for connectivity={connectivity}.')
-    advice = ('Please ensure you used the same pixel connectivity in '
-              'detect_sources and deblend_sources.')
-    if len(broken) == len(large) and (count_pieces(segm, large, 8) == 1).all():
-        raise ValueError(f'Deblending failed for {msg} {advice}')
+    such = (f'source {broken[0]}, which is in {n_pieces[n_pieces > 1][0]} '
+            f'pieces for connectivity={connectivity}. Please ensure you used '
+            'the same pixel connectivity in detect_sources and '
+            'deblend_sources.')
+    whole = count_pieces(segm, large, 8) == 1
+    if len(broken) == len(large) and whole.all():
+        msg = f'Deblending failed for {such}'
+        raise ValueError(msg)
     warnings.warn(f'{len(broken)} of {len(large)} parents were not deblended '
-                  f'because they are not connected, such as {msg} {advice}',
+                  f'because they are not connected, such as {such}',
                   DeblendWarning, stacklevel=7)
     return labels[~np.isin(labels, broken)]
 

@@ -177,27 +177,7 @@ class SearchSettings:
 
 
 def validate_settings(n_pixels, contrast, n_levels, mode, connectivity):
-    """
-    Check the settings of the search, which are those of photutils.
-
-    Parameters
-    ----------
-    n_pixels : int
-        Least number of pixels of a source, at least 1.
-    contrast : float
-        From 0 to 1.
-    n_levels : int
-        At least 1.
-    mode : {'exponential', 'linear', 'sinh'}
-        Spacing of the thresholds.
-    connectivity : {8, 4}
-        Which pixels are neighbours.
-
-    Raises
-    ------
-    ValueError
-        Naming the setting and its value.
-    """
+    """Raise unless settings of the search are as photutils wants them."""
     for name, value, what in (
             ('n_pixels', n_pixels, 'must be a positive integer'),
             # photutils 3.0 and 3.1 say it differently

@@ -7,47 +7,15 @@ __all__ = ['cut_window', 'overlap']
 
 
 def overlap(start, stop, first, last):
-    """
-    Common part of two ranges of pixels.
-
-    Parameters
-    ----------
-    start, stop : int
-        One range, its end excluded.
-    first, last : int
-        The other.
-
-    Returns
-    -------
-    slice
-        In pixels of the image; empty if the ranges do not meet.
-    """
+    """Common part of two ranges of pixels, empty if they do not meet."""
     low = max(start, first)
     return slice(low, max(low, min(stop, last)))
 
 
 def cut_window(array, iy, ix, side, fill):
     """
-    Cut a square window and fill what lies outside of the image.
+    Square window of (n_bands, ny, nx), filled outside of the image: a copy.
 
-    Parameters
-    ----------
-    array : `numpy.ndarray`, (n_bands, ny, nx)
-        Image.
-    iy, ix : int
-        First row and column; may be negative or beyond the image.
-    side : int
-        Side of the window.
-    fill : scalar
-        Value of the pixels that are not in the image.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n_bands, side, side)
-        A copy, of the dtype of ``array``.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> from vaephot.utils.boxes import cut_window
     >>> cut_window(np.ones((1, 4, 4)), -1, 3, 2, 0.0)[0]

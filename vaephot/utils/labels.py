@@ -10,23 +10,7 @@ __all__ = ['brightest_of_parent', 'brightest_pixels', 'count_pieces',
 
 
 def values_of_labels(segm, values, labels):
-    """
-    Values of some labels of a segmentation.
-
-    Parameters
-    ----------
-    segm : `~photutils.segmentation.SegmentationImage`
-        Segmentation.
-    values : array_like, (n_labels,)
-        One value for each of its labels, in their order.
-    labels : `numpy.ndarray` of int, (n,)
-        Labels asked for.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n,)
-        Their values; 0 for labels that are not in the segmentation.
-    """
+    """Values (n_labels,) of a segmentation for labels (n,); else 0."""
     labels = np.asarray(labels)
     values = np.asarray(values)
     if not len(segm.labels):
@@ -37,41 +21,13 @@ def values_of_labels(segm, values, labels):
 
 
 def sum_by_label(labels, values=None):
-    """
-    Sum of values over the entries that share a label.
-
-    Parameters
-    ----------
-    labels : `numpy.ndarray` of int, (n,)
-        Labels.
-    values : `numpy.ndarray`, (n,), optional
-        Values; by default 1, so that entries are counted.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n,)
-        For each entry the sum over those with its label.
-    """
+    """Sum of values (n,) over those with the label of each; else number."""
     _, index = np.unique(labels, return_inverse=True)
     return np.bincount(index, values)[index] if len(labels) else np.zeros(0)
 
 
 def brightest_of_parent(bright, parent):
-    """
-    Which sources are the brightest of their parents.
-
-    Parameters
-    ----------
-    bright : `numpy.ndarray`, (n,)
-        Brightness of each source.
-    parent : `numpy.ndarray` of int, (n,)
-        Label of the parent of each.
-
-    Returns
-    -------
-    `numpy.ndarray` of bool, (n,)
-        One for each parent; the first among equals.
-    """
+    """Which sources (n,) are the brightest of their parents, the first."""
     order = np.lexsort((-bright, parent))
     first = np.ones(len(order), bool)
     first[1:] = parent[order][1:] != parent[order][:-1]
@@ -82,23 +38,9 @@ def brightest_of_parent(bright, parent):
 
 def brightest_pixels(image, segm, labels):
     """
-    Brightest pixel of each of some segments.
+    Row and column (n, 2) of the brightest pixels of segments, and the values.
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`, (ny, nx)
-        Image; pixels that are not finite are the last to be taken.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Segmentation.
-    labels : `numpy.ndarray` of int, (n,)
-        Labels of it.
-
-    Returns
-    -------
-    yx : `numpy.ndarray` of int, (n, 2)
-        Row and column of the first among equals.
-    value : `numpy.ndarray`, (n,)
-        Value there, -inf where there is no finite one.
+    The first among equals; -inf where no pixel of the image is finite.
     """
     yx, top = np.zeros((len(labels), 2), int), np.zeros(len(labels))
     rows = segm.get_indices(labels) if len(labels) else ()
@@ -114,46 +56,13 @@ def brightest_pixels(image, segm, labels):
 
 
 def segment_radii(parent, segm):
-    """
-    Radius of the share of its segment that each source has.
-
-    Parameters
-    ----------
-    parent : `numpy.ndarray` of int, (n,)
-        Label of the segment of each source.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Segmentation.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n,)
-        In pixels; 0 outside of all segments.
-    """
+    """Radius of the share of its segment of each source (n,), else 0."""
     areas = values_of_labels(segm, segm.areas, parent)
     return np.sqrt(areas / sum_by_label(parent) / np.pi)
 
 
 def validate_labels(segmentation_image, labels):
-    """
-    Return the labels to work on, each once.
-
-    Parameters
-    ----------
-    segmentation_image : `~photutils.segmentation.SegmentationImage`
-        Segments.
-    labels : int or array_like of int or None
-        `None`: all labels of the segmentation.
-
-    Returns
-    -------
-    `~numpy.ndarray` of int64
-        In the order given, without repetitions.
-
-    Raises
-    ------
-    ValueError
-        If a label is not in the segmentation.
-    """
+    """Labels to work on, each once, in their order; all for None."""
     if labels is None:
         return np.asarray(segmentation_image.labels, dtype=np.int64)
     labels = np.atleast_1d(labels)
@@ -163,22 +72,7 @@ def validate_labels(segmentation_image, labels):
 
 
 def count_pieces(segm, labels, connectivity):
-    """
-    Number of pieces that each of some segments is in.
-
-    Parameters
-    ----------
-    segm : `~photutils.segmentation.SegmentationImage`
-        Segmentation.
-    labels : `numpy.ndarray` of int, (n,)
-        Labels of it.
-    connectivity : {8, 4}
-        Which pixels are neighbours.
-
-    Returns
-    -------
-    `numpy.ndarray` of int, (n,)
-    """
+    """Number of pieces that segments of some labels are in, (n,)."""
     structure = ndimage.generate_binary_structure(2, connectivity // 4)
     rows = segm.get_indices(labels) if len(labels) else ()
     return np.array([

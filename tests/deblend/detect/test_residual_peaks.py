@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.detect.residual_peaks import find_left_over
+from vaephot.deblend.detect.pixels import Pixels
+from vaephot.deblend.detect.residual_peaks import find_residual_peaks
 
 SHAPE = (60, 90)
 KNOWN = np.array([[25.0, 30.0]])
@@ -12,7 +13,7 @@ MISSED = (37.0, 33.0)
 
 @pytest.fixture
 def scene(gaussian_band, draw_frame, make_observation, make_fitter):
-    """Return a function: fitter, parents and model of the known source."""
+    """Return a function: pixels, parents and model of the known source."""
     def make(flux, seed=2, offset=0.0):
         psfs = [gaussian_band(1.2), gaussian_band(1.6)]
         rows = [[*KNOWN[0], 0.9, 0, 0, 0, 0], [*MISSED, -1.0, 0, 0, 0, 0]]
@@ -23,40 +24,44 @@ def scene(gaussian_band, draw_frame, make_observation, make_fitter):
         segm = np.zeros(SHAPE, int)
         segm[18:45, 15:48] = 4
         segm[20:40, 60:80] = 9
-        return (make_fitter(make_observation(data, psfs)),
+        fitter = make_fitter(make_observation(data, psfs))
+        return (Pixels.of_fitter(fitter),
                 SegmentationImage(segm), model)
     return make
 
 
 def test_a_missed_source_is_found_in_its_parent(scene):
-    fitter, segm, model = scene(150.0)
-    found = find_left_over(fitter, segm, model, KNOWN, segm.labels)
+    pixels, segm, model = scene(150.0)
+    found = find_residual_peaks(pixels, segm, model, KNOWN, segm.labels)
     assert found.parent.tolist() == [4]
     assert np.hypot(found.x[0] - MISSED[0], found.y[0] - MISSED[1]) < 1.5
     assert found.significance[0] > 4
 
 
 def test_only_parents_asked_for_are_searched(scene):
-    fitter, segm, model = scene(150.0)
-    assert not len(find_left_over(fitter, segm, model, KNOWN, [9]))
+    pixels, segm, model = scene(150.0)
+    assert not len(find_residual_peaks(pixels, segm, model, KNOWN, [9]))
 
 
 def test_noise_is_no_source(scene):
-    fitter, segm, model = scene(0.0)
-    assert not len(find_left_over(fitter, segm, model, KNOWN, segm.labels))
+    pixels, segm, model = scene(0.0)
+    assert not len(find_residual_peaks(pixels, segm, model, KNOWN,
+                                       segm.labels))
 
 
 def test_errors_of_a_model_are_no_source(scene):
-    fitter, segm, model = scene(0.0)
+    pixels, segm, model = scene(0.0)
     wrong = 0.99 * model
-    assert not len(find_left_over(fitter, segm, wrong, KNOWN, segm.labels))
+    assert not len(find_residual_peaks(pixels, segm, wrong, KNOWN,
+                                       segm.labels))
 
 
 def test_nothing_is_found_on_bad_pixels(scene):
-    fitter, segm, model = scene(150.0)
+    pixels, segm, model = scene(150.0)
     x, y = (int(v) for v in MISSED)
-    fitter.observation.mask[:, y - 6:y + 7, x - 6:x + 7] = True
-    assert not len(find_left_over(fitter, segm, model, KNOWN, segm.labels))
+    pixels.mask[:, y - 6:y + 7, x - 6:x + 7] = True
+    assert not len(find_residual_peaks(pixels, segm, model, KNOWN,
+                                       segm.labels))
 
 
 def test_a_free_background_is_nothing_left_over(
@@ -66,9 +71,9 @@ def test_a_free_background_is_nothing_left_over(
     segm = np.zeros(SHAPE, int)
     segm[18:45, 15:48] = 4
     segm = SegmentationImage(segm)
-    counts = [len(find_left_over(
-        make_fitter(make_observation(sky, psfs), background=kind), segm,
-        np.zeros_like(sky), KNOWN, [4], per_parent=20, least=8.0))
-        for kind in (None, 'constant')]
+    pixels = Pixels.of_fitter(make_fitter(make_observation(sky, psfs)))
+    counts = [len(find_residual_peaks(
+        pixels, segm, np.zeros_like(sky), KNOWN, [4], per_parent=20,
+        least=8.0, free_sky=free)) for free in (False, True)]
     assert counts[0] > 0
     assert counts[1] == 0

@@ -1,10 +1,12 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
+from scipy.ndimage import convolve1d
 
 from vaephot.deblend.detect.stack import detect, detection_image
 from vaephot.deblend.inputs.read import prepare_observation
@@ -40,7 +42,8 @@ def test_the_noise_of_the_stack_is_one(smooth, noise):
 
 def test_unsmoothed_single_band_is_data_over_error():
     obs = observe([(40, 50, 300)], noise=(2.0,))
-    assert_allclose(detection_image(obs, smooth=0), obs.data[0] / 2)
+    assert_allclose(detection_image(obs, smooth=0), obs.data[0] / 2,
+                    rtol=1e-6)
 
 
 def test_the_matched_filter_gives_the_signal_to_noise_of_a_source():
@@ -119,3 +122,60 @@ def test_nothing_gives_none_without_a_warning():
         assert detect(obs, 5) is None
         one = observe([(55, 45, 500)])
         assert detect(one, 10_000) is None
+
+
+def slowly(obs):
+    """Stack with frames of double precision."""
+    signals, has_data = [], []
+    for data, variance, bad, psf, correlation in zip(
+            obs.data, obs.variance, obs.mask, obs.psfs,
+            obs.noise_correlation, strict=True):
+        sigma = 0.5 * psf.fwhm / 2.354820045
+        half = int(np.ceil(3 * sigma))
+        line = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
+        line /= line.sum()
+
+        def smooth(image, line):
+            for axis in (0, 1):
+                image = convolve1d(image, line, axis=axis, mode='constant')
+            return image
+        signal = smooth(np.where(bad, 0, data) / variance, line)
+        power = smooth(~bad / variance, line ** 2)
+        enough = smooth(1.0 * ~bad, line ** 2) > 0.01 * (line @ line) ** 2
+        signals.append(np.where(enough, signal / np.sqrt(
+            np.where(enough, power, 1)) / correlation, 0))
+        has_data.append(enough)
+    signals, has_data = np.array(signals), np.array(has_data)
+    bright = signals.mean(0) * len(signals) ** 0.5 > 3
+    weights = np.maximum(signals[:, bright].mean(1), 0)
+    weights = np.maximum(weights / weights.max(), 0.1)[:, None, None]
+    norm = ((weights * has_data) ** 2).sum(0) ** 0.5
+    return (weights * signals).sum(0) / np.where(norm > 0, norm, 1)
+
+
+@pytest.mark.parametrize('varying', [False, True])
+@pytest.mark.parametrize('masked', [False, True])
+@pytest.mark.parametrize('scale', [1.0, 1e-20])
+def test_strips_of_single_precision_give_what_frames_give(varying, masked,
+                                                          scale):
+    obs = observe([(55, 45, (500, 200)), (20, 70, (100, 900))],
+                  noise=(1.0, 2.0), noise_correlation=[1.0, 1.5])
+    rng = np.random.default_rng(1)
+    mask = obs.mask.copy()
+    if masked:
+        mask[0, 40:70, 50:80] = mask[1, 55:64, 60:] = True
+        mask |= rng.random(mask.shape) < 0.02
+    variance = (obs.variance * rng.uniform(0.5, 2, obs.data.shape) if varying
+                else obs.variance)
+    obs = replace(obs, mask=mask, variance=variance * scale ** 2,
+                  data=np.where(mask, 0, obs.data) * scale)
+    assert_allclose(detection_image(obs), slowly(obs), rtol=1e-5, atol=1e-5)
+
+
+def test_absurd_values_stay_where_they_are():
+    obs = observe([(55, 45, 500)])
+    data = obs.data.copy()
+    data[0, 5, 5] = 1e300
+    hot = detection_image(replace(obs, data=data))
+    assert np.isfinite(hot).all()
+    assert_allclose(hot[20:, 20:], detection_image(obs)[20:, 20:])

@@ -10,6 +10,7 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.detect.candidates import choose_sources
 from vaephot.deblend.inputs.read import prepare_observation
+from vaephot.deblend.point_sources import point_sources
 from vaephot.deblend.select import division as division_module
 from vaephot.deblend.select.division import divide
 
@@ -38,7 +39,7 @@ def divided(fast):
         observation = prepare_observation(data, **OPTIONS)
         fitter = fast.make_fitter(observation)
         chosen = choose_sources(fast, observation, segm, None, None,
-                                fitter=fitter)
+                                points=point_sources(fitter))
         return chosen, *divide(fast, fitter, segm, chosen)
     return run
 

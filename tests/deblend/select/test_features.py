@@ -1,19 +1,23 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage
+from scipy.ndimage import convolve1d
 
-from vaephot.deblend.detect.residual_peaks import MIN_LEFT_OVER, find_left_over
-from vaephot.deblend.detect.stars import (
-    find_stars,
-    point_parameters,
-    recognize_stars,
-    star_light,
+from vaephot.deblend.detect.pixels import Pixels
+from vaephot.deblend.detect.residual_peaks import (
+    MIN_SIGNIFICANCE,
+    find_residual_peaks,
 )
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.select.features import (
     FEATURES,
+    RING_WIDTH,
     _colour_odds,
+    _elliptical_distance,
     chi2_gain,
     measure_evidence,
 )
@@ -108,11 +112,15 @@ def test_colours_tell_galaxies_apart_where_they_are_known():
     host = np.array([4.0, 6, 8, 9])
     other = np.array([9.0, 5, 3, 2])
     for flux, sign in ((0.1 * host, -1), (other, 1)):
-        assert sign * _colour_odds(flux, 0.01 * flux, host) > 1
-        # noisy fluxes and one band say nothing
-        assert abs(_colour_odds(flux, 10 * flux, host)) < 0.3
-        assert _colour_odds(flux[:1], 0.01 * flux[:1],
-                            host[:1]) == pytest.approx(0, abs=1e-6)
+        # noisy fluxes say nothing
+        odds = _colour_odds(np.array([flux, flux]),
+                            np.array([0.01 * flux, 10 * flux]),
+                            np.array([host, host]))
+        assert sign * odds[0] > 1
+        assert abs(odds[1]) < 0.3
+        # nor does one band
+        assert _colour_odds(flux[None, :1], 0.01 * flux[None, :1],
+                            host[None, :1]) == pytest.approx(0, abs=1e-6)
 
 
 def test_gain_belongs_to_the_source_that_was_added(make):
@@ -129,64 +137,162 @@ def test_gain_belongs_to_the_source_that_was_added(make):
 
 def test_what_a_model_leaves_over_is_found(make):
     fitter, solved = make(PARAMETERS, FLUX)
-    xy = PARAMETERS[:1, :2]
+    pixels, xy = Pixels.of_fitter(fitter), PARAMETERS[:1, :2]
     faithful = solved(PARAMETERS[:, :2])
     own = np.zeros_like(faithful.model_image)
     box = faithful.boxes[0]
     own[:, box.iymin:box.iymax, box.ixmin:box.ixmax] = faithful.models[0]
-    found = find_left_over(fitter, _segm(), own, xy, [4])
+    found = find_residual_peaks(pixels, _segm(), own, xy, [4])
     assert np.hypot(found.x - 29.1, found.y - 32.2).min() < 1.5
     assert (found.parent == 4).all()
-    assert found.significance.min() >= MIN_LEFT_OVER
-    nothing = find_left_over(fitter, _segm(), faithful.model_image,
+    assert found.significance.min() >= MIN_SIGNIFICANCE
+    nothing = find_residual_peaks(pixels, _segm(), faithful.model_image,
                              PARAMETERS[:, :2], [4], least=6.0)
     assert len(nothing) == 0
-    assert len(find_left_over(fitter, _segm(), own, xy, [7])) == 0
+    assert len(find_residual_peaks(pixels, _segm(), own, xy, [7])) == 0
 
 
-@pytest.mark.parametrize('saturated', [False, True])
-def test_bright_stars_are_found_at_their_places(make, saturated):
-    fitter, _ = make(PARAMETERS, FLUX)
-    star = point_parameters(fitter, np.array([[25.4, 31.3]]))
-    y, x = np.mgrid[:SHAPE[0], :SHAPE[1]]
-    core = np.hypot(x - 26, y - 31) < 1.5
-    fitter, _ = make(star, np.array([[50_000.0]]),
-                     core if saturated else None)
-    image = np.where(fitter.observation.mask[0], np.nan,
-                     fitter.observation.data[0])
-    stars = find_stars(fitter, _segm(), image, np.array([4]))
-    assert len(stars) == 1
-    assert np.hypot(stars.x - 25.4, stars.y - 31.3)[0] < 0.05
-    assert stars.flux[0, 0] == pytest.approx(50_000, rel=0.02)
-    assert stars.saturated.tolist() == [saturated]
-    # a told position is enough, and others stay as they were told
-    xy, is_star = recognize_stars(fitter, image,
-                                  np.array([[80.0, 10], [25.8, 31.0]]))
-    assert is_star.tolist() == [False, True]
-    np.testing.assert_allclose(xy, [[80, 10], [25.4, 31.3]], atol=0.05)
-    light = star_light(fitter, stars)
-    left = fitter.observation.data - light
-    good = ~fitter.observation.mask
-    assert left[good].std() < 2
+# --------------------------------------- the same on whole frames, and slowly
+PLACES = np.array([[30.2, 31.0], [37.1, 33.4], [33.3, 40.0], [70.0, 5.2],
+                   [3.0, 60.0]])
+PARENTS = np.array([1, 1, 1, 2, 3])
+PIECES = [((0, 1), (2,)), ((2,), (0, 1)), ((3,), ()), ((4,), ())]
+BRIGHT = np.array([[9e3, 4e3], [2e3, 900], [700, -40], [3e3, 3e3], [80, 5]])
 
 
-def test_places_without_a_good_pixel_are_no_stars(make):
-    everywhere = np.ones(SHAPE, bool)
-    everywhere[:, 60:] = False
-    fitter, _ = make(PARAMETERS, FLUX, everywhere)
-    image = np.where(everywhere, np.nan, fitter.observation.data[0])
-    places = np.array([[10.0, 31], [-400, 9000]])
-    xy, is_star = recognize_stars(fitter, image, places)
-    assert not is_star.any()
-    np.testing.assert_array_equal(xy, places)
+@pytest.fixture
+def plain():
+    """Fitter and solution of two bands, without networks."""
+    rng = np.random.default_rng(5)
+    n, n_bands = BRIGHT.shape
+    parameters = np.column_stack([PLACES, rng.normal(0.8, 0.2, n),
+                                  rng.normal(0, 0.3, (n, 2))])
+    yy, xx = np.mgrid[:SHAPE[0], :SHAPE[1]]
+    boxes, models = [], []
+    frame = np.zeros((n_bands, *SHAPE))
+    for (x, y, log_size, *_), flux in zip(parameters, BRIGHT, strict=True):
+        image = np.exp(-np.hypot(xx - x, yy - y) / np.exp(log_size))
+        half = 12 + rng.integers(3)
+        box = BoundingBox(max(int(x) - half, 0), min(int(x) + half, SHAPE[1]),
+                          max(int(y) - half, 0), min(int(y) + half, SHAPE[0]))
+        inside = np.s_[:, box.iymin:box.iymax, box.ixmin:box.ixmax]
+        boxes.append(box)
+        models.append((flux[:, None, None] * image / image.sum())[inside])
+        frame[inside] += models[-1]
+    variance = rng.uniform(0.5, 2, frame.shape)
+    data = 1.02 * frame + np.sqrt(variance) * rng.normal(size=frame.shape)
+    fitter = SimpleNamespace(
+        observation=SimpleNamespace(
+            data=data, mask=rng.random(frame.shape) < 0.05,
+            gain=np.array([3.0, 1.0])),
+        variance=variance, fwhm=np.array([2.2, 3.5]),
+        sky_rms=lambda xy: np.ones((len(xy), n_bands)),
+        settings=SimpleNamespace(max_steps=3))
+    solution = SimpleNamespace(
+        sources=Sized(PARENTS),
+        fit=SimpleNamespace(parameters=parameters, flux=BRIGHT,
+                            flux_err=np.full(BRIGHT.shape, 20.0)),
+        pieces=[SimpleNamespace(core=core, halo=halo, members=core + halo)
+                for core, halo in PIECES],
+        boxes=boxes, models=models, model_image=frame)
+    return fitter, solution
 
 
-def test_galaxies_are_no_stars(make):
-    fitter, _ = make(PARAMETERS[:1] + [0, 0, 0.5, 0, 0, 0, 0],
-                     20 * FLUX[:1])
-    stars = find_stars(fitter, _segm(), fitter.observation.data[0],
-                       np.array([4]))
-    assert len(stars) == 0
-    _, is_star = recognize_stars(fitter, fitter.observation.data[0],
-                                 PARAMETERS[:1, :2])
-    assert not is_star.any()
+class Sized:
+    """Parents of sources, as many as there are."""
+
+    def __init__(self, parent):
+        self.parent = parent
+
+    def __len__(self):
+        return len(self.parent)
+
+
+def whole_frames(solution):
+    """Model of each source on the frame."""
+    out = np.zeros((len(solution.boxes), *solution.model_image.shape))
+    for image, box, model in zip(out, solution.boxes, solution.models,
+                                 strict=True):
+        image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] = model
+    return out
+
+
+def slow_drop(solution, weight):
+    """Chi-square that each source saves, by least squares on the frame."""
+    images, cost = whole_frames(solution), np.zeros(len(solution.boxes))
+    for piece in solution.pieces:
+        for k in piece.core:
+            others = [m for m in piece.members if m != k]
+            for b in np.flatnonzero(solution.fit.flux[k] > 0):
+                root = np.sqrt(weight[b]).ravel()
+                target = root * images[k, b].ravel()
+                columns = root[:, None] * images[others, b].reshape(
+                    len(others), root.size).T
+                best = np.linalg.lstsq(columns, target)[0]
+                cost[k] += ((target - columns @ best) ** 2).sum()
+    return cost
+
+
+def slow_filter(image, line):
+    """Separable convolution of a frame; there is nothing outside."""
+    for axis in (-2, -1):
+        image = convolve1d(image, line, axis=axis, mode='constant')
+    return image
+
+
+def slow_left(fitter, solution, weight, model, k):
+    """Filtered residual of a model in its noise, as source k needs it."""
+    sigma = fitter.fwhm.min() / 2.354820045
+    half = int(np.ceil(3 * sigma))
+    line = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
+    line /= line.sum()
+    flux = np.maximum(solution.fit.flux[k], 0)
+    spectrum = (flux / flux.max() + 1e-6)[:, None, None]
+    signal = (spectrum * slow_filter(
+        weight * (fitter.observation.data - model), line)).sum(0)
+    return signal / np.sqrt((spectrum ** 2
+                             * slow_filter(weight, line ** 2)).sum(0))
+
+
+def test_features_are_those_of_whole_frames(plain):
+    fitter, solution = plain
+    model = solution.model_image
+    gain = fitter.observation.gain[:, None, None]
+    weight = (~fitter.observation.mask
+              / (fitter.variance + np.maximum(model, 0) / gain))
+    evidence = measure_evidence(fitter, solution)
+    np.testing.assert_allclose(
+        _column(evidence, 'log_drop'),
+        np.log10(np.clip(slow_drop(solution, weight), 1e-4, 1e6)), rtol=1e-6)
+    images = whole_frames(solution)
+    share = []
+    for image in images:
+        stack = (np.sqrt(weight) * image).sum(0)
+        top = np.unravel_index(stack.argmax(), stack.shape)
+        share.append(stack[top] / (np.sqrt(weight) * model).sum(0)[top])
+    np.testing.assert_allclose(_column(evidence, 'log_central'),
+                               np.log10(np.clip(share, 0, 1)), atol=1e-6)
+    assert _column(evidence, 'first').tolist() == [1, 0, 0, 1, 1]
+    peaks, rings = [], []
+    yy, xx = np.mgrid[:SHAPE[0], :SHAPE[1]]
+    for k in (1, 2):
+        alone = slow_left(fitter, solution, weight, images[0], k)
+        x, y = np.rint(PLACES[k]).astype(int)
+        peaks.append(np.log10(max(alone[y, x], 1)))
+        left = slow_left(fitter, solution, weight, model, k)
+        parameters = solution.fit.parameters[0]
+        dx, dy = PLACES[k] - PLACES[0]
+        distance = _elliptical_distance(dx, dy, parameters)
+        radius = _elliptical_distance(xx - PLACES[0, 0], yy - PLACES[0, 1],
+                                      parameters)
+        width = max(RING_WIDTH * distance, fitter.fwhm.min())
+        use = np.abs(radius - distance) < width
+        for j in (1, 2):
+            use &= np.hypot(xx - PLACES[j, 0],
+                            yy - PLACES[j, 1]) > fitter.fwhm.min()
+        around = np.clip(np.log10(np.sqrt((left[use] ** 2).mean())), 0, 1)
+        rings.append(np.sqrt(around * _column(evidence, 'on_host')[k]))
+    np.testing.assert_allclose(_column(evidence, 'log_here')[1:3], peaks,
+                               rtol=1e-6)
+    np.testing.assert_allclose(_column(evidence, 'around')[1:3], rings,
+                               rtol=1e-6)

@@ -7,7 +7,7 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot import PeakFinder
 from vaephot.deblend.detect.candidates import Chosen
-from vaephot.deblend.detect.residual_peaks import LeftOver
+from vaephot.deblend.detect.residual_peaks import ResidualPeaks
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.select import loop as decisions
 from vaephot.deblend.select.loop import decide, drop_doubtful, search
@@ -81,8 +81,8 @@ def test_a_source_without_a_peak_is_found_in_the_residual(scene):
 
 def _places(*rows):
     x, y, parent, significance = np.array(rows, float).T
-    return LeftOver(x=x, y=y, parent=parent.astype(int),
-                    significance=significance)
+    return ResidualPeaks(x=x, y=y, parent=parent.astype(int),
+                         significance=significance)
 
 
 def test_the_next_place_is_tried_where_much_is_left_over(scene, monkeypatch):
@@ -90,7 +90,7 @@ def test_the_next_place_is_tried_where_much_is_left_over(scene, monkeypatch):
                   finder=PeakFinder(n_rounds=1))
     for significance, n_found in ((40.0, 3), (5.0, 2)):
         places = _places((18, 38, 1, 50), (30, 31, 1, significance))
-        monkeypatch.setattr('vaephot.deblend.select.loop.find_left_over',
+        monkeypatch.setattr('vaephot.deblend.select.loop.find_residual_peaks',
                             lambda *_, found=places, **__: found)
         assert len(_search(start).sources) == n_found
 

@@ -60,18 +60,7 @@ class Chosen:
     labels: np.ndarray | None = None
 
     def take(self, rows):
-        """
-        Some of the sources.
-
-        Parameters
-        ----------
-        rows : `numpy.ndarray` of int or bool
-            Which of them.
-
-        Returns
-        -------
-        Chosen
-        """
+        """Some of the sources, by their numbers or a mask (n,)."""
         return replace(self, sources=self.sources.take(rows))
 
 
@@ -192,27 +181,12 @@ def _add_stars(observation, points, given, x, y, is_point, sigma):
 def choose_sources(settings, observation, segm, positions, labels, *,
                    points=None):
     """
-    Choose the sources to be fitted.
+    Choose the sources to be fitted, as `Chosen`.
 
-    Parameters
-    ----------
-    settings : `~vaephot.deblend.deblender.VAEDeblender`
-        Settings of the search.
-    observation : `~vaephot.deblend.inputs.read.Observation`
-        Images.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    positions : table or array_like or None
-        The caller's positions.
-    labels : `numpy.ndarray` of int or None
-        Parents that are asked for; `None`: all. The sources of the others
-        are chosen as well.
-    points : `~vaephot.deblend.detect.stars.PointSources`, optional
-        Fits bright stars before the search; `None`: peaks only.
-
-    Returns
-    -------
-    Chosen
+    ``settings`` are those of the search, as attributes of a
+    `~vaephot.deblend.deblender.VAEDeblender`. Given positions are taken as
+    they are. The sources of all parents are chosen, whichever ``labels`` are
+    asked for. Bright stars are fitted first where ``points`` says how.
     """
     if positions is None:
         x, y, parent, is_point = _search(settings, observation, segm, points)

@@ -16,7 +16,7 @@ __all__ = ['Candidates', 'find_candidates']
 # how far a peak must rise above its saddle, in sigma summed over its pixels
 MIN_SIGNIFICANCE = 3.0
 # pixels of parents that are worked on at once; bounds the memory
-CHUNK_PIXELS = 1_000_000
+CHUNK_PIXELS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,50 +47,21 @@ def find_candidates(image, segmentation_image, *, labels=None, n_pixels,
     Find the peaks of parents that are apart over some threshold.
 
     Thresholds lie between the smallest and the largest value of each
-    parent. A peak is a candidate if at one of them its region and that of
-    another peak are separate and have at least ``n_pixels`` pixels each.
-    With ``noise`` it must also rise significantly above the saddle between
-    them. Parents with fewer than ``2 * n_pixels`` pixels are not split.
+    parent, ``n_levels`` of them and spaced by ``mode`` as in photutils;
+    'exponential' becomes 'linear' where the smallest is not positive. A peak
+    is a candidate if at one of them its region and that of another peak are
+    separate and have at least ``n_pixels`` pixels each. With the 1-sigma
+    ``noise`` of the pixels the sum of (image - saddle) over its region must
+    also be at least ``min_significance`` times the noise of that. Parents
+    with fewer than ``2 * n_pixels`` pixels are not split.
 
-    Parameters
-    ----------
-    image : 2D `~numpy.ndarray`
-        Image; NaN and inf are bad pixels. They are bridged by the mean of
-        their neighbours, are no peaks and do not count.
-    segmentation_image : `~photutils.segmentation.SegmentationImage` or \
-            2D `~numpy.ndarray` of int
-        Parents.
-    labels : sequence of int or None, optional
-        The parents to search; `None` (default): all.
-    n_pixels : int
-        Least number of pixels of a peak's region.
-    n_levels : int
-        Number of thresholds.
-    mode : {'exponential', 'linear', 'sinh'}
-        Spacing of the thresholds, as in photutils; ``'exponential'``
-        becomes ``'linear'`` for a parent whose smallest value is not
-        positive.
-    connectivity : {8, 4}
-        Which pixels are neighbours.
-    noise : float or None, optional
-        1-sigma noise of the pixels of ``image``; `None` (default): peaks
-        need not be significant.
-    min_significance : float, optional
-        Least sum of (image - saddle) over the region of a peak in units of
-        its noise, ``noise * sqrt(n)`` for n pixels.
-    floor : float, optional
-        Lower values count as this one.
+    NaN and inf in the image (ny, nx) are bad pixels: bridged by the mean of
+    their neighbours, no peaks, not counted. Values below ``floor`` count as
+    that. `Candidates` come by parent, in the order of ``labels``, and
+    descending brightness, at least one for each parent that has a good
+    pixel, at the peak refined by a parabola to at most half a pixel, or at
+    the mean of a flat top.
 
-    Returns
-    -------
-    Candidates
-        By parent, in the order of ``labels``, and descending brightness; at
-        least one for each parent that has a good pixel. The position is
-        that of the peak, refined by a parabola to at most half a pixel, or
-        the mean of a flat top.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> from vaephot.deblend.detect.peaks import find_candidates
     >>> x = np.arange(30)

@@ -39,32 +39,10 @@ class Positions(Candidates):
 
 def candidates_from_finder(finder, image, mask, segmentation_image, labels):
     """
-    Use the detections of a finder as candidates.
+    Detections of a finder of photutils' protocol inside parents.
 
-    Parameters
-    ----------
-    finder : callable
-        Called as ``finder(image, mask=mask)``; returns a table with the
-        columns ``x_centroid`` and ``y_centroid`` (or ``xcentroid`` and
-        ``ycentroid``), or `None`.
-    image : 2D `~numpy.ndarray`
-        Image.
-    mask : 2D `~numpy.ndarray` of bool or None
-        True for bad pixels.
-    segmentation_image : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    labels : sequence of int or None
-        The parents to deblend; `None`: all.
-
-    Returns
-    -------
-    Candidates
-        The detections inside these parents; a parent may have none.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the finder returns no such table.
+    It is called as ``finder(image, mask=mask)`` and returns a table of
+    positions or None; anything else is an error. A parent may have none.
     """
     table = finder(image, mask=mask)
     if table is None:
@@ -83,26 +61,10 @@ def candidates_from_finder(finder, image, mask, segmentation_image, labels):
 
 def candidates_from_positions(positions, segmentation_image):
     """
-    Use given positions as sources.
+    Positions of a table or (x, y) pairs (n, 2) as sources, in that order.
 
-    Parameters
-    ----------
-    positions : table or array_like, (n, 2)
-        A table with the columns ``x_centroid`` and ``y_centroid`` (or
-        another pair of names that photutils uses, such as ``x`` and ``y``)
-        and optionally ``fixed`` and ``point_source``; or (x, y) pairs.
-    segmentation_image : `~photutils.segmentation.SegmentationImage`
-        Parents.
-
-    Returns
-    -------
-    Positions
-        One per row, in that order.
-
-    Raises
-    ------
-    ValueError
-        If the shape or the columns are wrong or a position is not finite.
+    A table may have columns ``fixed`` and ``point_source``. What is not
+    finite, or has other columns or another shape, is an error.
     """
     x, y = _read_xy(positions, 'positions')
     wrong = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))

@@ -165,31 +165,12 @@ def find_residual_peaks(pixels, segm, model_image, known, labels, *,
                         per_parent=1, least=MIN_SIGNIFICANCE,
                         free_sky=False):
     """
-    Find significant compact light that the models leave over.
+    Significant compact light that a model (n_bands, ny, nx) leaves over.
 
-    Parameters
-    ----------
-    pixels : `~vaephot.deblend.detect.pixels.Pixels`
-        Data and noise.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    model_image : `numpy.ndarray`, (n_bands, ny, nx)
-        Light of the known sources.
-    known : `numpy.ndarray`, (n, 2)
-        Their positions.
-    labels : sequence of int
-        Parents to search.
-    per_parent : int, optional
-        Most places in one parent; they are several FWHM apart.
-    least : float, optional
-        Least signal-to-noise ratio, misfit counted.
-    free_sky : bool, optional
-        Whether the median of the sky around a parent is taken off.
-
-    Returns
-    -------
-    ResidualPeaks
-        Inside their parents and away from the known sources.
+    Parents of some labels are searched, away from known places (n, 2), for
+    ``per_parent`` peaks several FWHM apart that have at least a
+    signal-to-noise ratio, misfit counted. With ``free_sky`` the median of
+    the sky around a parent is taken off first.
     """
     fwhm, shape = pixels.fwhm.min(), segm.shape
     margin = int(np.ceil(2 * np.hypot(pixels.fwhm.max(),

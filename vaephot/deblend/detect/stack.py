@@ -33,26 +33,12 @@ BRIGHT = 3.0
 
 def detection_image(observation, *, smooth=PEAK_SMOOTHING):
     """
-    Stack the bands, weighted by their signal to noise.
+    Stack of the bands in units of its noise, (ny, nx) of float32.
 
-    Each band is matched-filtered with a Gaussian and divided by the noise
-    of the result; the bands are then added with the mean signal to noise of
-    the significant pixels as weights. Bad pixels have no weight.
-
-    Parameters
-    ----------
-    observation : `~vaephot.deblend.inputs.read.Observation`
-        Images.
-    smooth : float, optional
-        FWHM of the Gaussian in units of that of the PSF of the band; 0 for
-        none. The default of 0.5 keeps peaks apart; 1 is best for finding
-        faint sources. A band that was smoothed before is taken as it is.
-
-    Returns
-    -------
-    `~numpy.ndarray` of float32, (ny, nx)
-        Image in units of its noise, which is 1 at each pixel if the errors
-        hold; 0 where no band has data.
+    Each band is smoothed with a Gaussian of ``smooth`` times the FWHM of
+    its PSF, not at all if it was smoothed before, and divided by the noise
+    of the result; the mean signal to noise of the significant pixels is its
+    weight. Bad pixels have no weight; where no band has data, it is 0.
     """
     return _stack(observation, [
         0.0 if width > 0 else smooth for width in observation.smoothing])[0]
@@ -60,23 +46,10 @@ def detection_image(observation, *, smooth=PEAK_SMOOTHING):
 
 def detect(observation, n_pixels):
     """
-    Detect sources in the stack of the bands.
+    Segmentation of the stack smoothed with the PSFs, None if it is empty.
 
-    The stack is smoothed with the PSFs. The threshold is 1.5 times the
-    noise of single pixels or 4 times that of the smoothed stack, whichever
-    is less.
-
-    Parameters
-    ----------
-    observation : `~vaephot.deblend.inputs.read.Observation`
-        Images.
-    n_pixels : int
-        Least number of connected pixels.
-
-    Returns
-    -------
-    `~photutils.segmentation.SegmentationImage` or None
-        `None` if there is no source.
+    The threshold is 1.5 times the noise of single pixels or 4 times that of
+    the smoothed stack, whichever is less.
     """
     image, reduction = _stack(observation, [1.0] * len(observation.psfs))
     threshold = min(THRESHOLD * reduction, MAX_SMOOTHED_THRESHOLD)

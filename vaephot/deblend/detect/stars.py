@@ -29,7 +29,7 @@ MIN_STAMP, MAX_STAMP = 24, 64
 # of the PSF back
 FLUX_STAMP = 160
 # pixels of all bands that are fitted at once; bounds the memory
-CHUNK_PIXELS = 1_000_000
+CHUNK_PIXELS = 100_000
 # share of the weighted light that a point source may leave over, around a
 # masked core and where the whole of it is seen
 MAX_LEFT = 0.03
@@ -254,7 +254,8 @@ def _fit(points, xy, size, n_steps, hopeless=np.inf):
     """Fit places (n, 2) on stamps, some at a time."""
     hopeless = np.broadcast_to(hopeless, len(xy))
     n = max(1, CHUNK_PIXELS // (len(points.pixels.data) * size ** 2))
-    fits = [_StampFit(points, xy[i:i + n], size).run(n_steps, hopeless[i:i + n])
+    fits = [_StampFit(points, xy[i:i + n], size).run(n_steps,
+                                                     hopeless[i:i + n])
             for i in range(0, len(xy), n)]
     return _Fits(**{field: np.concatenate([getattr(f, field) for f in fits])
                     for field in ('xy', 'flux', 'peak', 'left')})
@@ -277,12 +278,11 @@ def _cores(mask, segm_data, labels):
         return np.zeros((0, 3))
     found = []
     regions, _ = ndimage.label(mask, np.ones((3, 3)))
-    areas = np.bincount(regions.ravel())[1:]
     for i, window in enumerate(ndimage.find_objects(regions), 1):
         grown = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in window)
-        if areas[i - 1] > MAX_CORE or not segm_data[grown].any():
-            continue
         core = regions[grown] == i
+        if core.sum() > MAX_CORE or not segm_data[grown].any():
+            continue
         owner = _owner(segm_data, labels, core, grown)
         if owner:
             y, x = (np.mean(c) for c in np.nonzero(core))
@@ -324,24 +324,10 @@ def _as_points(points, places, saturated):
 
 def find_stars(points, segm, image, labels):
     """
-    Find bright point sources and the middles of saturated ones.
+    Bright point sources of some parents, saturated ones too, as `Stars`.
 
-    Parameters
-    ----------
-    points : PointSources
-        Data, noise and what draws point sources.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    image : `numpy.ndarray`, (ny, nx)
-        Detection image in units of its noise, NaN for bad pixels.
-    labels : `numpy.ndarray` of int
-        Parents to search.
-
-    Returns
-    -------
-    Stars
-        Places that a point source explains, up to a few per cent of the
-        light around them.
+    ``image`` (ny, nx) is the detection image in units of its noise, NaN for
+    bad pixels. A point source explains the light there up to a few per cent.
     """
     cores = _all_cores(points.pixels.mask, segm.data, labels)
     peaks = _bright_pixels(image, segm, np.setdiff1d(labels, cores[:, 2]))
@@ -362,23 +348,10 @@ def find_stars(points, segm, image, labels):
 
 def recognize_stars(points, image, places):
     """
-    Bright point sources among known positions.
+    Which places (n, 2) are bright point sources, (n,), and where those are.
 
-    Parameters
-    ----------
-    points : PointSources
-        Data, noise and what draws point sources.
-    image : `numpy.ndarray`, (ny, nx)
-        Detection image in units of its noise, NaN for bad pixels.
-    places : `numpy.ndarray`, (n, 2)
-        Positions.
-
-    Returns
-    -------
-    xy : `numpy.ndarray`, (n, 2)
-        Fitted positions of the stars, the given ones of the others.
-    is_star : `numpy.ndarray` of bool, (n,)
-        Which are stars, saturated or not.
+    Positions (n, 2) of others are as given. ``image`` (ny, nx) is the
+    detection image in units of its noise, NaN for bad pixels.
     """
     xy, is_star = np.array(places, float), np.zeros(len(places), bool)
     masked, bright = _near_places(points.pixels, image, xy)

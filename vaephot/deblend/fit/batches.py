@@ -8,13 +8,13 @@ import torch
 
 from vaephot.deblend.fit.bands import Bands
 from vaephot.deblend.fit.canvas import Plane
+from vaephot.deblend.fit.collect import fill
 from vaephot.deblend.fit.common import CommonFit, default_shapes
 from vaephot.deblend.fit.joint import JointFit
 from vaephot.deblend.fit.plan import Batch
 from vaephot.deblend.fit.problem import Problem
 from vaephot.deblend.scene import empty_result
 from vaephot.models.config import N_EXPLICIT
-from vaephot.deblend.fit.collect import fill
 
 __all__ = ['FIXED_SIGMA', 'GroupFitter']
 

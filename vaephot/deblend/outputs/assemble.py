@@ -3,12 +3,10 @@
 
 import warnings
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
 
-from vaephot import __version__
 from vaephot.deblend.outputs.assign import find_owners
 from vaephot.deblend.outputs.children import label_sources
 from vaephot.deblend.outputs.conditions import (

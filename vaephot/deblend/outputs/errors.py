@@ -11,6 +11,7 @@ import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma
 
 from vaephot.utils.boxes import overlap
+
 __all__ = ['model_variance', 'residual_flux', 'spread_over_bands',
            'widen_errors']
 

@@ -154,21 +154,11 @@ def _axis_ratio(parameters):
 
 def find_hosts(pixels, solution):
     """
-    Find the source that each one may be a part of.
+    Number of the source that each one may be a part of, (n,).
 
-    Parameters
-    ----------
-    pixels : `~vaephot.deblend.detect.pixels.Pixels`
-        Noise.
-    solution : `~vaephot.deblend.scene.Scene`
-        Fitted sources.
-
-    Returns
-    -------
-    `numpy.ndarray` of int, (n,)
-        The brighter source of the same parent that has most light at its
-        place, or the nearest brighter one where none has any; -1 for the
-        brightest of a parent.
+    The brighter source of the same parent that has most light at its place,
+    or the nearest brighter one where none has any; -1 for the brightest of
+    a parent.
     """
     xy, parent = solution.fit.parameters[:, :2], solution.sources.parent
     if not len(parent):
@@ -244,12 +234,9 @@ def _signal_to_noise(signal, power):
 
 def _stacked(weight, residual, spectrum):
     """
-    Bands added as a source of some spectrum (n_bands,) needs it, (ny, nx).
+    Residual and inverse variance of all bands together, (ny, nx) each.
 
-    Returns
-    -------
-    signal, power
-        The residual and the inverse variance.
+    They are added as a source of some spectrum (n_bands,) needs it.
     """
     return (np.einsum('b,byx,byx->yx', spectrum, weight, residual),
             np.einsum('b,byx->yx', spectrum ** 2, weight))
@@ -310,11 +297,11 @@ def _ring(shape, parameters, distance, fwhm):
     x, y = np.rint(parameters[:2]).astype(int)
     rows = overlap(y - reach, y + reach + 1, 0, shape[0])
     columns = overlap(x - reach, x + reach + 1, 0, shape[1])
-    yy, xx = np.mgrid[rows, columns]
+    yy, xx = np.ogrid[rows, columns]
     radius = _elliptical_distance(xx - parameters[0], yy - parameters[1],
                                   parameters)
-    use = np.abs(radius - distance) < width
-    return yy[use], xx[use]
+    iy, ix = np.nonzero(np.abs(radius - distance) < width)
+    return iy + rows.start, ix + columns.start
 
 
 def _apart(yy, xx, places, distance):
@@ -329,11 +316,8 @@ def _mirrored(pixels, solution, k, host, line):
     """
     What a host alone leaves over at a source and at the place opposite.
 
-    Returns
-    -------
-    here, mirrored : float
-        Signal to noise at the source, at least 1; the lesser one of both
-        in units of the larger one, from 0 to 1.
+    Signal to noise at the source, at least 1; the lesser one of both in
+    units of the larger one, from 0 to 1.
     """
     xy, center = solution.fit.parameters[[k, host], :2]
     spectrum = _spectrum(solution.fit.flux[k])
@@ -406,7 +390,7 @@ def _beside(pixels, solution, host):
 
 def measure_evidence(pixels, solution):
     """
-    Measure what speaks for each source.
+    What speaks for each source, columns as in `FEATURES`.
 
     ``log_drop`` and ``log_snr``
         Chi-square that the source saves, and its signal to noise.
@@ -435,18 +419,6 @@ def measure_evidence(pixels, solution):
     ``first``, ``refined``
         Whether it is the brightest of its parent, and whether shapes were
         fitted.
-
-    Parameters
-    ----------
-    pixels : `~vaephot.deblend.detect.pixels.Pixels`
-        Data and noise.
-    solution : `~vaephot.deblend.scene.Scene`
-        Fitted sources.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n, n_features)
-        Columns as in `FEATURES`.
     """
     fit, parent = solution.fit, solution.sources.parent
     n = len(parent)
@@ -474,21 +446,10 @@ def measure_evidence(pixels, solution):
 
 def chi2_gain(pixels, before, after, n_old):
     """
-    What the sources that were added gain in chi-square.
+    What sources that were added gain in chi-square, (n_new,).
 
-    Parameters
-    ----------
-    pixels : `~vaephot.deblend.detect.pixels.Pixels`
-        Data and noise.
-    before, after : `~vaephot.deblend.scene.Scene`
-        Fit without and with the sources.
-    n_old : int
-        Sources of ``after`` that were in ``before``; the others are new.
-
-    Returns
-    -------
-    `numpy.ndarray`, (n_new,)
-        The gain of each pixel of a group goes to the nearest new source.
+    The first ``n_old`` sources of ``after`` were in ``before``. The gain of
+    each pixel of a piece goes to the nearest new source.
     """
     data = pixels.data
     xy = after.fit.parameters[:, :2]
