@@ -11,13 +11,14 @@ from vaephot.deblend.detect.stack import detect
 from vaephot.deblend.encode.looks import reference_fitter
 from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.native import make_fitter
+from vaephot.deblend.outputs.assemble import assemble_result, assign_labels
 from vaephot.deblend.outputs.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.outputs.info import add_info
-from vaephot.deblend.outputs.result import assemble_result, assign_labels
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.refine import FitSettings
 from vaephot.deblend.select.division import divide
 from vaephot.deblend.select.loop import decide
+from vaephot.deblend.select.no_source import find_empty
 from vaephot.deblend.select.score import with_probability
 from vaephot.deblend.select.unlabelled import pass_through
 from vaephot.deblend.structure import add_structure
@@ -206,8 +207,10 @@ class VAEDeblender:
         solution = pass_through(fitter, segm, solution, chosen.labels)
         solution, fallback = add_fallback(self, fitter, segm, solution,
                                           left_out)
-        return assemble_result(self, observation, segm, chosen, fitter,
-                               solution, fallback, record=self._record)
+        return assemble_result(
+            self, observation, segm, chosen, fitter, solution, fallback,
+            empty=find_empty(fitter, segm, solution, chosen, self),
+            record=self._record)
 
     def segment(self, data, segmentation_image, *, error=None, mask=None,
                 psf=None, labels=None):

@@ -16,7 +16,7 @@ import torch
 from vaephot.deblend.detect.candidates import FIXED_SIGMA
 from vaephot.deblend.encode.looks import look_again
 from vaephot.deblend.images import redraw
-from vaephot.deblend.outputs.outliers import misfit
+from vaephot.deblend.outputs.goodness import make_residual, sum_sources
 from vaephot.deblend.pipeline import image_without, reference_view, settle
 from vaephot.deblend.waves import has_waves, radii_within
 from vaephot.models.encoder import Gaussian
@@ -45,8 +45,12 @@ def _misfit(fitter, solution):
     first, seen = reference_view(fitter, solution)
     # without the sky, where it is free
     data = np.stack([view.data for view in first.views()])
-    left = misfit(seen, first.observation, data).total()
-    return left.excess > LEAST_EXCESS * np.sqrt(left.variance)
+    known = first.observation
+    sums = sum_sources(seen.boxes, seen.models, make_residual(
+        data, seen.model_image, known.variance, known.mask, known.gain,
+        [psf.fwhm for psf in known.psfs]))
+    return (sums.excess.sum(1)
+            > LEAST_EXCESS * np.sqrt(sums.excess_variance.sum(1)))
 
 
 def add_structure(fitter, solution):

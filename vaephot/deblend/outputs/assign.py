@@ -1,16 +1,14 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Give each pixel of a parent to one child, and label the children."""
-
-from dataclasses import dataclass
+"""Give each pixel of a parent to one of its children."""
 
 import numpy as np
-from photutils.segmentation import SegmentationImage
 from scipy.ndimage import generate_binary_structure
 from scipy.ndimage import label as find_components
 
 from vaephot.exceptions import ShapeMismatchError
+from vaephot.utils.boxes import overlap
 
-__all__ = ['Assignment', 'assign_pixels', 'build_segmentation']
+__all__ = ['assign_pixels', 'find_owners', 'members_of_parents']
 
 # rank of the structuring element with that many neighbours in 2D
 _RANK = {4: 1, 8: 2}
@@ -19,29 +17,6 @@ _SHIFTS = {
     8: ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)),
 }
 NOBODY = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """
-    A segmentation of children and the label of each of them.
-
-    Parameters
-    ----------
-    segmentation_image : `~photutils.segmentation.SegmentationImage`
-        The children, with the maps of parents and children.
-    child_labels : dict
-        Label of each child in the order of the ``owners`` given, as an
-        array for each parent of the input; one label for a parent that
-        is not split. Children without pixels have labels, too, above
-        those of the segmentation.
-    next_label : int
-        Smallest label that no child has.
-    """
-
-    segmentation_image: SegmentationImage
-    child_labels: dict
-    next_label: int
 
 
 def _main_components(owner, dominance, connectivity):
@@ -174,140 +149,51 @@ def assign_pixels(dominance, region, n_pixels, *, connectivity=8):
     return _adopt_islands(owner, region, light, connectivity)
 
 
-def _fitting_dtype(dtype, largest):
-    """Return the dtype itself, or the next of its kind that fits."""
-    if largest <= np.iinfo(dtype).max:
-        return dtype
-    return next(np.dtype(f'{dtype.kind}{size}') for size in (1, 2, 4, 8)
-                if largest <= np.iinfo(f'{dtype.kind}{size}').max)
+def members_of_parents(parent):
+    """Label of each parent but 0 to the rows of its sources."""
+    order = np.argsort(parent, kind='stable')
+    cuts = np.flatnonzero(np.diff(parent[order])) + 1
+    return {int(parent[rows[0]]): rows for rows in np.split(order, cuts)
+            if len(rows) and parent[rows[0]] > 0}
 
 
-def _number(labels, present, relabel):
-    """
-    Choose new labels for unsplit parents and for children.
-
-    ``present`` holds, for each split parent, which children own pixels.
-    """
-    unsplit = [label for label in labels if label not in present]
-    start = 1 if relabel else max(labels) + 1
-    if relabel:
-        new = {label: i for i, label in enumerate(unsplit, start)}
-        start += len(unsplit)
-    else:
-        new = {label: label for label in unsplit}
-    children = {}
-    for label, owning in present.items():
-        children[label] = np.zeros(len(owning), int)
-        children[label][owning] = start + np.arange(owning.sum())
-        start += owning.sum()
-    return new, children, int(start)
-
-
-def _collect_labels(owners, labels, new, children, start):
-    """Labels of all children, those without pixels last."""
-    out = {}
-    for label in labels:
-        values = children.get(label)
-        if values is None:
-            owner = owners.get(label)
-            n_children = 1 if owner is None else max(1, owner[1])
-            values = np.zeros(n_children, int)
-            values[0 if owner is None else owner[2]] = new[label]
-        out[label] = values
-    for values in out.values():
-        empty = np.flatnonzero(values == 0)
-        values[empty] = start + np.arange(len(empty))
-        start += len(empty)
-    return out, start
-
-
-def _survey(owners):
-    """Owner image, number of children and first surviving child."""
-    out = {}
-    for label, (owner, n_children) in owners.items():
-        counts = np.bincount(owner[owner >= 0], minlength=n_children)
-        out[int(label)] = (owner, n_children, int(np.argmax(counts)),
-                           counts > 0)
+def _dominance(boxes, models, sky_rms, slices):
+    """Models over the noise, summed over bands, on a parent's cutout."""
+    rows, columns = slices
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    out = np.zeros((len(boxes), *shape))
+    for image, box, model, rms in zip(out, boxes, models, sky_rms,
+                                      strict=True):
+        y = overlap(rows.start, rows.stop, box.iymin, box.iymax)
+        x = overlap(columns.start, columns.stop, box.ixmin, box.ixmax)
+        part = model[:, y.start - box.iymin:y.stop - box.iymin,
+                     x.start - box.ixmin:x.stop - box.ixmin]
+        image[y.start - rows.start:y.stop - rows.start,
+              x.start - columns.start:x.stop - columns.start] = np.einsum(
+                  'byx,b->yx', part, 1 / rms)
     return out
 
 
-def _mark_children(segm):
-    """Set the flag of photutils 3.1 that children have there."""
-    if hasattr(segm, '_flags_map'):
-        from photutils.segmentation.flags import SEGMENTATION_FLAGS
-
-        segm._flags_map = dict.fromkeys(
-            segm.deblended_labels.tolist(), SEGMENTATION_FLAGS.DEBLENDED)
-
-
-def build_segmentation(segmentation_image, owners, *, relabel=True):
+def find_owners(segm, parent, boxes, models, sky_rms, n_pixels, *,
+                connectivity=8):
     """
-    Label children in a copy of the segmentation of their parents.
+    Give the pixels of parents to the sources that dominate them.
 
-    Parameters
-    ----------
-    segmentation_image : `~photutils.segmentation.SegmentationImage`
-        The parents; left as it is.
-    owners : dict
-        For each parent that was deblended, its label mapped to the pair of
-        the image of `assign_pixels` over the slices of that label and the
-        number of children.
-    relabel : bool, optional
-        Whether labels become consecutive from 1, parents that are not
-        split first. If False those keep their labels, and the children
-        are numbered from the largest label of the input on.
-
-    Returns
-    -------
-    `Assignment`
-        Segmentation and labels. A parent with a single child that owns
-        pixels is not split and not in the maps. The dtype is that of the
-        input unless the labels need a larger one.
-
-    Raises
-    ------
-    ShapeMismatchError
-        If the image of a parent does not have the shape of its slices.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from photutils.segmentation import SegmentationImage
-    >>> from vaephot.deblend.outputs.assign import build_segmentation
-    >>> segm = SegmentationImage(np.array([[4, 4, 0, 9]]))
-    >>> made = build_segmentation(segm, {4: (np.array([[0, 1]]), 2)})
-    >>> made.segmentation_image.data
-    array([[2, 3, 0, 1]])
-    >>> made.child_labels[4]
-    array([2, 3])
+    ``parent`` (n,), ``boxes`` and ``models`` (n_bands, h, w) of each source,
+    ``sky_rms`` (n, n_bands). Maps the label of each parent with several
+    sources to the pair of an image over its slices, the number of the source
+    among those of the parent that owns each pixel or -1, and how many there
+    are.
     """
-    segm = segmentation_image
-    labels = [int(label) for label in segm.labels]
-    if not labels:
-        return Assignment(segmentation_image=segm.copy(), child_labels={},
-                          next_label=1)
-    known = _survey(owners)
-    present = {label: known[label][3] for label in labels
-               if label in known and known[label][3].sum() > 1}
-    new, children, start = _number(labels, present, relabel)
-    data = np.zeros(segm.shape, _fitting_dtype(segm.data.dtype, start - 1))
-    for label, window in zip(labels, segm.slices, strict=True):
-        region = segm.data[window] == label
-        if label not in present:
-            data[window][region] = new[label]
+    owners = {}
+    for label, members in members_of_parents(parent).items():
+        if len(members) == 1:
             continue
-        owner = known[label][0]
-        if owner.shape != region.shape:
-            msg = (f'the owners of parent {label} have the shape '
-                   f'{owner.shape}, its slices {region.shape}.')
-            raise ShapeMismatchError(msg, label=label, shape=owner.shape)
-        data[window][region] = children[label][owner[region]]
-    out = SegmentationImage(data)
-    out._deblend_label_map = {
-        label: values[values > 0].astype(data.dtype)
-        for label, values in children.items()}
-    _mark_children(out)
-    child_labels, start = _collect_labels(known, labels, new, children,
-                                          start)
-    return Assignment(segmentation_image=out, child_labels=child_labels,
-                      next_label=start)
+        slices = segm.slices[segm.get_index(label)]
+        strength = _dominance([boxes[k] for k in members],
+                              [models[k] for k in members],
+                              sky_rms[members], slices)
+        owners[label] = (assign_pixels(
+            strength, segm.data[slices] == label, n_pixels,
+            connectivity=connectivity), len(members))
+    return owners

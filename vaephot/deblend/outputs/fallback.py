@@ -8,21 +8,16 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from astropy.utils import minversion
 from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage, deblend_sources
 
-from vaephot.deblend.encode.looks import reference_fitter
 from vaephot.deblend.groups import SourceList
 from vaephot.exceptions import DeblendWarning
 from vaephot.utils.optional_deps import has_package
 
 __all__ = ['Fallback', 'add_fallback', 'fit_or_leave_out', 'watershed']
 
-# what numerical trouble raises; anything else is an error of the program
-FAILURES = (ArithmeticError, np.linalg.LinAlgError,
-            torch.linalg.LinAlgError)
 # half-light radius of a round Gaussian of sigma 1
 HALF_LIGHT = 1.1774100225154747
 # least sigma of the light of a child, in pixels
@@ -66,11 +61,18 @@ def _take(chosen, labels):
     return chosen.take(np.isin(chosen.sources.parent, labels))
 
 
+def _failures():
+    """Errors of numerical trouble; any other is one of the program."""
+    from torch.linalg import LinAlgError
+
+    return ArithmeticError, np.linalg.LinAlgError, LinAlgError
+
+
 def _attempt(fit, chosen):
     """Solution or None, and the parents that are suspected."""
     try:
         solution = fit(chosen)
-    except FAILURES:
+    except _failures():
         return None, np.unique(chosen.sources.parent)
     return solution, _broken(solution)
 
@@ -292,7 +294,7 @@ def add_fallback(deblender, fitter, segm, solution, left_out):
     if not len(labels):
         return solution, Fallback(owners={})
     _warn(labels)
-    observation = reference_fitter(fitter).observation
+    observation = fitter.observation
     asked = (labels if left_out.labels is None
              else np.intersect1d(labels, left_out.labels))
     owners = watershed(deblender, observation, segm, labels, asked)

@@ -11,6 +11,7 @@ import numpy as np
 from photutils.aperture import BoundingBox
 from scipy.ndimage import find_objects
 
+from vaephot.deblend.outputs.assign import members_of_parents
 from vaephot.exceptions import ShapeMismatchError, StampError
 
 __all__ = ['pad_to_bbox', 'required_bboxes', 'share_data']
@@ -49,22 +50,6 @@ def _check_sources(sources, parent_of, shape):
             raise ShapeMismatchError(msg, shape=model.shape)
 
 
-def _light(model):
-    """Model in double precision without negative or non-finite pixels."""
-    light = np.asarray(model, float)
-    return np.where(np.isfinite(light) & (light > 0), light, 0)
-
-
-def _children(parent_of):
-    """Map each parent but 0 to the indices of its children."""
-    order = np.argsort(parent_of, kind='stable')
-    labels, first = np.unique(parent_of[order], return_index=True)
-    groups = np.split(order, first[1:]) if len(labels) else []
-    return {label: group
-            for label, group in zip(labels.tolist(), groups, strict=True)
-            if label > 0}
-
-
 def _parent_windows(segm_data):
     """Map the label of each segment to its smallest window."""
     return {i + 1: window for i, window in enumerate(find_objects(segm_data))
@@ -87,7 +72,7 @@ def model_centroid(bbox, model):
     tuple of float
         ``(x, y)`` in the frame.
     """
-    light = _light(model).sum(0)
+    light = np.where(model > 0, model, 0).sum(0, dtype=float)
     total = light.sum()
     height, width = light.shape
     if not total > NO_LIGHT:
@@ -116,6 +101,13 @@ def _nearest(iy, ix, members, centroids, bboxes=None):
         best[closer] = i
         distance[closer] = squared[closer]
     return best
+
+
+def _holds(box, window):
+    """Whether a box holds a window, a pair of slices."""
+    rows, columns = window
+    return (box.iymin <= rows.start and rows.stop <= box.iymax
+            and box.ixmin <= columns.start and columns.stop <= box.ixmax)
 
 
 def _uncovered(segm_data, label, window, boxes):
@@ -170,8 +162,10 @@ def required_bboxes(bboxes, segm_data, parent_of, centroids):
     for bbox in out:
         _check_inside(bbox, segm_data.shape)
     windows = _parent_windows(segm_data)
-    for label, members in _children(np.asarray(parent_of, int)).items():
-        if label not in windows:
+    children = members_of_parents(np.asarray(parent_of, int))
+    for label, members in children.items():
+        if label not in windows or any(
+                _holds(out[k], windows[label]) for k in members):
             continue
         iy, ix = _uncovered(segm_data, label, windows[label],
                             [out[k] for k in members])
@@ -216,43 +210,66 @@ def pad_to_bbox(image, bbox, new_bbox):
     return out
 
 
-def _allowed(segm_data, window, label):
-    """Pixels on which a source may have light: its parent and the sky."""
-    labels = segm_data[window]
-    return (labels == label) | (labels == 0)
+def _blocked(segm_data, bbox, label):
+    """Pixels of a box that belong to another parent than a source."""
+    labels = segm_data[_window(bbox)]
+    return (labels != label) & (labels != 0)
+
+
+def _light(model, blocked):
+    """What counts of a model: positive, in no other parent's pixels."""
+    light = np.fmax(model, 0)
+    if blocked.any():
+        light[:, blocked] = 0
+    return light
 
 
 def _total_light(sources, segm_data, parent_of, n_bands):
     """Sum of the models that share each pixel."""
-    total = np.zeros((n_bands, *segm_data.shape))
+    kind = np.result_type(np.float32, *{model.dtype for _, model in sources})
+    total = np.zeros((n_bands, *segm_data.shape), kind)
     for (bbox, model), label in zip(sources, parent_of, strict=True):
-        window = _window(bbox)
-        total[:, *window] += np.where(_allowed(segm_data, window, label),
-                                      _light(model), 0)
+        total[:, *_window(bbox)] += _light(
+            model, _blocked(segm_data, bbox, label))
     return total
 
 
-def _heirs(dark, segm_data, parent_of, bboxes, centroids):
-    """Index of the source that gets the data of pixels without light."""
-    heirs = np.full(segm_data.shape, -1)
-    windows = _parent_windows(segm_data)
-    for label, members in _children(parent_of).items():
-        if label not in windows:
+def _heirs(total, segm_data, parent_of, bboxes, centroids):
+    """
+    Who gets the data of pixels without light, by source.
+
+    Returns for each source, if any, the frame indices ``(iy, ix)``.
+    """
+    iy, ix = np.nonzero((total <= NO_LIGHT).any(0) & (segm_data > 0))
+    children, heirs = members_of_parents(parent_of), {}
+    for label, rows in members_of_parents(segm_data[iy, ix]).items():
+        if label not in children:
             continue
-        window = windows[label]
-        todo = (segm_data[window] == label) & dark[:, *window].any(0)
-        iy, ix = np.nonzero(todo)
-        if not len(iy):
-            continue
-        iy, ix = iy + window[0].start, ix + window[1].start
-        best = _nearest(iy, ix, members, centroids, bboxes)
+        y, x, members = iy[rows], ix[rows], children[label]
+        best = _nearest(y, x, members, centroids, bboxes)
         if best.min() < 0:
             msg = (f'{np.sum(best < 0)} pixels of parent {label} lie in the '
                    'box of none of its children; grow the boxes with '
                    'required_bboxes first.')
             raise StampError(msg, parent_label=label)
-        heirs[iy, ix] = members[best]
+        for i in np.unique(best).tolist():
+            heirs[members[i]] = y[best == i], x[best == i]
     return heirs
+
+
+def _share(data, mask, total, model, blocked, heir):
+    """Share of one source, (n_bands, h, w), from images of its box."""
+    bad = mask | ~np.isfinite(data)
+    data, dark = np.where(bad, 0, data), total <= NO_LIGHT
+    image = data * (_light(model, blocked) / np.where(dark, 1, total))
+    if dark.any():
+        image[dark] = 0
+    if heir is not None:
+        image[:, *heir] += (data * dark)[:, *heir]
+    if bad.any():
+        hold = bad & ~blocked
+        image[hold] = np.where(np.isfinite(model), model, 0)[hold]
+    return image.astype(model.dtype)
 
 
 def share_data(data, mask, sources, segm_data, parent_of, *,
@@ -319,20 +336,14 @@ def share_data(data, mask, sources, segm_data, parent_of, *,
     _check_sources(sources, parent_of, data.shape)
     if centroids is None:
         centroids = [model_centroid(*source) for source in sources]
-    bad = mask | ~np.isfinite(data)
     total = _total_light(sources, segm_data, parent_of, len(data))
-    dark = total <= NO_LIGHT
-    heirs = _heirs(dark, segm_data, parent_of, [s[0] for s in sources],
+    heirs = _heirs(total, segm_data, parent_of, [s[0] for s in sources],
                    centroids)
     images = []
     for k, (bbox, model) in enumerate(sources):
-        window = _window(bbox)
-        cut = (slice(None), *window)
-        part = np.divide(_light(model), total[cut],
-                         out=np.zeros(model.shape), where=~dark[cut])
-        part[dark[cut] & (heirs[window] == k)] = 1
-        image = np.where(bad[cut], np.where(np.isfinite(model), model, 0),
-                         part * np.where(bad[cut], 0, data[cut]))
-        image[:, ~_allowed(segm_data, window, parent_of[k])] = 0
-        images.append(image.astype(model.dtype))
+        cut, heir = (slice(None), *_window(bbox)), heirs.get(k)
+        if heir is not None:
+            heir = heir[0] - bbox.iymin, heir[1] - bbox.ixmin
+        images.append(_share(data[cut], mask[cut], total[cut], model,
+                             _blocked(segm_data, bbox, parent_of[k]), heir))
     return images

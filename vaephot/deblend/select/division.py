@@ -15,7 +15,7 @@ import numpy as np
 
 from vaephot.deblend.detect.candidates import Chosen
 from vaephot.deblend.encode.looks import reference_fitter
-from vaephot.deblend.outputs.owners import find_owners
+from vaephot.deblend.outputs.assign import find_owners
 from vaephot.deblend.pipeline import solve
 from vaephot.deblend.select.loop import drop_doubtful
 from vaephot.utils.labels import sum_by_label
@@ -124,7 +124,8 @@ def divide(deblender, fitter, segm, chosen, *, progress=None):
     solution = drop_doubtful(quick, segm, solution, deblender)
     noise = quick.sky_rms(solution.fit.parameters[:, :2])
     solution = replace(solution, owners=find_owners(
-        deblender, segm, solution, noise))
+        segm, solution.sources.parent, solution.boxes, solution.models,
+        noise, deblender.n_pixels, connectivity=deblender.connectivity))
     rest = chosen.take(~several)
     chosen = replace(
         chosen, sources=solution.sources.join(rest.sources),
