@@ -34,9 +34,9 @@ def test_mask_counts_near_the_source_only():
 
 
 def test_poor_fits_exceed_noise_and_a_limit():
-    # 5 sigma of 20 samples are 1.6, of 5000 samples 0.1
-    reduced = np.array([2.4, 2.6, 1.9, 2.1, np.nan, 0.2])
-    samples = np.array([20, 20, 5000, 5000, 0, 20])
+    # 5 sigma of 5 samples are 3.2, of 5000 samples 0.1
+    reduced = np.array([4.0, 4.4, 2.9, 3.1, np.nan, 0.2])
+    samples = np.array([5, 5, 5000, 5000, 0, 5])
     assert_array_equal(fits_poorly(reduced, samples),
                        [False, True, False, True, False, False])
 
