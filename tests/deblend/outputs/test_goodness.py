@@ -87,6 +87,12 @@ def test_small_images_have_no_sky_of_their_own():
     assert_array_equal(residual.factor, 1)
 
 
+@pytest.mark.parametrize('noise', [0.0, 1e-9])
+def test_images_without_noise_keep_their_error(noise):
+    residual = residual_of(noise * white((200, 240)))
+    assert_array_equal(residual.factor, 1)
+
+
 def test_sources_do_not_count_as_sky():
     shape = (200, 240)
     model = sum(blob(shape, x, y, 1e5, 6.0)
