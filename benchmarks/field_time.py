@@ -64,7 +64,7 @@ def draw(side, seed):
                                                     size=KERNEL[1]))
     segm = detect_sources(smooth, THRESHOLD * noise, N_PIXELS, mask=mask)
     given = {'error': noise, 'gain': float(field.gain[k]), 'mask': mask,
-             'psf': field.psf[k]}
+             'psf': field.psf_model('VIS')}
     return image, smooth, segm, given
 
 

@@ -9,7 +9,8 @@ from astropy.wcs import WCS
 from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.outputs.assign import assign_pixels, build_segmentation
+from vaephot.deblend.outputs.assign import assign_pixels
+from vaephot.deblend.outputs.children import build_segmentation
 from vaephot.deblend.outputs.share import share_data
 from vaephot.photometry import Measurements, make_table
 from vaephot.results.covariance import FitGroup

@@ -29,6 +29,7 @@ FORBIDDEN = {
     'vaephot.weights': ['torch', 'galsim', 'vaephot.train'],
     'vaephot.train': ['galsim', 'vaephot.simulate', 'vaephot.deblend'],
     'vaephot.deblend': ['galsim', 'vaephot.simulate', 'vaephot.train'],
+    'vaephot.deblend.outputs': ['torch', 'galsim', 'vaephot.deblend.select'],
     'vaephot.photometry': ['torch', 'galsim', 'vaephot.train',
                            'vaephot.deblend'],
     'vaephot.evaluate': ['torch', 'galsim', 'vaephot.train'],

@@ -201,4 +201,6 @@ def reference(deblend):
 @pytest.fixture
 def errors_of_noise(monkeypatch):
     """Leave out of the errors what models do not describe."""
-    monkeypatch.setattr('vaephot.deblend.outputs.errors.COHERENT_AREA', 0.0)
+    errors = 'vaephot.deblend.outputs.errors'
+    monkeypatch.setattr(f'{errors}.COHERENT_AREA', 0.0)
+    monkeypatch.setattr(f'{errors}.MISFIT_SIGMA', np.inf)

@@ -317,9 +317,10 @@ def test_correlated_noise_raises_the_errors(deblend, data, segm,
                                  three.table['flux_err'])
 
 
-def test_a_gain_adds_photon_noise(deblend, data, segm, reference):
-    result = deblend(data, segm, error=1.0, psf=FWHM, gain=0.5)
-    np.testing.assert_array_less(reference.table['flux_err'],
+def test_a_gain_adds_photon_noise(deblend, data, segm, errors_of_noise):
+    without, result = (deblend(data, segm, error=1.0, psf=FWHM, gain=gain)
+                       for gain in (None, 0.5))
+    np.testing.assert_array_less(without.table['flux_err'],
                                  result.table['flux_err'])
     # at least the Poisson noise of all the photons
     np.testing.assert_array_less(np.sqrt(0.9 * result.table['flux'] / 0.5),

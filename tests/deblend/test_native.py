@@ -97,7 +97,7 @@ def test_fluxes_of_all_grids_are_right(result):
     for band in result.bands:
         true = np.array([row[3][band] for row in GALAXIES])
         assert_allclose(result.table[f'flux_{band}'].value, true, rtol=0.15)
-        assert (result.table[f'snr_{band}'] > 20).all()
+        assert (result.table[f'snr_{band}'] > 10).all()
         assert_allclose(result.table[f'mag_{band}'].value,
                         23.9 - 2.5 * np.log10(
                             result.table[f'flux_{band}'].value))

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.outputs.measure import blendedness, describe, goodness
 from vaephot.deblend.pipeline import MIN_SNR, accepted, solve, solve_again
 
 SHAPE = (70, 110)
@@ -114,10 +113,6 @@ def test_no_sources_give_an_empty_solution(scene, make_sources):
     solution = _solve(fitter, make_sources([], []))
     assert solution.fit.flux.shape == (0, 2)
     assert abs(solution.model_image).max() == 0
-    assert blendedness(solution).shape == (0, 2)
-    flags = describe(solution, fitter.observation, np.zeros(0),
-                     goodness(solution, fitter.observation))
-    assert all(flag.shape == (0,) for flag in flags.values())
 
 
 def test_dropping_a_source_leaves_the_other_groups_as_they_are(scene):

@@ -1,15 +1,17 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-import copy
-
 import numpy as np
 import pytest
-from astropy.utils import minversion
 from numpy.testing import assert_array_equal
-from photutils.segmentation import SegmentationImage, SourceCatalog
+from photutils.aperture import BoundingBox
+from photutils.segmentation import SegmentationImage
 from scipy.ndimage import generate_binary_structure
 from scipy.ndimage import label as find_components
 
-from vaephot.deblend.outputs.assign import assign_pixels, build_segmentation
+from vaephot.deblend.outputs.assign import (
+    assign_pixels,
+    find_owners,
+    members_of_parents,
+)
 from vaephot.exceptions import ShapeMismatchError
 
 RANK = {4: 1, 8: 2}
@@ -126,106 +128,42 @@ def test_bad_input_is_refused():
                       connectivity=6)
 
 
-def parents(dtype=int, labels=(3, 7, 12)):
-    data = np.zeros((20, 60), dtype)
-    data[2:12, 2:22] = labels[0]
-    data[5:15, 30:40] = labels[1]
-    data[4:16, 45:57] = labels[2]
-    return SegmentationImage(data)
+def _models():
+    """Two boxes side by side, that overlap in the middle column."""
+    left, right = np.ones((1, 3, 4)), np.ones((1, 3, 4))
+    left[..., -1], right[..., 0] = 2.0, 0.5
+    return ([BoundingBox(1, 5, 1, 4), BoundingBox(4, 8, 1, 4)],
+            [left, right])
 
 
-def halves(shape, n_children=2):
-    owner = np.zeros(shape, int)
-    owner[:, shape[1] // 2:] = n_children - 1
-    return owner, n_children
+def _segm():
+    segm = np.zeros((5, 9), int)
+    segm[1:4, 1:8] = 3
+    return SegmentationImage(segm)
 
 
-def owners_of(segm):
-    """First parent split in two, second kept, third split in two of three."""
-    first, second, third = segm.labels.tolist()
-    return {first: halves((10, 20)), second: (np.zeros((10, 10), int), 1),
-            third: halves((12, 12), 3)}
+def test_members_are_told_by_parent():
+    members = members_of_parents(np.array([4, 0, 2, 4]))
+    assert list(members) == [2, 4]
+    assert_array_equal(members[4], [0, 3])
+    assert not members_of_parents(np.zeros(0, int))
 
 
-@pytest.mark.parametrize('relabel', [True, False])
-@pytest.mark.parametrize('dtype', ['u1', 'u2', 'i4', 'i8', '>i4'])
-def test_segmentation_follows_photutils(dtype, relabel):
-    segm = parents(dtype)
-    before = copy.deepcopy(segm.data)
-    made = build_segmentation(segm, owners_of(segm), relabel=relabel)
-    out = made.segmentation_image
-    assert type(out) is SegmentationImage
-    assert out.data.dtype == segm.data.dtype
-    assert_array_equal(segm.data, before)
-    assert_array_equal(out.data > 0, segm.data > 0)
-    maps = out.parent_to_deblended_labels
-    assert list(maps) == [3, 12]
-    want = [[2, 3], [4, 5]] if relabel else [[13, 14], [15, 16]]
-    for parent, children in zip((3, 12), want, strict=True):
-        assert_array_equal(maps[parent], children)
-        assert maps[parent].dtype == segm.data.dtype
-        assert_array_equal(np.isin(out.data, children),
-                           segm.data == parent)
-    kept = 1 if relabel else 7
-    assert_array_equal(out.data == kept, segm.data == 7)
-    assert_array_equal(out.deblended_labels, np.ravel(want))
-    assert out.deblended_label_to_parent == {
-        c: p for p, v in maps.items() for c in v}
-    assert_array_equal(made.child_labels[7], [kept])
-    assert_array_equal(made.child_labels[3], want[0])
-    # the middle child owns nothing: a label beyond the segmentation
-    assert_array_equal(made.child_labels[12],
-                       [want[1][0], want[1][1] + 1, want[1][1]])
-    assert made.next_label == want[1][1] + 2
-    assert len(SourceCatalog(np.ones(out.shape), out).to_table()) == 5
-    assert out.areas.sum() == segm.areas.sum()
+def test_pixels_go_to_the_stronger_model():
+    owners = find_owners(_segm(), np.array([3, 3]), *_models(),
+                         np.ones((2, 1)), 1)
+    owner, n_members = owners[3]
+    assert n_members == 2
+    assert_array_equal(owner, [[0, 0, 0, 0, 1, 1, 1]] * 3)
 
 
-def test_single_survivor_leaves_the_parent_as_it_was():
-    segm = parents()
-    owner = np.full((10, 20), 1)
-    made = build_segmentation(segm, {3: (owner, 2)}, relabel=False)
-    assert_array_equal(made.segmentation_image.data, segm.data)
-    assert not np.shares_memory(made.segmentation_image.data, segm.data)
-    assert made.segmentation_image.parent_to_deblended_labels == {}
-    assert_array_equal(made.child_labels[3], [13, 3])
-    assert_array_equal(made.child_labels[12], [12])
-    assert made.next_label == 14
+def test_owners_do_not_depend_on_the_order_of_the_sources():
+    boxes, models = _models()
+    owner, _ = find_owners(_segm(), np.array([3, 3]), boxes[::-1],
+                           models[::-1], np.ones((2, 1)), 1)[3]
+    assert_array_equal(owner, [[1, 1, 1, 1, 0, 0, 0]] * 3)
 
 
-def test_labels_that_do_not_fit_get_a_larger_dtype():
-    segm = parents('u1', (3, 7, 254))
-    kept = build_segmentation(segm, owners_of(segm)).segmentation_image
-    assert kept.data.dtype == np.uint8
-    wide = build_segmentation(segm, owners_of(segm), relabel=False)
-    assert wide.segmentation_image.data.dtype == np.uint16
-    assert wide.segmentation_image.max_label == 258
-
-
-def test_relabel_without_owners_is_consecutive():
-    out = build_segmentation(parents(), {}).segmentation_image
-    assert_array_equal(out.labels, [1, 2, 3])
-    assert out.deblended_labels.size == 0
-
-
-def test_empty_segmentation():
-    made = build_segmentation(SegmentationImage(np.zeros((4, 5), int)), {})
-    assert made.segmentation_image.n_labels == 0
-    assert made.next_label == 1
-
-
-def test_owner_of_the_wrong_shape_is_refused():
-    with pytest.raises(ShapeMismatchError, match='parent 3'):
-        build_segmentation(parents(), {3: halves((4, 4))})
-
-
-@pytest.mark.skipif(not minversion('photutils', '3.1'),
-                    reason='segments have flags since photutils 3.1')
-@pytest.mark.parametrize('relabel', [True, False])
-def test_children_are_flagged_as_those_of_photutils(relabel):
-    segm = SegmentationImage(np.array([[4, 4, 0, 9]]))
-    made = build_segmentation(segm, {4: (np.array([[0, 1]]), 2)},
-                              relabel=relabel).segmentation_image
-    flagged = made.labels[made.flags == 32].tolist()
-    assert flagged == made.deblended_labels.tolist()
-    assert sorted(made.flags.tolist()) == [0, 32, 32]
+def test_whole_parents_have_no_owners():
+    assert find_owners(_segm(), np.array([3, 0]), *_models(),
+                       np.ones((2, 1)), 1) == {}

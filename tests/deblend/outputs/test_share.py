@@ -199,3 +199,41 @@ def test_centroid_of_a_model():
     x, y = model_centroid(box, gaussian(box, 20.25, 22.5))
     assert_allclose([x, y], [20.25, 22.5], atol=1e-4)
     assert model_centroid(box, np.zeros((1, 31, 31))) == (20, 22)
+
+
+def slow_share(data, mask, sources, segm, parent_of):
+    """The same pixel by pixel, where every pixel has some light."""
+    images = [np.zeros(model.shape) for _, model in sources]
+    for b, y, x in np.ndindex(data.shape):
+        here = [(k, (b, y - box.iymin, x - box.ixmin))
+                for k, (box, _) in enumerate(sources)
+                if box.ixmin <= x < box.ixmax and box.iymin <= y < box.iymax
+                and segm[y, x] in (0, parent_of[k])]
+        light = [max(sources[k][1][place], 0) for k, place in here]
+        for (k, place), part in zip(here, light, strict=True):
+            images[k][place] = (sources[k][1][place] if mask[b, y, x] else
+                                data[b, y, x] * part / max(sum(light), 1e-30))
+    return images
+
+
+def test_shares_are_those_of_the_formula(scene):
+    data, mask, bboxes, models, segm, parent_of = scene
+    mask[:, 12:14, 8:20] = True
+    models[1][0] *= -1
+    for image, want in zip(
+            share(scene), slow_share(data, mask, list(zip(
+                bboxes, models, strict=True)), segm, parent_of),
+            strict=True):
+        # where only the negative source has light the nearest has the data
+        lit = want != 0
+        assert lit.mean() > 0.3
+        assert_allclose(image[lit], want[lit], rtol=1e-5, atol=1e-6)
+
+
+def test_shares_do_not_depend_on_the_order_of_the_sources(scene):
+    data, mask, bboxes, models, segm, parent_of = scene
+    images, order = share(scene), [2, 0, 3, 1]
+    again = share((data, mask, [bboxes[i] for i in order],
+                   [models[i] for i in order], segm, parent_of[order]))
+    for image, k in zip(again, order, strict=True):
+        assert_allclose(image, images[k], rtol=1e-5, atol=1e-6)

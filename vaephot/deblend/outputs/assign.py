@@ -87,46 +87,15 @@ def _drop_small(owner, region, dominance, n_pixels, connectivity):
 
 def assign_pixels(dominance, region, n_pixels, *, connectivity=8):
     """
-    Give each pixel of a parent to the child that dominates there.
+    Index of the child that owns each pixel of a parent's cutout, (h, w).
 
-    A child keeps the connected part that holds most of its light; other
-    parts, and children with fewer than ``n_pixels`` pixels, go to the
-    children they touch, to the one that dominates in each pixel.
-
-    Parameters
-    ----------
-    dominance : `numpy.ndarray`, (n_children, h, w)
-        How strong each child is in each pixel of the parent's cutout, for
-        instance its model summed over the bands. Values that are negative
-        or not finite count as 0.
-    region : `numpy.ndarray` of bool, (h, w)
-        The parent's pixels.
-    n_pixels : int
-        Least number of pixels of a child. The last child is kept however
-        small it is.
-    connectivity : {8, 4}, optional
-        Whether pixels that share only a corner are connected; 8 as in
-        `photutils.segmentation.detect_sources`.
-
-    Returns
-    -------
-    `numpy.ndarray` of int, (h, w)
-        Index of the child that owns each pixel, -1 outside the parent. A
-        child that dominates nowhere owns nothing. Each child is connected
-        if the parent is.
-
-    Raises
-    ------
-    ShapeMismatchError
-        If the shapes disagree or there is no child.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from vaephot.deblend.outputs.assign import assign_pixels
-    >>> left = np.array([[9.0, 5.0, 1.0, 0.0]])
-    >>> assign_pixels(np.stack([left, left[:, ::-1]]), left > -1, 2)
-    array([[0, 0, 1, 1]])
+    ``dominance`` (n_children, h, w): how strong each child is, for instance
+    its model summed over the bands; negative and non-finite values count as 0.
+    ``region`` (h, w): the parent's pixels. A child keeps the connected part
+    that holds most of its light; other parts, and children with fewer than
+    ``n_pixels`` pixels, go to the children they touch, to the one that
+    dominates in each pixel. The last child is kept however small it is, one
+    that dominates nowhere owns nothing; -1 outside the parent.
     """
     if dominance.ndim != 3 or dominance.shape[1:] != region.shape \
             or not len(dominance):

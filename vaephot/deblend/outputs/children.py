@@ -105,42 +105,13 @@ def build_segmentation(segmentation_image, owners, *, relabel=True):
     """
     Label children in a copy of the segmentation of their parents.
 
-    Parameters
-    ----------
-    segmentation_image : `~photutils.segmentation.SegmentationImage`
-        The parents; left as it is.
-    owners : dict
-        For each parent that was deblended, its label mapped to the pair of
-        the image of `assign_pixels` over the slices of that label and the
-        number of children.
-    relabel : bool, optional
-        Whether labels become consecutive from 1, parents that are not
-        split first. If False those keep their labels, and the children
-        are numbered from the largest label of the input on.
-
-    Returns
-    -------
-    `Assignment`
-        Segmentation and labels. A parent with a single child that owns
-        pixels is not split and not in the maps. The dtype is that of the
-        input unless the labels need a larger one.
-
-    Raises
-    ------
-    ShapeMismatchError
-        If the image of a parent does not have the shape of its slices.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from photutils.segmentation import SegmentationImage
-    >>> from vaephot.deblend.outputs.assign import build_segmentation
-    >>> segm = SegmentationImage(np.array([[4, 4, 0, 9]]))
-    >>> made = build_segmentation(segm, {4: (np.array([[0, 1]]), 2)})
-    >>> made.segmentation_image.data
-    array([[2, 3, 0, 1]])
-    >>> made.child_labels[4]
-    array([2, 3])
+    ``owners`` maps the label of each parent that was deblended to the pair of
+    the image of `~vaephot.deblend.outputs.assign.assign_pixels` over its
+    slices and the number of children. A parent with a single child that owns
+    pixels is not split and not in the maps. With ``relabel`` labels become
+    consecutive from 1, parents that are not split first; else those keep their
+    labels, and the children are numbered from the largest label of the input
+    on. The dtype is that of the input unless the labels need a larger one.
     """
     segm = segmentation_image
     labels = [int(label) for label in segm.labels]

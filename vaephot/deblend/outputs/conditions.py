@@ -9,10 +9,10 @@ from vaephot.utils.labels import values_of_labels
 __all__ = ['any_around', 'at_edge', 'fits_poorly', 'pack_flags', 'unseen']
 
 # sources whose reduced chi-square exceeds 1 by this many of its 1-sigma
-# errors, and by this much in itself, are poorly fitted: what is left over is
-# as large as the noise at the scale of the PSF
+# errors, and by this much in itself, are poorly fitted; the second flags as
+# many simulated galaxies as 0.3 did of the chi-square of single pixels
 POOR_SIGMA = 5.0
-POOR_EXCESS = 1.0
+POOR_EXCESS = 2.0
 
 
 def any_around(image, xy, radius):

@@ -70,7 +70,7 @@ def _failures():
 
 
 def _attempt(fit, chosen):
-    """Solution or None, and the parents that are suspected."""
+    """Scene or None, and the parents that are suspected."""
     try:
         solution = fit(chosen)
     except _failures():
@@ -93,22 +93,10 @@ def _culprits(fit, chosen, suspects):
 
 def fit_or_leave_out(fit, chosen):
     """
-    Fit all parents but those that cannot be fitted.
+    Scene of all parents but those that cannot be fitted, and these.
 
-    Parameters
-    ----------
-    fit : callable
-        ``fit(chosen)`` returns a `~vaephot.deblend.scene.Scene`.
-    chosen : `~vaephot.deblend.detect.candidates.Chosen`
-        Candidates of all parents. Positions that the caller gave are
-        fitted as they are, and what goes wrong there is raised.
-
-    Returns
-    -------
-    solution : `~vaephot.deblend.scene.Scene`
-        Sources of the parents that can be fitted.
-    left_out : `~vaephot.deblend.detect.candidates.Chosen`
-        Candidates of the others.
+    ``fit(chosen)`` returns a scene; positions that the caller gave are
+    fitted as they are, and what goes wrong there is raised.
     """
     if chosen.given:
         return fit(chosen), _take(chosen, [])
@@ -122,39 +110,23 @@ def fit_or_leave_out(fit, chosen):
 
 
 # ------------------------------------------------------------ the watershed
-def watershed(search, observation, segm, labels, asked):
+def watershed(settings, image, segm, labels, asked):
     """
     Divide parents by photutils' watershed.
 
-    Parameters
-    ----------
-    deblender : `~vaephot.deblend.search.VAEDeblender`
-        Settings.
-    observation : `~vaephot.deblend.inputs.read.Observation`
-        Images; several bands are added, in units of their noise.
-    segm : `~photutils.segmentation.SegmentationImage`
-        Parents.
-    labels : sequence of int
-        The parents.
-    asked : sequence of int
-        Those to be divided.
-
-    Returns
-    -------
-    dict
-        ``owners`` of a `Fallback`; without scikit-image, which the
-        watershed needs, every parent has one child.
+    ``settings`` are those of a deblender, ``image`` (ny, nx) the data,
+    ``asked`` the labels of parents that are to be divided. Returns the
+    ``owners`` of a `Fallback`; without scikit-image, which the watershed
+    needs, every parent has one child.
     """
-    scale = 1 / np.sqrt(observation.variance.mean((1, 2)))
-    image = np.einsum('byx,b->yx', observation.data, scale / scale.sum())
-    split = (_split if search.contrast < 1 and has_package('skimage')
+    split = (_split if settings.contrast < 1 and has_package('skimage')
              else _whole)
     owners = {}
     for label in labels:
         window = segm.slices[segm.get_index(label)]
         region = segm.data[window] == label
         divide = split if label in asked else _whole
-        children = divide(search, image[window], region)
+        children = divide(settings, image[window], region)
         names, index = np.unique(children[region], return_inverse=True)
         owner = np.full(region.shape, -1)
         owner[region] = index
@@ -162,42 +134,54 @@ def watershed(search, observation, segm, labels, asked):
     return owners
 
 
-def _whole(search, image, region):
+def _whole(settings, image, region):
     """Labels of a parent that stays whole."""
     return region.astype(int)
 
 
-def _split(search, image, region):
+def _split(settings, image, region):
     """Labels of the children that photutils divides a parent into."""
     # photutils takes the same way out, and warns
-    mode = ('linear' if search.mode == 'exponential'
-            and image[region].min() <= 0 else search.mode)
+    mode = ('linear' if settings.mode == 'exponential'
+            and image[region].min() <= 0 else settings.mode)
     # deprecated since it has no effect any more
     quiet = ({} if minversion('photutils', '3.1')
              else {'progress_bar': False})
     return deblend_sources(
-        image, SegmentationImage(region.astype(int)), search.n_pixels,
-        n_levels=search.n_levels, contrast=search.contrast, mode=mode,
-        connectivity=search.connectivity, **quiet).data
+        image, SegmentationImage(region.astype(int)), settings.n_pixels,
+        n_levels=settings.n_levels, contrast=settings.contrast, mode=mode,
+        connectivity=settings.connectivity, **quiet).data
 
 
 # ---------------------------------------------------- what there is to tell
-def _light(observation, window, own):
-    """Position, size and fluxes of the data in some pixels."""
-    good = own & ~observation.mask[:, window[0], window[1]]
-    data = np.where(good, observation.data[:, window[0], window[1]], 0)
-    variance = np.broadcast_to(observation.variance, observation.data.shape)
-    variance = np.where(good, variance[:, window[0], window[1]], 0)
+def _stack(observation):
+    """Sum of the bands in units of their noise, (ny, nx)."""
     scale = 1 / np.sqrt(observation.variance.mean((1, 2)))
-    bright = np.maximum(np.einsum('byx,b->yx', data, scale), 0)
-    bright = bright if bright.any() else own.astype(float)
+    return np.einsum('byx,b->yx', observation.data, scale / scale.sum())
+
+
+def _place(bright, window):
+    """Centroid (x, y) and sigma of light (h, w) in a window."""
     y, x = np.mgrid[window]
     share = bright / bright.sum()
     x0, y0 = (share * x).sum(), (share * y).sum()
     square = 0.5 * (share * ((x - x0) ** 2 + (y - y0) ** 2)).sum()
+    return (x0, y0), max(np.sqrt(square), MIN_SIGMA)
+
+
+def _light(observation, stack, window, own):
+    """Position, size, fluxes, errors and data of some pixels (h, w)."""
+    cut = (slice(None), *window)
+    good = own & ~observation.mask[cut]
+    data = np.where(good, observation.data[cut], 0)
+    variance = observation.variance
+    variance = variance if variance.shape[-1] == 1 else variance[cut]
+    bright = np.where(good.any(0), np.maximum(stack[window], 0), 0)
+    bright = bright if bright.any() else own.astype(float)
     flux = np.where(good.any((1, 2)), data.sum((1, 2)), np.nan)
-    error = np.sqrt(variance.sum((1, 2))) * observation.noise_correlation
-    return (x0, y0), max(np.sqrt(square), MIN_SIGMA), flux, error, data
+    error = np.sqrt(np.where(good, variance, 0).sum((1, 2)))
+    return (*_place(bright, window), flux,
+            error * observation.noise_correlation, data)
 
 
 def _rows_behind(fit, light, image_bands):
@@ -275,14 +259,16 @@ def add_fallback(engine, scene, left_out, search):
     segm, observation = engine.parents, engine.observation.reference
     asked = (labels if left_out.labels is None
              else np.intersect1d(labels, left_out.labels))
-    owners = watershed(search, observation, segm, labels, asked)
+    stack = _stack(observation)
+    owners = watershed(search, stack, segm, labels, asked)
     windows, parent, light = [], [], []
     for label, (owner, n_children) in owners.items():
         window = segm.slices[segm.get_index(label)]
         for child in range(n_children):
             windows.append(window)
             parent.append(label)
-            light.append(_light(observation, window, owner == child))
+            light.append(_light(observation, stack, window,
+                                owner == child))
     n = len(light)
     own = _own_light(windows, light, segm.shape)
     drawn = tuple(d.join(own if not i else _dark(n, d.image))

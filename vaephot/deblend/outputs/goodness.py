@@ -27,6 +27,8 @@ SHARE_LEVEL = 0.2
 SKY_LEVEL = 0.05
 # fewest independent samples of the sky that tell its scatter
 MIN_SKY = 30
+# below this scatter the image has no noise, whatever its error says
+MIN_FACTOR = 0.1
 # the sky is measured in rows of about so many pixels
 SKY_SAMPLE = 300_000
 # rows that are worked on at once, so that they stay in the cache
@@ -190,7 +192,7 @@ def _measure_sky(smoothed, root, model, unit, kernel):
     if sky.sum() * (len(smoothed) / len(image)) < MIN_SKY * area:
         return 1.0, area
     factor = _scatter(image[sky])
-    if not factor > 0:
+    if not factor > MIN_FACTOR:
         return 1.0, area
     lag = max(1, int(np.argmin(np.abs(white - 0.5))))
     both = sky[:, lag:] & sky[:, :-lag]

@@ -22,22 +22,8 @@ def _estimates(observation):
 
 def add_info(segmentation_image, observation, fallback, empty=()):
     """
-    Say in a segmentation what was estimated and what could not be modelled.
+    Say in the ``info`` of a segmentation what was estimated and went wrong.
 
-    Parameters
-    ----------
-    segmentation_image : `~photutils.segmentation.SegmentationImage`
-        Children; gets the dictionary ``info``, as those of photutils.
-    observation : `~vaephot.deblend.inputs.read.Observation` or \
-            `~vaephot.deblend.inputs.read.NativeObservation`
-        Images.
-    fallback : `~vaephot.deblend.outputs.fallback.Fallback`
-        Parents that could not be modelled.
-    empty : `numpy.ndarray` of int, optional
-        Parents in which nothing was found.
-
-    Notes
-    -----
     ``info['estimated']`` has one dictionary for each band: ``noise``, the
     1-sigma noise of a pixel, and ``smoothing_fwhm``, with what Gaussian the
     image was smoothed before, 0 for none, where no error was given;

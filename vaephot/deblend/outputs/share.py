@@ -57,21 +57,7 @@ def _parent_windows(segm_data):
 
 
 def model_centroid(bbox, model):
-    """
-    Flux-weighted position of a model, or the middle of its box.
-
-    Parameters
-    ----------
-    bbox : `~photutils.aperture.BoundingBox`
-        Where the model lies.
-    model : `numpy.ndarray`, (n_bands, h, w)
-        The model; negative pixels are ignored.
-
-    Returns
-    -------
-    tuple of float
-        ``(x, y)`` in the frame.
-    """
+    """Flux-weighted position (x, y) of a model, or the middle of its box."""
     light = np.where(model > 0, model, 0).sum(0, dtype=float)
     total = light.sum()
     height, width = light.shape
@@ -125,44 +111,16 @@ def required_bboxes(bboxes, segm_data, parent_of, centroids):
     """
     Boxes grown so that each pixel of a parent lies in a child's box.
 
-    Pixels of a parent outside the boxes of all its children go to the
-    nearest child, whose box grows to hold them; other boxes stay.
-
-    Parameters
-    ----------
-    bboxes : sequence of `~photutils.aperture.BoundingBox`
-        Boxes of the models, inside the frame.
-    segm_data : `numpy.ndarray` of int, (ny, nx)
-        Labels of the parents.
-    parent_of : array-like of int, (n_sources,)
-        Label of the parent of each source; 0 for none.
-    centroids : array-like, (n_sources, 2)
-        Positions (x, y).
-
-    Returns
-    -------
-    list of `~photutils.aperture.BoundingBox`
-        One box for each source, that holds the box given.
-
-    Raises
-    ------
-    StampError
-        If a box leaves the frame.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from photutils.aperture import BoundingBox
-    >>> from vaephot.deblend.outputs.share import required_bboxes
-    >>> box = BoundingBox(1, 3, 1, 3)
-    >>> required_bboxes([box], np.ones((4, 9), int), [1], [(1.5, 1.5)])
-    [BoundingBox(ixmin=0, ixmax=9, iymin=0, iymax=4)]
+    ``parent_of`` (n,), 0 for none, ``centroids`` (n, 2). Pixels of a parent
+    outside the boxes of all its children go to the nearest child, whose box
+    grows to hold them; other boxes stay.
     """
     out = list(bboxes)
     for bbox in out:
         _check_inside(bbox, segm_data.shape)
     windows = _parent_windows(segm_data)
-    for label, members in members_of_parents(np.asarray(parent_of, int)).items():
+    children = members_of_parents(np.asarray(parent_of, int))
+    for label, members in children.items():
         if label not in windows or any(
                 _holds(out[k], windows[label]) for k in members):
             continue
@@ -178,26 +136,7 @@ def required_bboxes(bboxes, segm_data, parent_of, centroids):
 
 
 def pad_to_bbox(image, bbox, new_bbox):
-    """
-    Pad an image with zeros from its box to a larger one.
-
-    Parameters
-    ----------
-    image : `numpy.ndarray`, (..., h, w)
-        Image on ``bbox``.
-    bbox, new_bbox : `~photutils.aperture.BoundingBox`
-        Its box, and the box wanted, which holds the first.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        Image on ``new_bbox``; ``image`` itself if the boxes agree.
-
-    Raises
-    ------
-    StampError
-        If the new box does not hold the old one.
-    """
+    """Pad an image (..., h, w) with zeros from its box to a larger one."""
     if bbox == new_bbox:
         return image
     if bbox.union(new_bbox) != new_bbox:
@@ -276,56 +215,17 @@ def share_data(data, mask, sources, segm_data, parent_of, *,
     """
     Divide the data among sources in proportion to their models.
 
-    A pixel of a parent is divided among that parent's children only, a
-    pixel of the background among all sources that reach it; in another
-    parent's pixels a source gets nothing. Models count from 0 upwards:
-    a source of negative flux has no share. Where no child's model has
-    light, the nearest child whose box holds the pixel gets the data.
-    Masked pixels hold the model.
+    ``data`` and ``mask`` (n_bands, ny, nx); ``sources`` pairs of box and model
+    (n_bands, h, w); ``parent_of`` (n,), 0 for none; ``centroids`` (n, 2), by
+    default those of the models. Returns the image (n_bands, h, w) of each
+    source, of the dtype of its model.
 
-    Parameters
-    ----------
-    data : `numpy.ndarray`, (n_bands, ny, nx)
-        The image.
-    mask : `numpy.ndarray` of bool, (n_bands, ny, nx)
-        True for bad pixels; non-finite data are bad, too.
-    sources : sequence of tuple
-        Box inside the frame and model, (n_bands, h, w), of each source.
-        Boxes of children must hold all pixels of their parent between
-        them (see `required_bboxes`).
-    segm_data : `numpy.ndarray` of int, (ny, nx)
-        Labels of the parents.
-    parent_of : array-like of int, (n_sources,)
-        Label of the parent of each source; 0 for none.
-    centroids : array-like, optional
-        Positions (x, y), to tell which child is the nearest. `None`
-        takes the flux-weighted positions of the models.
-
-    Returns
-    -------
-    list of `numpy.ndarray`, (n_bands, h, w)
-        The image of each source, of the dtype of its model.
-
-    Raises
-    ------
-    ShapeMismatchError
-        If shapes or numbers disagree.
-    StampError
-        If a box leaves the frame, or a parent's pixel is in no box of
-        its children.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from photutils.aperture import BoundingBox
-    >>> from vaephot.deblend.outputs.share import share_data
-    >>> data = np.full((1, 2, 2), 10.0)
-    >>> box = BoundingBox(0, 2, 0, 2)
-    >>> sources = [(box, np.full((1, 2, 2), 3.0)), (box, np.ones((1, 2, 2)))]
-    >>> images = share_data(data, data < 0, sources, np.ones((2, 2), int),
-    ...                     [1, 1])
-    >>> [float(image[0, 0, 0]) for image in images]
-    [7.5, 2.5]
+    A pixel of a parent is divided among that parent's children only, a pixel
+    of the background among all sources that reach it; in another parent's
+    pixels a source gets nothing. Models count from 0 upwards: a source of
+    negative flux has no share. Where no child's model has light, the nearest
+    child whose box holds the pixel gets the data (see `required_bboxes`).
+    Masked and non-finite pixels hold the model.
     """
     if mask.shape != data.shape or segm_data.shape != data.shape[1:]:
         msg = (f'data {data.shape}, mask {mask.shape} and segmentation '

@@ -49,12 +49,12 @@ def _view(layer, drawn, **places):
         model_image=drawn.image, **places)
 
 
-def _places_on(grid_map, first, shape):
-    """Parents and positions of a view on another grid, by keyword."""
+def _other_view(layer, grid_map, drawn, first, rows):
+    """View of a layer that is not the reference."""
     labels = map_labels(first.segm.data, grid_map.source, grid_map.target,
-                        shape)
-    return dict(
-        segm=SegmentationImage(labels),
+                        layer.data.shape[1:])
+    return _view(
+        layer, drawn, rows=rows, segm=SegmentationImage(labels),
         parent=np.where(np.isin(first.parent, labels), first.parent, 0),
         xy=np.stack(grid_map(*first.xy.T), -1),
         scale=linear_scale(grid_map, first.data.shape[1:]))
@@ -62,14 +62,14 @@ def _places_on(grid_map, first, shape):
 
 def make_views(observation, scene, segm):
     """Views of an observation, that of the reference grid first."""
-    views = []
-    for (layer, rows, grid_map), drawn in zip(observation.grids, scene.drawn,
-                                              strict=True):
-        places = (dict(segm=segm, xy=scene.fit.parameters[:, :2],
-                       parent=scene.sources.parent) if not views
-                  else _places_on(grid_map, views[0], layer.data.shape[1:]))
-        views.append(_view(layer, drawn, rows=rows, **places))
-    return views
+    (layer, rows, _), *others = observation.grids
+    first = _view(layer, scene.drawn[0], rows=rows, segm=segm,
+                  xy=scene.fit.parameters[:, :2],
+                  parent=scene.sources.parent)
+    return [first, *(
+        _other_view(layer, grid_map, drawn, first, rows)
+        for (layer, rows, grid_map), drawn in zip(
+            others, scene.drawn[1:], strict=True))]
 
 
 def columns_of_bands(views, parts):

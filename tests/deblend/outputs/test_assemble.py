@@ -1,4 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+import pickle
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from astropy import units as u
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
@@ -14,8 +16,12 @@ from photutils.segmentation import SegmentationImage
 from vaephot.deblend.detect.candidates import Chosen
 from vaephot.deblend.groups import SourceList
 from vaephot.deblend.inputs.read import prepare_observation
+from vaephot.deblend.outputs.assemble import (
+    assemble_result,
+    assign_labels,
+    shapes_of,
+)
 from vaephot.deblend.outputs.fallback import Fallback
-from vaephot.deblend.outputs.result import assemble_result, assign_labels
 from vaephot.deblend.pipeline import solve
 from vaephot.exceptions import DeblendWarning
 from vaephot.results.flags import decode_flags
@@ -62,13 +68,15 @@ def solved(make_fitter):
     return make
 
 
-def assemble(solved, **changes):
+def assemble(solved, empty=None, **changes):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeblendWarning)
         return assemble_result(
             SimpleNamespace(**{**SETTINGS, **changes}), solved.observation,
             solved.segm, solved.chosen, solved.fitter, solved.solution,
-            Fallback(owners={}), record=RECORD)
+            Fallback(owners={}), record=RECORD,
+            empty=np.zeros(len(solved.chosen.sources), bool)
+            if empty is None else empty)
 
 
 def label_sources(solved, **changes):
@@ -119,6 +127,51 @@ def test_the_border_runs_where_the_models_are_equal(solved):
 def test_children_have_enough_pixels(solved):
     segm, _ = label_sources(solved(), n_pixels=150)
     assert (np.asarray(segm.areas) >= 150).all()
+
+
+# ----------------------------------------------------------------- shapes
+def _parameters(*rows):
+    values = np.zeros((len(rows), 7))
+    for row, given in zip(values, rows, strict=True):
+        row[:len(given)] = given
+    return values
+
+
+def _second_moments(decoder, parameters):
+    """Flux-weighted covariance matrix of a source."""
+    mixture = decoder.from_parameters(torch.as_tensor(parameters)[None])
+    mean, plus, cross = (float((mixture.weight * m).sum())
+                         for m in mixture[1:4])
+    return np.array([[mean + plus, cross], [cross, mean - plus]])
+
+
+def test_size_is_the_half_light_radius(tiny_decoder):
+    shapes = shapes_of(_parameters([5, 5, 0.7], [3, 3, -1.0]), tiny_decoder)
+    np.testing.assert_allclose(shapes.half_light_radius, np.exp([0.7, -1]))
+    np.testing.assert_allclose(shapes.axis_ratio, 1)
+
+
+@pytest.mark.parametrize('angle', [0, 20, 45, 70, 89, -30, -80])
+def test_orientation_is_from_x_towards_y(tiny_decoder, angle):
+    eta = 0.6 * np.array([np.cos(2 * np.radians(angle)),
+                          np.sin(2 * np.radians(angle))])
+    parameters = _parameters([5, 5, 0.7, *eta, 0.4, -0.3])
+    shapes = shapes_of(parameters, tiny_decoder)
+    assert np.degrees(shapes.orientation[0]) == pytest.approx(angle)
+    values, vectors = np.linalg.eigh(_second_moments(tiny_decoder,
+                                                     parameters[0]))
+    direction = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
+    assert (direction - angle + 90) % 180 - 90 == pytest.approx(0, abs=1e-6)
+    # flux-weighted isophotes are a little rounder or flatter than moments
+    assert shapes.axis_ratio[0] == pytest.approx(
+        np.sqrt(values[0] / values[1]), abs=0.15)
+
+
+def test_axis_ratio_falls_with_the_shear(tiny_decoder):
+    rows = [[5, 5, 0.7, eta, 0.0] for eta in (0.0, 0.3, 0.9, 2.0)]
+    ratio = shapes_of(_parameters(*rows), tiny_decoder).axis_ratio
+    assert (np.diff(ratio) < 0).all()
+    assert (ratio > 0).all()
 
 
 # ----------------------------------------------------------------- result
@@ -247,7 +300,7 @@ def test_trouble_is_one_warning_that_names_the_labels(solved):
         result = assemble_result(
             SimpleNamespace(**SETTINGS), made.observation, made.segm,
             made.chosen, made.fitter, made.solution, Fallback(owners={}),
-            record=RECORD)
+            empty=np.zeros(4, bool), record=RECORD)
     (warning,) = seen
     labels = ', '.join(str(x) for x in result.table['label'][1:3])
     assert str(warning.message) == (
@@ -260,3 +313,56 @@ def test_no_sources_make_an_empty_result(solved):
     assert_array_equal(result.model_image, 0)
     assert_array_equal(result.segmentation_image.data > 0,
                        scenes.parents() > 0)
+
+
+def test_no_source_has_no_place_but_its_flux(solved):
+    empty = np.array([False, False, True, False])
+    result = assemble(solved(), empty)
+    row = result.table[2]
+    assert np.isnan([row['x_centroid'], row['x_err'], row['axis_ratio']]
+                    ).all()
+    assert np.isfinite(row['flux'])
+    assert 'no_source' in decode_flags(int(row['flags']))
+    assert np.isfinite(result.table['x_centroid'][[0, 1, 3]]).all()
+
+
+def test_the_order_of_the_sources_does_not_matter(solved):
+    made = solved()
+    one, order = assemble(made), [2, 0, 3, 1]
+    solution = made.solution
+    made.solution = replace(
+        solution, sources=solution.sources.take(order),
+        fit=solution.fit.take(order), is_point=solution.is_point[order],
+        prior=type(solution.prior)(*(c[order] for c in solution.prior)),
+        boxes=[solution.boxes[i] for i in order],
+        models=[solution.models[i] for i in order],
+        truncated=solution.truncated[order],
+        p_source=solution.p_source[order])
+    other = assemble(made)
+    for name in ('flux', 'flux_err', 'reduced_chi2', 'blendedness', 'area',
+                 'flags', 'axis_ratio'):
+        assert_allclose(other.table[name], one.table[name][order],
+                        rtol=1e-5, atol=1e-6)
+    for i, k in enumerate(order):
+        assert_allclose(other.sources[i].image, one.sources[k].image,
+                        rtol=1e-4, atol=1e-4)
+
+
+def test_a_result_can_be_pickled(solved):
+    result = assemble(solved())
+    again = pickle.loads(pickle.dumps(result))  # noqa: S301
+    for one, other in zip(result, again, strict=True):
+        assert_array_equal(one.image, other.image)
+
+
+def test_inputs_are_not_written_to(solved):
+    made = solved(gain=2.0)
+    arrays = [made.observation.data, made.observation.variance,
+              made.observation.mask, made.segm.data,
+              made.solution.model_image, made.solution.fit.flux,
+              made.solution.fit.flux_err, made.solution.fit.covariance,
+              made.solution.fit.parameters, *made.solution.models]
+    before = [array.copy() for array in arrays]
+    assemble(made)
+    for array, copy in zip(arrays, before, strict=True):
+        assert_array_equal(array, copy)
