@@ -41,7 +41,7 @@ class JointFit:
 
     def __init__(self, problem, shape, flux, between):
         self.problem = problem
-        g, k, p = problem.batch.free.shape
+        g = len(problem.batch.free)
         self.n_bands = problem.batch.n_bands
         if shape.ndim == 3:
             shape = shape[:, None].expand(-1, self.n_bands, -1, -1)

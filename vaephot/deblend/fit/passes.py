@@ -176,7 +176,7 @@ def _linear_system(plan, found, n_columns):
 
 def _model(plan, flux):
     """Light of the sources (n_pixels,), and with that of backgrounds."""
-    g, b, k = plan.entries.shape
+    k = plan.entries.shape[2]
     canvas = plan.canvas
     scale = flux[..., :k].reshape(-1)[plan.entries.row].float()
     model = torch.zeros_like(canvas.data)
@@ -232,7 +232,7 @@ def evaluate(plan, local, decoder, *, steep=False, adjoint=False):
     -------
     Evaluation
     """
-    g, b, k = plan.entries.shape
+    k = plan.entries.shape[2]
     n_columns = 1 + local.shape[-1] if steep else 1
     shapes = plan.entries.shapes(local, decoder, steep=steep or adjoint)
     found = _draw(plan, shapes, n_columns, adjoint)

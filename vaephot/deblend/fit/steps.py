@@ -225,7 +225,7 @@ class Arrow:
     def __init__(self, curvature, tie, precision, trust):
         self.curvature, self.tie, self.precision = curvature, tie, precision
         self.trust = trust
-        g, b, m, _ = curvature.shape
+        g, _, m, _ = curvature.shape
         self._own = torch.empty_like(curvature)
         self._shared = torch.empty_like(curvature)
         self._inner = curvature.new_empty(g, m, m)

@@ -111,8 +111,8 @@ def host_gains(engine, scene, pairs):
     gains = {}
     for some in _rounds(pairs):
         groups = [_window(scene, row, host) for row, host in some]
-        fit = engine.fit_alone(scene, groups, dict(
-            (host, row) for row, host in some))
+        fit = engine.fit_alone(scene, groups,
+                               {host: row for row, host in some})
         for (row, host), group in zip(some, groups, strict=True):
             drawn = engine.draw(fit, [host])[0]
             gains[row] = _saved(engine, scene, group, row, drawn) + (
