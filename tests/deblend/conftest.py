@@ -10,16 +10,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.deblender import VAEDeblender
-from vaephot.deblend.groups import SourceList
-from vaephot.deblend.refine import FitSettings
-from vaephot.deblend.scene import SceneFitter
+from vaephot.deblend.fit.engine import Engine
+from vaephot.deblend.fit.problem import FitSettings
+from vaephot.deblend.inputs.observation import Observation
+from vaephot.deblend.scene import Sources
 from vaephot.exceptions import DeblendWarning
-from vaephot.models.bundle import fit_decoder
+from vaephot.models.bundle import build_vaes, fit_decoder
 from vaephot.models.config import ModelConfig
 from vaephot.models.render import Renderer, make_transfer, padded_size
 from vaephot.models.vae import VAE
+from vaephot.weights import load_weights
 
 SCENES = SimpleNamespace(**run_path(
     str(Path(__file__).with_name('_scenes.py'))))
@@ -55,7 +58,7 @@ def gaussian_band():
 
 @pytest.fixture(scope='session')
 def tiny_vae():
-    """Return an untrained autoencoder of 16 pixel stamps."""
+    """Return an untrained autoencoder with a marked effect of the latent."""
     config = ModelConfig(n_latent=2, n_components=6, decoder_width=8,
                          prior_width=8, head_width=16,
                          encoder_channels=(4, 8), stamp_size=16,
@@ -66,20 +69,13 @@ def tiny_vae():
     # corrections that hardly change the guess: the fit has to do it all
     vae.encoder.head[-1].weight.mul_(0.3)
     vae.encoder.direct.weight[2:].zero_()
+    vae.decoder.network[-1].weight.mul_(15)
     return vae
 
 
 @pytest.fixture(scope='session')
-def tiny_decoder(tiny_vae):
-    """Return its decoder in float64, with a marked effect of the latent."""
-    decoder = fit_decoder(tiny_vae)
-    decoder.network[-1].weight.mul_(15)
-    return decoder
-
-
-@pytest.fixture(scope='session')
 def structured_vae(tiny_vae):
-    """Return one with the same decoder, and waves of orders 1 and 2."""
+    """Return one with the same decoder, and asymmetry of orders 1 and 2."""
     config = replace(tiny_vae.config, structure_orders=(1, 2),
                      structure_sigma=(0.5, 1.0))
     with torch.random.fork_rng():
@@ -96,26 +92,37 @@ def structured_vae(tiny_vae):
 
 
 @pytest.fixture(scope='session')
+def tiny_decoder(tiny_vae):
+    """Return its decoder in float64."""
+    return fit_decoder(tiny_vae)
+
+
+@pytest.fixture(scope='session')
 def structured_decoder(structured_vae):
-    """Return its decoder in float64, with a marked effect of the latent."""
-    decoder = fit_decoder(structured_vae)
-    decoder.network[-1].weight.mul_(15)
-    return decoder
+    """Return its decoder in float64."""
+    return fit_decoder(structured_vae)
+
+
+@pytest.fixture(scope='session')
+def shipped_vae():
+    """Return the autoencoder of blends that comes with the package."""
+    return build_vaes(load_weights(None))['blended']
 
 
 @pytest.fixture(scope='session')
 def make_observation():
     """Return a function that makes what `prepare_observation` would."""
-    def make(data, psfs, *, rms=1.0, mask=None, gain=None):
+    def make(data, psfs, *, rms=1.0, mask=None, gain=None, correlation=1.0):
         data = np.asarray(data, float)
         n_bands = len(data)
         rms = np.broadcast_to(np.asarray(rms, float).reshape(-1, 1, 1),
                               (n_bands, 1, 1))
         mask = np.zeros(data.shape, bool) if mask is None else mask
-        return SimpleNamespace(
+        return Observation(
             data=np.where(mask, 0.0, data), variance=rms ** 2, mask=mask,
             gain=None if gain is None else np.full(n_bands, float(gain)),
-            noise_correlation=np.ones(n_bands), psfs=tuple(psfs),
+            noise_correlation=np.full(n_bands, correlation),
+            psfs=tuple(psfs),
             bands=tuple(f'band{i + 1}' for i in range(n_bands)), unit=None,
             zeropoint=None, wcs=None, is_2d=n_bands == 1,
             error_estimated=False, psf_estimated=False,
@@ -124,15 +131,15 @@ def make_observation():
 
 
 @pytest.fixture(scope='session')
-def make_fitter(tiny_vae, tiny_decoder):
-    """Return a function that makes the fitter of an observation."""
-    def make(observation, **options):
-        settings = {'max_steps': 30, 'tolerance': 1e-6}
-        batch_size = options.pop('batch_size', None)
-        networks = options.pop('networks', (tiny_vae, tiny_decoder))
-        return SceneFitter(observation, *networks,
-                           FitSettings(**{**settings, **options}),
-                           batch_size=batch_size)
+def make_engine(tiny_vae):
+    """Return a function that makes the engine of an observation."""
+    def make(observation, segm=None, *, vae=tiny_vae, batch_size=None,
+             device='cpu', **settings):
+        if segm is None:
+            segm = SegmentationImage(np.zeros(
+                observation.reference.data.shape[1:], int))
+        return Engine(observation, segm, vae, FitSettings(**settings),
+                      device=device, batch_size=batch_size)
     return make
 
 
@@ -145,7 +152,8 @@ def draw_frame(tiny_decoder):
         # one stamp of the whole frame for each source, with its own PSF
         renderer = Renderer(size, [make_transfer(
             [psf.sample(*p)[0] for p in values[:, :2].numpy()],
-            psf.oversampling, padded_size(size)) for psf in psfs])
+            psf.oversampling, padded_size(size), fine=True)
+            for psf in psfs])
         images = renderer.templates(decoder.from_parameters(values),
                                     values[:, :2]).numpy()
         frame = np.einsum('kb,kbyx->byx', np.asarray(flux, float), images)
@@ -155,12 +163,16 @@ def draw_frame(tiny_decoder):
 
 @pytest.fixture(scope='session')
 def make_sources():
-    """Return a function that makes a list of sources."""
-    def make(places, parents, sigma=0.5, radius=3.0):
+    """Return a function that makes sources."""
+    def make(places, parents=0, sigma=0.5, radius=3.0, is_point=False):
         x, y = np.array(places, float).reshape(-1, 2).T.copy()
-        return SourceList(x=x, y=y, parent=np.array(parents, int),
-                          position_sigma=np.full(len(x), sigma),
-                          radius=np.broadcast_to(radius, len(x)))
+
+        def column(values, kind):
+            return np.broadcast_to(np.asarray(values, kind), len(x)).copy()
+        return Sources(x=x, y=y, parent=column(parents, int),
+                       position_sigma=column(sigma, float),
+                       radius=column(radius, float),
+                       is_point=column(is_point, bool))
     return make
 
 

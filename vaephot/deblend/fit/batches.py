@@ -225,10 +225,12 @@ class GroupFitter:
             shape, flux = self._common(problem, start, known)
         fit = JointFit(problem, shape, flux,
                        self.between[:shape.shape[-1]])
-        if refine:
+        if refine is True:
             fit.run()
         elif refine is False:
             fit.leap()
+        else:
+            fit.trust.done[:] = True
         return self._found(problem, fit)
 
     def _common(self, problem, start, known):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaephot.deblend.fluxes import background_columns, solve_fluxes
+from vaephot.deblend.fit.fluxes import solve_fluxes
 
 SIZE = 12
 
@@ -103,27 +103,11 @@ def test_everything_masked_gives_zero():
     assert torch.isfinite(factor).all()
 
 
-@pytest.mark.parametrize(('kind', 'count'), [(None, 0), ('constant', 1),
-                                             ('plane', 3)])
-def test_background_has_its_columns(kind, count):
-    columns = background_columns(kind, SIZE, 2, device='cpu',
-                                 dtype=torch.float64)
-    assert columns.shape == (2, count, SIZE ** 2)
-
-
-def test_plane_rises_along_x_and_along_y():
-    columns = background_columns('plane', 3, 1, device='cpu',
-                                 dtype=torch.float64)[0].reshape(3, 3, 3)
-    assert (columns[0] == 1).all()
-    np.testing.assert_allclose(columns[1], [[-1, 0, 1]] * 3)
-    np.testing.assert_allclose(columns[2], columns[1].T)
-
-
 def test_free_background_takes_a_pedestal_off_the_fluxes():
-    templates = torch.as_tensor(_templates([(4, 5), (7, 6)]))
-    extra = background_columns('plane', SIZE, 1, device='cpu',
-                               dtype=torch.float64)
-    columns = torch.cat([templates[None], extra], 1)[None].numpy()
+    templates = _templates([(4, 5), (7, 6)])
+    x, y = np.meshgrid(*[np.linspace(-1, 1, SIZE)] * 2)
+    extra = np.stack([np.ones_like(x), x, y]).reshape(3, -1)
+    columns = np.concatenate([templates, extra])[None, None]
     truth = np.array([5.0, 2.0, 0.3, -0.1, 0.2])
     data = truth @ columns[0, 0]
     flux, _ = _solve(columns, data[None, None],
