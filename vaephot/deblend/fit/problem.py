@@ -46,7 +46,7 @@ class FitSettings:
     loose: float = 40.0
     max_common: int = 10
     max_common_quick: int = 6
-    max_joint: int = 6
+    max_joint: int = 12
     curved: int = 4
     renew: tuple[int, ...] = (2,)
     background: str | None = None
