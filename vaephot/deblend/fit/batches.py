@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Fit groups of sources in batches, each group by itself."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +22,10 @@ __all__ = ['FIXED_SIGMA', 'GroupFitter']
 
 # entries of a batch on a processor and elsewhere
 BATCH_ENTRIES = {'cpu': 2400, 'other': 100_000}
+# least entries of a batch of many that are fitted at once
+MIN_ENTRIES = 400
+# entries with asymmetry count as so many
+ASYMMETRIC_COST = 3
 # prior 1-sigma of positions that must not move, in pixels
 FIXED_SIGMA = 1e-3
 
@@ -43,6 +49,15 @@ def _plane(observation, i, binning):
         variance=(variance / level).astype(np.float32),
         inverse_gain=0.0 if gain is None else 1 / (gain * unit), unit=unit,
         binning=binning)
+
+
+def _map(function, items, n_workers):
+    """Results in the order of the items, of some threads."""
+    if n_workers == 1 or len(items) < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(min(n_workers, len(items))) as pool:
+        yield from pool.map(function, items)
 
 
 def _single(decoder, config, device):
@@ -103,16 +118,19 @@ class GroupFitter:
         self.fwhm = self.bands.fwhm / scale
 
     # --------------------------------------------------------------- batches
-    def _batches(self, groups, asymmetric):
+    def _batches(self, groups, asymmetric, n_workers):
         """Groups with equal numbers of sources, in batches."""
         keys = [(bool(asymmetric[list(g.members)].any()), len(g.members))
                 for g in groups]
         order = sorted(range(len(groups)), key=lambda i: (keys[i], i))
         room = BATCH_ENTRIES['cpu' if self.device == 'cpu' else 'other']
+        if n_workers > 1:
+            total = len(self.planes) * sum(len(g.members) for g in groups)
+            room = min(room, max(MIN_ENTRIES, total // (3 * n_workers)))
         batch, last = [], None
         for i in order:
             size = max(1, room // (len(self.planes) * keys[i][1]
-                                   * (3 if keys[i][0] else 1)))
+                                   * (ASYMMETRIC_COST if keys[i][0] else 1)))
             size = self.batch_size or size
             if batch and (keys[i] != last or len(batch) >= size):
                 yield batch
@@ -121,6 +139,14 @@ class GroupFitter:
             last = keys[i]
         if batch:
             yield batch
+
+    def _n_workers(self):
+        """Batches that are fitted at once: cores that torch leaves free."""
+        if self.device != 'cpu':
+            return 1
+        cores = (len(os.sched_getaffinity(0))
+                 if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1)
+        return max(1, cores // torch.get_num_threads())
 
     def problem(self, groups, sources, asymmetric=None, light=None):
         """The fit of some groups."""
@@ -204,12 +230,19 @@ class GroupFitter:
         asymmetric = np.zeros(n, bool) if asymmetric is None else asymmetric
         known = np.full(n, start is not None) if known is None else known
         out = empty_result(n, len(self.planes), self.config.n_parameters)
-        for some in self._batches(groups, asymmetric):
+        n_workers = self._n_workers()
+        batches = list(self._batches(groups, asymmetric, n_workers))
+
+        def work(some):
+            """Fit one batch."""
             problem = self.problem(some, sources, asymmetric, light)
             with torch.inference_mode():
-                found = self._fit(problem, start, known, joint)
+                return problem.batch.members, self._fit(problem, start,
+                                                        known, joint)
+        for some, (members, found) in zip(
+                batches, _map(work, batches, n_workers), strict=True):
             cores = np.array([len(group.core) for group in some])
-            fill(out, cores, problem.batch.members, found)
+            fill(out, cores, members, found)
             if progress is not None:
                 progress(int(cores.sum()))
         latent = slice(N_EXPLICIT, self.config.n_concentric)

@@ -3,6 +3,7 @@
 
 import math
 from collections import OrderedDict
+from threading import Lock
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class BandTransfer:
         self.decline = _decline(image, self.oversampling)
         self.spill = _spill(image, self.oversampling)
         self.binning = self._binning()
-        self._kept = OrderedDict()
+        self._kept, self._lock = OrderedDict(), Lock()
 
     def _binning(self):
         """Largest power of two by which pixels may be summed."""
@@ -108,17 +109,20 @@ class BandTransfer:
     def at(self, place, grid):
         """Transfer function at a place on a grid, (n_ky, n_kx) complex64."""
         key = (*place, grid.key)
-        if key not in self._kept:
-            self._kept[key] = self._make(place, grid)
-            if len(self._kept) > MAX_KEPT:
-                self._kept.pop(next(iter(self._kept)), None)
-        return self._kept[key]
+        found = self._kept.get(key)
+        if found is None:
+            found = self._make(place, grid)
+            with self._lock:
+                self._kept[key] = found
+                if len(self._kept) > MAX_KEPT:
+                    self._kept.popitem(last=False)
+        return found
 
     def _make(self, place, grid):
         """What `at` returns; binned pixels have their comb in it."""
         image, oversampling = self.psf.sample(*place)
-        values = torch.as_tensor(np.array(image)).to(torch.complex128)
-        row, column = (_waves(len(image), oversampling, k)
+        values = torch.as_tensor(np.array(image)).to(torch.complex64)
+        row, column = (_waves(len(image), oversampling, k).to(values.dtype)
                        for k in (grid.ky, grid.kx))
         off = (torch.arange(grid.binning, dtype=torch.float64)
                - (grid.binning - 1) / 2)
