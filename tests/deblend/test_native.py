@@ -5,22 +5,14 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from astropy import units as u
 from astropy.nddata import NDData, StdDevUncertainty
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.batches import Run
-from vaephot.deblend.groups import Piece
 from vaephot.deblend.inputs.read import prepare_observation
-from vaephot.deblend.native import NativeFitter, make_fitter
-from vaephot.deblend.pipeline import _ForeignLight
-from vaephot.deblend.refine import FitSettings
-from vaephot.deblend.scene import SceneFitter
 from vaephot.exceptions import DeblendWarning
-from vaephot.models.encoder import Gaussian
 from vaephot.results.result import DeblendResult
 
 SCALES = {'g': 0.1, 'H': 0.25, 'r': 0.1}
@@ -188,62 +180,61 @@ def test_masks_and_no_data_are_those_of_each_band(fast):
     assert np.isfinite(result.table['flux_g']).all()
 
 
-def test_a_fitter_of_one_grid_is_the_plain_one(tiny_vae, tiny_decoder):
-    one = prepare_observation(np.ones((8, 8)), error=1.0, psf=2.0)
-    many = prepare_observation(**inputs())
-    kinds = [type(make_fitter(observation, tiny_vae, tiny_decoder,
-                              FitSettings())) for observation in (one, many)]
-    assert kinds == [SceneFitter, NativeFitter]
-
-
-def test_what_is_drawn_is_what_is_fitted(tiny_vae, tiny_decoder,
-                                         make_sources):
+@pytest.fixture(name='engine')
+def _engine(tiny_vae, make_engine):
     observation = prepare_observation(**inputs())
-    fitter = make_fitter(observation, tiny_vae, tiny_decoder, FitSettings())
-    sources = make_sources([(30.3, 30.1), (60.0, 20.0)], [3, 8])
-    shapes = fitter.default_shapes(sources)
-    shapes.mean[:, 3] = torch.tensor([0.4, -0.3])
+    return make_engine(observation, SegmentationImage(segments()))
+
+
+def test_bands_keep_the_order_of_the_caller(engine):
+    assert engine.image_bands.tolist() == [0, 2]
+    assert [m is None for m in engine.fitter.maps] == [True, False, True]
+    # widths in pixels of the first band
+    assert_allclose(
+        engine.fwhm, [PSF_SIGMA[b] / 0.1 * 2.3548 for b in SCALES], rtol=0.02)
+
+
+def test_what_is_drawn_is_what_is_fitted(engine, make_sources):
     flux = np.array([[900.0, 1500, 700], [500.0, 400, 600]])
-    drawn = fitter.draw(shapes.mean.numpy(), flux)
-    frames = observation.by_band([drawn['model_image'],
-                                  drawn['layers'][0]['model_image']])
-    for k, band in enumerate(observation.bands):
+    places = np.array([(30.3, 30.1), (60.0, 20.0)])
+    parameters = np.zeros((2, 3, 7))
+    parameters[..., :2], parameters[..., 2] = places[:, None], 0.7
+    parameters[..., 3:5] = 0.4, -0.3
+    images = [engine.drawer.draw(parameters, flux, number).image
+              for number in (0, 1)]
+    frames = {'g': images[0][0], 'r': images[0][1], 'H': images[1][0]}
+    for k, band in enumerate(SCALES):
         image = frames[band]
         assert image.sum() == pytest.approx(flux[:, k].sum(), rel=0.015)
         y, x = np.mgrid[:image.shape[0], :image.shape[1]]
-        sky = make_wcs('g').pixel_to_world([30.3, 60.0], [30.1, 20.0])
+        sky = make_wcs('g').pixel_to_world(*places.T)
         want = np.average(np.stack(make_wcs(band).world_to_pixel(sky)), 1,
                           flux[:, k])
         got = [(image * axis).sum() / image.sum() for axis in (x, y)]
         assert_allclose(got, want, atol=0.05)
-    for layer, image in zip(observation.layers, [
-            drawn['model_image'], drawn['layers'][0]['model_image']],
-            strict=True):
+    for layer, image in zip(engine.observation.layers, images, strict=True):
         layer.data[:] = image
-    pieces = fitter.divide(sources, SegmentationImage(segments()))
-    assert_allclose(fitter.linear_flux(pieces, shapes), flux, rtol=5e-3)
+    again = make_again(engine)
+    fit = again.fit(make_sources(places, [3, 8])).fit
+    assert (abs(fit.flux - flux) < 0.3 * fit.flux_err).all()
 
 
-def test_light_of_other_pieces_is_taken_off_on_every_grid(tiny_vae,
-                                                          tiny_decoder):
-    fitter = make_fitter(prepare_observation(**inputs()), tiny_vae,
-                         tiny_decoder, FitSettings())
-    parameters = np.array([[30.0, 30, 0.3, 0, 0, 0, 0],
-                           [40.0, 32, 0.3, 0, 0, 0, 0]])
+def make_again(engine):
+    """Engine of the images as they are now."""
+    return type(engine)(engine.observation, engine.parents, engine.vae,
+                        engine.settings)
+
+
+def test_light_of_other_groups_is_that_on_each_grid(engine):
+    parameters = np.zeros((2, 3, 7))
+    parameters[:, :, :3] = np.array([[30.0, 30, 0.3], [40.0, 32, 0.3]])[
+        :, None]
     flux = np.array([[900.0, 1500, 700], [500.0, 400, 600]])
-    drawn = fitter.draw(parameters, flux)
-    piece = Piece(core=(0,), halo=(), ix=14, iy=14, size=32, cropped=False)
-    alone = fitter.draw(parameters, flux * [[0], [1]])
-    run = Run(pieces=[piece], places=1, reach=0, n_parameters=7)
-    prior = Gaussian(torch.as_tensor(parameters), torch.ones(2, 7))
-
-    def pixels(foreign=None):
-        batch = fitter.batches.make(run, prior, foreign=foreign)
-        return [band.data[0].numpy() for band in batch.bands]
-    free, less = pixels(), pixels(_ForeignLight(fitter, drawn))
-    for layer, image in zip(fitter.native.layers, [alone, *alone['layers']],
-                            strict=True):
-        layer.data[:] = image['model_image']
-    for before, after, light in zip(free, less, pixels(), strict=True):
-        assert light.max() > 5
-        assert_allclose(before - after, light, atol=1e-3)
+    drawn = tuple(engine.drawer.draw(parameters, flux, number)
+                  for number in (0, 1))
+    light = engine._light(drawn)
+    for band, (grid, row) in enumerate(((0, 0), (1, 0), (0, 1))):
+        box, model = drawn[grid].boxes[1], drawn[grid].models[1][row]
+        found = light(band, (0,), box.ixmin, box.iymin, box.shape)
+        assert found.max() > 5
+        assert_allclose(found * engine.fitter.units[band], model, atol=1e-3)

@@ -50,7 +50,7 @@ class Trial:
         self.fitter, self.problem, self.local = fitter, problem, local
         self.used = torch.ones(flux.shape[:2], dtype=torch.bool)
         noise = problem.noise(local[:, 0, :, :2])
-        self.canvas = problem.canvas(self.used, local, flux, noise)
+        self.canvas = problem.canvas(self.used)
         self.plan = problem.plan(self.canvas, self.used, local, flux, noise,
                                  precision)
 

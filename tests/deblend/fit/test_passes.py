@@ -37,9 +37,9 @@ def trial(request, make_trial, gaussian_band, background, structured_vae,
     mask = rng.uniform(size=(2, 70, 120)) < 0.03
     waved = np.isin(np.arange(6), [0, 5]) if request.param else None
     return make_trial(
-        PARAMETERS, FLUX, MEMBERS, psfs, data=data, mask=mask, vae=structured_vae, asymmetric=waved,
-        is_point=POINT, gain=3.0, scatter=0.02,
-        settings={'background': background})
+        PARAMETERS, FLUX, MEMBERS, psfs, data=data, mask=mask,
+        vae=structured_vae, asymmetric=waved, is_point=POINT, gain=3.0,
+        scatter=0.02, settings={'background': background})
 
 
 @pytest.fixture(scope='module')
@@ -57,6 +57,11 @@ def light(trial):
 @pytest.fixture(scope='module')
 def columns(trial):
     """Return templates and derivatives on the canvas, (g, b, k, c, n)."""
+    return _columns(trial)
+
+
+def _columns(trial):
+    """Columns of all entries, drawn one class after the other."""
     plan = trial.plan
     n_columns = 1 + trial.local.shape[-1]
     entries, n = plan.entries, len(trial.canvas.data)
@@ -164,9 +169,8 @@ def test_a_light_pass_gives_what_a_full_one_does(full, light):
                                    atol=1e-3 * scale)
 
 
-@pytest.mark.parametrize('seed', range(4))
-def test_slope_is_that_of_the_cost(trial, light, seed):
-    # in any direction; negative light, which has a penalty, is none here
+def _check_slope(trial, light, seed):
+    """Compare the slope in some direction with a finite difference."""
     rng = np.random.default_rng(seed)
     free = trial.problem.batch.free[:, None].double()
     move = torch.as_tensor(rng.normal(size=trial.local.shape)) * free * 1e-3
@@ -176,6 +180,40 @@ def test_slope_is_that_of_the_cost(trial, light, seed):
     # the cost itself is known to a millionth
     rounding = 1e-6 * light.cost
     assert (apart.abs() <= 0.01 * parts.norm(dim=1) + rounding).all()
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_slope_is_that_of_the_cost(trial, light, seed):
+    # negative light, which has a penalty, is none here
+    _check_slope(trial, light, seed)
+
+
+class _Map:
+    """Another grid: turned, stretched and shifted."""
+
+    def affine(self, x, y):
+        """Return matrices (n, 2, 2) and offsets (n, 2)."""
+        return (np.repeat([[[0.55, 0.1], [-0.08, 0.6]]], len(x), 0),
+                np.repeat([[3.0, 9.0]], len(x), 0))
+
+
+def test_slopes_go_through_the_maps_to_other_grids(
+        make_trial, gaussian_band, structured_vae):
+    trial = make_trial(
+        PARAMETERS, FLUX, MEMBERS, [gaussian_band(1.2), gaussian_band(1.1)],
+        vae=structured_vae, asymmetric=np.isin(np.arange(6), [0, 5]),
+        is_point=POINT, scatter=0.02, grid_maps=[None, _Map()])
+    columns = _columns(trial)
+    trial.canvas.data += torch.as_tensor(np.einsum(
+        'gkb,gbkn->n', FLUX[trial.problem.batch.members]
+        * trial.problem.batch.real[..., None].numpy(),
+        columns[:, :, :, 0])).float()
+    trial.plan.set_pixels()
+    trial.local += 0.01 * trial.problem.batch.free[:, None]
+    light, full = (trial.evaluate(adjoint=True), trial.evaluate(steep=True))
+    _close(light.slope.numpy(), full.slope.numpy(), 1e-3)
+    for seed in range(3):
+        _check_slope(trial, light, seed)
 
 
 def test_model_and_residual_add_up_to_the_data(trial, light, columns):

@@ -12,8 +12,8 @@ def _prior(vae, fwhm, snr=50.0, sigma=0.5):
     fwhm = np.atleast_1d(fwhm)
     snr = torch.as_tensor(np.broadcast_to(
         np.asarray(snr, float), (2, len(fwhm))).copy())
-    return prior_of_sources(vae.prior, PLACES, torch.full((2,), sigma).double(),
-                            fwhm, snr)
+    sigma = torch.full((2,), sigma).double()
+    return prior_of_sources(vae.prior, PLACES, sigma, fwhm, snr)
 
 
 @pytest.mark.parametrize('fwhm', [2.5, 4.0, 11.0])

@@ -1,4 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -123,7 +125,7 @@ def test_coarser_windows_are_no_larger(transfer, mixture):
     gaussians, values = mixture
     chosen = [_chosen(transfer, gaussians, values, 3e3, precision)
               for precision in (FINE, MIDDLE, COARSE)]
-    for fine, coarse in zip(chosen, chosen[1:], strict=False):
+    for fine, coarse in pairwise(chosen):
         for a, b in zip(fine, coarse, strict=True):
             assert (a >= b).all()
 

@@ -147,17 +147,23 @@ class Problem:
         Corner, and size in binned pixels, of the groups' regions.
 
         They hold the footprints with some sky around, as far as there are
-        good pixels.
+        good pixels. Those of several sources are square: windows fit into
+        the shorter side, and must reach from one source to another.
         """
         low, high = self.footprints()
-        middle = (low + high) / 2
-        low = np.minimum(low, middle - MIN_SIDE / 2)
-        high = np.maximum(high, middle + MIN_SIDE / 2)
+        several = (self.batch.members >= 0).sum(1) > 1
+        side = np.maximum((high - low).max(2) * several[:, None], MIN_SIDE)
+        middle, half = (low + high) / 2, side[..., None] / 2
+        low, high = (np.minimum(low, middle - half),
+                     np.maximum(high, middle + half))
         bins = self.bands.binning.cpu().numpy()[:, None]
         low, high = np.floor(low).astype(int), np.ceil(high).astype(int)
         for g, b in np.ndindex(low.shape[:2]):
             low[g, b], high[g, b] = self.planes[b].seen(low[g, b], high[g, b])
-        return low, -(-np.maximum(high - low, SIDES[0]) // bins)
+        size = high - low
+        longest = size.max(2) * several[:, None]
+        least = np.maximum(longest, SIDES[0])[..., None]
+        return low, -(-np.maximum(size, least) // bins)
 
     def footprints(self):
         """Least and largest (x, y) of the footprints, (g, b, 2) each."""
