@@ -1,196 +1,171 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-Print what each learned part of the joint fit is worth.
+Print what each learned part of the fit is worth.
 
-The same optimiser fits the same blends with one part taken away: the latent
-(held at zero, so that every galaxy has one profile; no structure either), the
-structure (concentric galaxies), the colour gradients
-(the bands tied together), the encoder's start (small round galaxies
-instead), the learned prior (one fixed prior of size and shear instead). The
-galaxy in the middle of each blend is scored. ``capacity`` fits noise-free
-isolated galaxies and prints what the decoder cannot draw.
+The same engine fits the same blends with one part taken away: the asymmetry
+(concentric galaxies), the latent (held at zero, so that every galaxy has one
+profile; no asymmetry either), the colour gradients (the bands tied together),
+the learned prior (one fixed prior of size and shear instead). The galaxy in
+the middle of each blend is scored, at given positions. ``capacity`` fits
+noise-free isolated galaxies and prints what the decoder cannot draw.
 """
 
 import argparse
-import warnings
+from types import SimpleNamespace
 
 import numpy as np
-import torch
-from photutils.psf import ImagePSF
+from _engines import make_engine, make_search, place_sources
+from mosaic import NOISE_FREE, make_mosaic
 from photutils.segmentation import detect_sources
+from scipy.ndimage import label, sum_labels
 
-import vaephot
-from vaephot import VAEDeblender
-from vaephot.deblend import looks, scene
 from vaephot.evaluate.bins import nmad
 from vaephot.evaluate.profile_fit import fit_blend
 from vaephot.evaluate.profiles import ProfileRenderer
+from vaephot.models.bundle import build_vaes
 from vaephot.models.encoder import Gaussian
-from vaephot.models.prior import Prior
 from vaephot.simulate import RealGalaxies, draw_blends
+from vaephot.weights import load_weights
 
-# 1-sigma of the positions that are told, in pixels
-POSITION_ERROR = 0.2
 # precision that holds a parameter where it is
-FIXED = 1e8
+HELD = 1e8
 # the fixed prior of the ablation: logarithm of the half-light radius in
 # pixels of 0.1 arcsec, and 1-sigma of that and of both shears
 FIXED_LOG_SIZE, FIXED_SIZE_SIGMA, FIXED_SHEAR_SIGMA = np.log(3.0), 0.6, 0.4
-NOISE_FREE = 1e-3
-
-_LOOK = looks._look
-_BETWEEN = Prior.band_precision
-_FIT = scene.fit_groups
-
-
-def without_latent(*args, **known):
-    """Start and prior of galaxies of one profile."""
-    found = _LOOK(*args, **known)
-    for gaussian in found:
-        gaussian.mean[:, 5:] = 0
-        gaussian.precision[:, 5:] = FIXED
-    return found
+# how much tighter bands are tied that look alike
+TIGHT = 1e6
+# neighbours this close, in arcsec, are close
+CLOSE = 0.6
+N_PIXELS, THRESHOLD = 5, 1.5
 
 
-def moments_start(fitter, sources, *args, **known):
-    """Small round galaxies instead of what the encoder says."""
-    _, prior = _LOOK(fitter, sources, *args, **known)
-    return fitter.default_shapes(sources), prior
+class ChangedPrior:
+    """A prior with something taken away."""
+
+    def __init__(self, prior, *, tie=1.0, change=None):
+        self.prior, self.tie, self.change = prior, tie, change
+
+    def band_precision(self):
+        """Between the parameters of a band and the common ones."""
+        return self.prior.band_precision() * self.tie
+
+    def __call__(self, *args):
+        found = self.prior(*args)
+        return found if self.change is None else self.change(found)
 
 
-def fixed_prior(*args, **known):
+def without_latent(prior):
+    """Galaxies of one profile."""
+    precision = prior.precision.clone()
+    precision[:, 5:] = HELD
+    return Gaussian(prior.mean, precision)
+
+
+def fixed_size(prior):
     """One prior of size and shear for all galaxies."""
-    shapes, prior = _LOOK(*args, **known)
     mean, precision = prior.mean.clone(), prior.precision.clone()
     mean[:, 2], precision[:, 2] = FIXED_LOG_SIZE, FIXED_SIZE_SIGMA ** -2
     precision[:, 3:5] = FIXED_SHEAR_SIGMA ** -2
-    return shapes, Gaussian(mean, precision)
+    return Gaussian(mean, precision)
 
 
-def tied_bands(prior):
-    """Bands that look alike."""
-    return _BETWEEN(prior) * 1e6
+# changes of the prior, and whether galaxies may have asymmetry
+VARIANTS = {'all': ({}, True), 'no asymmetry': ({}, False),
+            'no latent': ({'change': without_latent}, False),
+            'no colour gradients': ({'tie': TIGHT}, True),
+            'fixed prior': ({'change': fixed_size}, True)}
 
 
-def concentric(weights):
-    """Deblender of galaxies without structure."""
-    deblend = VAEDeblender(weights=weights)
-    make = deblend.make_fitter
-    deblend.make_fitter = lambda seen: make(seen).without_waves()
-    return deblend
+def fit(mosaic, segm, vae, changes, *, asymmetric):
+    """Engine, and scene of the sources at given positions."""
+    changed = SimpleNamespace(decoder=vae.decoder, config=vae.config,
+                              prior=ChangedPrior(vae.prior, **changes))
+    engine = make_engine(mosaic, segm, changed)
+    chosen = place_sources(engine, make_search(), mosaic.told_xy)
+    scene = engine.settle(engine.fit(chosen.sources))
+    return engine, engine.fit_asymmetry(scene) if asymmetric else scene
 
 
-# what stands for a look, the tie of the bands and the deblender
-VARIANTS = {'all': (_LOOK, _BETWEEN, VAEDeblender),
-            'no structure': (_LOOK, _BETWEEN, concentric),
-            'no latent': (without_latent, _BETWEEN, concentric),
-            'no colour gradients': (_LOOK, tied_bands, VAEDeblender),
-            'no encoder start': (moments_start, _BETWEEN, VAEDeblender),
-            'fixed prior': (fixed_prior, _BETWEEN, VAEDeblender)}
+def detect(mosaic, sky_rms):
+    """Segments of the first band."""
+    return detect_sources(mosaic.data.value[0], THRESHOLD * sky_rms,
+                          N_PIXELS, mask=mosaic.mask[0])
 
 
-class Counter:
-    """Steps of the fits, and how many did not converge."""
-
-    def __init__(self):
-        self.steps, self.failed = [], []
-
-    def __call__(self, batch, *args, **options):
-        done = _FIT(batch, *args, **options)
-        self.steps += done.n_steps.tolist()
-        self.failed += (~done.converged).tolist()
-        return done
-
-
-def mosaic(blends, values):
-    """Stamps side by side, with a masked gap; their corners."""
-    size = values.shape[-1]
-    side = int(np.ceil(np.sqrt(len(values))))
-    pitch = size + 16
-    shape = (values.shape[1], side * pitch, side * pitch)
-    out, bad = np.zeros(shape), np.ones(shape, bool)
-    corners = np.array([divmod(i, side) for i in range(len(values))])
-    corners = corners[:, ::-1] * pitch + 8
-    for (x, y), stamp, mask in zip(corners, values, blends.mask,
-                                   strict=True):
-        window = np.s_[:, y:y + size, x:x + size]
-        out[window], bad[window] = stamp, mask
-    return out, bad, corners
-
-
-def measure(blends, deblend, *, noise_free=False):
-    """Result of a deblender, and the row of each central galaxy."""
-    values = blends.models.sum(1) if noise_free else blends.image
-    image, mask, corners = mosaic(blends, values)
-    rms = blends.sky_rms * (NOISE_FREE if noise_free else 1)
-    rng = np.random.default_rng(blends.seed)
-    places, first = [], []
-    for i, n in enumerate(blends.n_sources):
-        first.append(sum(map(len, places)))
-        xy = np.column_stack([blends.x[i, :n], blends.y[i, :n]]) + corners[i]
-        places.append(xy + rng.normal(0, POSITION_ERROR, xy.shape))
-    segm = detect_sources(image[0], 1.5 * blends.sky_rms[0], 5, mask=mask[0])
-    psf = [ImagePSF(p * blends.oversampling ** 2,
-                    oversampling=blends.oversampling) for p in blends.psf]
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', vaephot.exceptions.DeblendWarning)
-        result = deblend(image, segm, error=rms, mask=mask, psf=psf,
-                         gain=None if noise_free else blends.gain,
-                         bands=blends.bands,
-                         positions=np.concatenate(places))
-    return result, np.array(first), corners
-
-
-def flux_errors(blends, result, rows, band):
+def flux_errors(mosaic, engine, scene, band):
     """Relative flux errors of the central galaxies in a band."""
-    found = np.array(result.table[f'flux_{blends.bands[band]}'], float)[rows]
-    return found / blends.flux[:, 0, band] - 1
+    rows = mosaic.is_central
+    found = scene.fit.flux[rows, band] / engine.observation.scale
+    return found / mosaic.true_flux[rows, band] - 1
 
 
-def ablate(args):
+def is_close(mosaic):
+    """Central galaxies with a near neighbour."""
+    apart = np.hypot(*(mosaic.true_xy[mosaic.is_central][:, None]
+                       - mosaic.true_xy).transpose(2, 0, 1))
+    apart[apart == 0] = np.inf
+    return apart.min(1) * mosaic.pixel_scale < CLOSE
+
+
+def ablate(args, vae):
     """Print scatter and bias with each part taken away."""
-    blends = draw_blends(args.case, args.n, seed=args.seed,
+    mosaic = make_mosaic(args.case, args.n, args.seed,
                          population=population(args))
-    near = np.full(args.n, np.inf)
-    if blends.x.shape[1] > 1:
-        distance = np.hypot(blends.x[:, 1:] - blends.x[:, :1],
-                            blends.y[:, 1:] - blends.y[:, :1])
-        near = np.nanmin(np.where(np.isfinite(distance), distance, np.inf), 1)
+    segm, near = detect(mosaic, mosaic.sky_rms[0]), is_close(mosaic)
     print('variant, VIS and H: median, NMAD, share within 10 %; VIS NMAD '
-          'closer than 0.6 arcsec; mean steps, share not converged')
-    for name, (look, between, make) in VARIANTS.items():
-        counter = Counter()
-        looks._look, Prior.band_precision = look, between
-        scene.fit_groups = counter
-        result, rows, _ = measure(blends, make(weights=args.weights))
+          f'closer than {CLOSE} arcsec; share not converged')
+    for name, (changes, asymmetric) in VARIANTS.items():
+        engine, scene = fit(mosaic, segm, vae, changes,
+                            asymmetric=asymmetric)
         line = f'{name:20s}'
-        for band in (0, len(blends.bands) - 1):
-            df = flux_errors(blends, result, rows, band)
+        for band in (0, len(mosaic.bands) - 1):
+            df = flux_errors(mosaic, engine, scene, band)
             line += (f' {np.median(df):+.3f} {nmad(df):.3f} '
                      f'{(np.abs(df) < 0.1).mean():.2f} |')
-        close = flux_errors(blends, result, rows, 0)[near < 6]
+        close = flux_errors(mosaic, engine, scene, 0)[near]
         close = nmad(close) if len(close) > 5 else np.nan
-        print(line, f'{close:.3f} | {np.mean(counter.steps):.1f} '
-              f'{np.mean(counter.failed):.3f}')
-    looks._look, Prior.band_precision = _LOOK, _BETWEEN
-    scene.fit_groups = _FIT
+        print(line, f'{close:.3f} | {(~scene.fit.converged).mean():.3f}')
 
 
-def spergel_residuals(blends):
+def spergel_residuals(args):
     """Squared residual over squared image of one profile, VIS alone."""
+    blends = draw_blends('isolated', args.n, seed=args.seed,
+                         population=population(args))
     renderer = ProfileRenderer(blends.psf[:1], blends.oversampling,
                                blends.image.shape[-2:])
     share, flux = [], []
     for models, x, y in zip(blends.models, blends.x, blends.y, strict=True):
         truth = models.sum(0)[:1]
-        fit = fit_blend(renderer, truth, np.zeros(truth.shape, bool),
-                        blends.sky_rms[:1] * NOISE_FREE, [np.inf],
-                        [[x[0], y[0]]], [False],
-                        pixel_scale=blends.pixel_scale, max_steps=100)
-        left = truth - fit['models'].sum(0)
+        found = fit_blend(renderer, truth, np.zeros(truth.shape, bool),
+                          blends.sky_rms[:1] * NOISE_FREE, [np.inf],
+                          [[x[0], y[0]]], [False],
+                          pixel_scale=blends.pixel_scale, max_steps=100)
+        left = truth - found['models'].sum(0)
         share.append((left ** 2).sum() / (truth ** 2).sum())
-        flux.append(fit['flux'][0, 0])
+        flux.append(found['flux'][0, 0])
     return share, np.array(flux) / blends.flux[:, 0, 0] - 1
+
+
+def residuals(mosaic, engine, scene):
+    """Squared residual over squared image of each galaxy, VIS alone."""
+    truth = mosaic.data.value[0]
+    left = truth - scene.model_image[0] / engine.observation.scale
+    stamps, _ = label(~mosaic.gap)
+    x, y = np.rint(mosaic.true_xy).astype(int).T
+    return (sum_labels(left ** 2, stamps, stamps[y, x])
+            / sum_labels(truth ** 2, stamps, stamps[y, x]))
+
+
+def capacity(args, vae):
+    """Print what is left over of noise-free isolated galaxies."""
+    mosaic = make_mosaic('isolated', args.n, args.seed, noise_free=True,
+                         population=population(args))
+    segm = detect(mosaic, mosaic.sky_rms[0] / NOISE_FREE)
+    for name, asymmetric in (('concentric', False), ('asymmetric', True)):
+        engine, scene = fit(mosaic, segm, vae, {}, asymmetric=asymmetric)
+        print_capacity(name, residuals(mosaic, engine, scene),
+                       flux_errors(mosaic, engine, scene, 0))
+    print_capacity('Spergel profile', *spergel_residuals(args))
 
 
 def print_capacity(name, share, df):
@@ -198,25 +173,6 @@ def print_capacity(name, share, df):
     print(f'{name}: squared residual over squared image, VIS: median '
           f'{np.median(share):.2e}, 90 % {np.quantile(share, 0.9):.2e}; '
           f'flux: median {np.median(df):+.4f}, NMAD {nmad(df):.4f}')
-
-
-def capacity(args):
-    """Print what is left over of noise-free isolated galaxies."""
-    blends = draw_blends('isolated', args.n, seed=args.seed,
-                         population=population(args))
-    for name, make in (('concentric', concentric),
-                       ('structure', VAEDeblender)):
-        result, rows, corners = measure(blends, make(weights=args.weights),
-                                        noise_free=True)
-        left, model = result.residual_image[0], result.model_image[0]
-        share = []
-        size = blends.image.shape[-1]
-        for x, y in corners:
-            window = np.s_[y:y + size, x:x + size]
-            truth = left[window] + model[window]
-            share.append((left[window] ** 2).sum() / (truth ** 2).sum())
-        print_capacity(name, share, flux_errors(blends, result, rows, 0))
-    print_capacity('Spergel profile', *spergel_residuals(blends))
 
 
 def population(args):
@@ -236,8 +192,8 @@ def main():
     add('--real', metavar='DIR', help='folder of real HST galaxies')
     add('--weights', metavar='NAME', help='default: the default set')
     args = parser.parse_args()
-    torch.manual_seed(args.seed)
-    {'ablate': ablate, 'capacity': capacity}[args.what](args)
+    vae = build_vaes(load_weights(args.weights))['blended']
+    {'ablate': ablate, 'capacity': capacity}[args.what](args, vae)
 
 
 if __name__ == '__main__':

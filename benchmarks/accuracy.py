@@ -25,7 +25,7 @@ def parse_arguments():
     add('case', choices=sorted(CASES), help='kind of blend')
     add('--n', type=int, default=200, help='blends (default: %(default)s)')
     add('--seed', type=int, default=11, help='default: %(default)s')
-    add('--no-refine', action='store_true', help='skip the joint fit')
+    add('--no-refine', action='store_true', help='the quick fit')
     add('--positions', choices=('given', 'found'), default='given',
         help='given: true ones, good to 0.02 arcsec; found: VAEDeblender '
         'searches them (default: %(default)s)')

@@ -47,7 +47,7 @@ def parse_arguments():
     add('--seed', type=int, default=1, help='default: %(default)s')
     add('--profile', choices=('gaussian', 'sersic'), default='gaussian',
         help='of the galaxies (default: %(default)s)')
-    add('--refine', action='store_true', help='with the joint fit')
+    add('--refine', action='store_true', help='with the full fit')
     return parser.parse_args()
 
 

@@ -16,18 +16,20 @@ from itertools import product
 
 import numpy as np
 import sep
+from _engines import find_all, make_engine, make_search
 from astropy.table import QTable, vstack
 from mosaic import make_mosaic
 from photutils.segmentation import SourceCatalog, deblend_sources
-from source_probability import find_all, is_true, reliability
+from source_probability import is_true, reliability
 
-from vaephot import PeakFinder, VAEDeblender
+from vaephot import PeakFinder
 from vaephot.cli._demo_field import detect_parents
-from vaephot.deblend.detect.candidates import Chosen
 from vaephot.deblend.select.loop import drop_doubtful
 from vaephot.deblend.select.no_source import find_empty
+from vaephot.models.bundle import build_vaes
 from vaephot.simulate import CASES
 from vaephot.utils.atomic import atomic_write
+from vaephot.weights import load_weights
 
 PROBABILITIES = (0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 CONTRASTS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1)
@@ -60,17 +62,16 @@ def score(xy, mosaic, n_blends):
 
 def run_vaephot(mosaic, weights):
     """Setting, positions and probabilities for each least probability."""
-    deblender = VAEDeblender(weights=weights)
-    fitter, segm, solution = find_all(deblender, mosaic)
+    engine = make_engine(mosaic, detect_parents(mosaic),
+                         build_vaes(load_weights(weights))['blended'])
+    chosen, scene = find_all(engine, make_search())
     for value in PROBABILITIES:
-        deblender.finder = PeakFinder(min_probability=value)
+        search = make_search(PeakFinder(min_probability=value))
         # what is dropped below a value is dropped below larger ones
-        solution = drop_doubtful(fitter, segm, solution, deblender)
-        found = ~find_empty(fitter, segm, solution, Chosen(
-            sources=solution.sources, is_point=solution.is_point,
-            given=False), deblender)
+        scene = drop_doubtful(engine, scene, search)
+        found = ~find_empty(engine, scene, chosen, search)
         yield (f'min_probability={value:g}',
-               solution.fit.parameters[found, :2], solution.p_source[found])
+               scene.fit.parameters[found, :2], scene.p_source[found])
 
 
 def run_photutils(mosaic):

@@ -4,8 +4,8 @@ Measure the time that a field of single galaxies and blends takes.
 
 A field of 2000 x 2000 pixels as Euclid's VIS sees it is detected as
 photutils' guide does it. Then photutils deblends and measures it with Kron
-fluxes, and so does vaephot: labels alone, with fluxes of the networks, and
-with the joint fit. Imports, the drawing of the field and the loading of
+fluxes, and so does vaephot: labels alone, with the quick fit, and with the
+full one. Imports, the drawing of the field and the loading of
 weights are not counted in the time. The peak of the memory is that of a
 process which does nothing else, with libraries and images.
 """
@@ -35,7 +35,7 @@ THRESHOLD = 1.5
 # FWHM and size of the kernel of the detection, in pixels
 KERNEL = 2.0, 5
 # galaxies per square arcmin brighter than 26, share of them in pairs, and
-# their magnitudes: about 1200 galaxies, 800 segments
+# their magnitudes: about 1200 galaxies, 980 segments
 DENSITY, PAIR_SHARE, MAGS = 80.0, 0.6, (18.0, 26.5)
 
 
@@ -48,7 +48,7 @@ def parse_arguments():
     add('--seed', type=int, default=1, help='default: %(default)s')
     add('--repeats', type=int, default=3,
         help='runs of each method (default: %(default)s)')
-    add('--refine', action='store_true', help='the joint fit as well')
+    add('--refine', action='store_true', help='the full fit as well')
     return parser.parse_args()
 
 
@@ -89,7 +89,7 @@ def labels_method(image, smooth, segm, given):
 
 
 def full_method(image, smooth, segm, given, *, refine=False):
-    """Fluxes of the models, with or without the joint fit."""
+    """Fluxes of the models, by the quick or the full fit."""
     deblend = vaephot.VAEDeblender(N_PIXELS, refine=refine)
     return len(deblend(image, segm, **given))
 

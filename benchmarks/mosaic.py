@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Blends with known truth on one image, for the scripts beside it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy import units as u
@@ -11,10 +11,12 @@ from vaephot.evaluate import runner
 from vaephot.evaluate.observed import observe_blends
 from vaephot.simulate import draw_blends
 
-__all__ = ['GAP', 'Mosaic', 'describe_software', 'make_mosaic',
-           'vaephot_inputs']
+__all__ = ['GAP', 'NOISE_FREE', 'Mosaic', 'describe_software',
+           'make_mosaic', 'vaephot_inputs']
 
 GAP = layout.GAP
+# noise that is stated for images without any, over that of the survey
+NOISE_FREE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,8 @@ class Mosaic:
         Names of the bands.
     pixel_scale : float
         Arcsec.
-    true_xy : `~numpy.ndarray`, (n, 2)
-        Positions of all sources.
+    true_xy, told_xy : `~numpy.ndarray`, (n, 2)
+        Positions of all sources, and those that a method is told.
     true_flux, true_mag : `~numpy.ndarray`, (n, n_bands)
         Their total fluxes and AB magnitudes.
     is_central : `~numpy.ndarray` of bool, (n,)
@@ -55,13 +57,14 @@ class Mosaic:
     bands: tuple
     pixel_scale: float
     true_xy: np.ndarray
+    told_xy: np.ndarray
     true_flux: np.ndarray
     true_mag: np.ndarray
     is_central: np.ndarray
 
 
 def make_mosaic(case, n_blends, seed, *, population=None,
-                survey='euclid-wide'):
+                survey='euclid-wide', noise_free=False):
     """
     Draw blends and lay them out.
 
@@ -77,13 +80,20 @@ def make_mosaic(case, n_blends, seed, *, population=None,
         Where galaxies come from; `None` is the mock catalogue.
     survey : str, optional
         The survey that sees them.
+    noise_free : bool, optional
+        Whether the images are those of the true models.
 
     Returns
     -------
     Mosaic
     """
-    observed = observe_blends(draw_blends(
-        case, n_blends, seed=seed, population=population, survey=survey))
+    blends = draw_blends(case, n_blends, seed=seed, population=population,
+                         survey=survey)
+    if noise_free:
+        blends = replace(blends, image=blends.models.sum(1),
+                         sky_rms=blends.sky_rms * NOISE_FREE,
+                         gain=blends.gain / NOISE_FREE ** 2)
+    observed = observe_blends(blends)
     laid = layout.make_mosaic(observed)
     truth = observed.truth
     return Mosaic(
@@ -92,6 +102,8 @@ def make_mosaic(case, n_blends, seed, *, population=None,
         psfs=layout.image_psfs(observed), bands=observed.bands,
         pixel_scale=observed.pixel_scale,
         true_xy=truth.xy + laid.corners[truth.blend],
+        told_xy=(np.concatenate(observed.positions)
+                 + laid.corners[truth.blend]),
         true_flux=truth.flux, true_mag=observed.true_mags,
         is_central=truth.is_scored)
 

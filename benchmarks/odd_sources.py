@@ -53,7 +53,7 @@ def parse_arguments():
     add('--seed', type=int, default=21, help='default: %(default)s')
     add('--find', action='store_true',
         help='let the deblender find the sources')
-    add('--no-refine', action='store_true', help='skip the joint fit')
+    add('--no-refine', action='store_true', help='the quick fit')
     add('--weights', metavar='NAME',
         help='name or path of the weights (default: the default set)')
     add('-o', '--output', metavar='FILE.ecsv', help='write all sources')

@@ -141,6 +141,20 @@ def test_options_reach_the_call(calls, image, tmp_path):
     assert call['noise_correlation'] == 1.2
 
 
+@pytest.mark.parametrize(('options', 'refine'), [
+    ([], True), (['--refine', 'full'], True), (['--refine', 'quick'], False),
+    (['--refine', 'network'], 'network'), (['--no-refine'], False)])
+def test_refine_names_the_tier_of_the_deblender(monkeypatch, image, tmp_path,
+                                                options, refine):
+    def make(*args, **settings):
+        assert settings['refine'] == refine
+        return lambda **call: FakeResult(call)
+
+    monkeypatch.setattr('vaephot.deblend.deblender.VAEDeblender', make)
+    assert main(['deblend', image, '-o', str(tmp_path / 'c.ecsv'),
+                 *options]) == 0
+
+
 @pytest.mark.filterwarnings('ignore::vaephot.exceptions.VaephotWarning')
 @pytest.mark.parametrize('suffix', ['ecsv', 'fits'])
 def test_two_galaxies_are_measured_from_files(make_untrained, tmp_path,

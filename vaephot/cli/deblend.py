@@ -17,6 +17,8 @@ __all__ = ['add_parser', 'run', 'write_catalog']
 CATALOG_SUFFIXES = ('.ecsv', '.fits', '.fit')
 MAX_KEYWORD = 8  # longer ones are not in the FITS standard
 FITS_SUFFIXES = ('.fits', '.fit')
+# what the deblender calls them
+REFINE = {'full': True, 'quick': False, 'network': 'network'}
 PLOT_SUFFIXES = ('.png', '.pdf', '.svg', '.jpg')
 
 
@@ -103,8 +105,11 @@ def _add_method_options(group):
         help='neighbours of a pixel (default: %(default)s)')
     add('--local-background', choices=('constant', 'plane'),
         help='fit a background around each group of sources')
-    add('--no-refine', action='store_true',
-        help='skip the joint fit: faster, less accurate')
+    add('--refine', choices=tuple(REFINE), default='full',
+        help='joint fit to convergence, a few steps of it, or none: shapes '
+        'as the network sees them (default: %(default)s)')
+    add('--no-refine', action='store_const', dest='refine', const='quick',
+        help='the same as --refine quick')
     add('--weights', metavar='NAME',
         help='name or path of the weights (default: the default set)')
     add('--device', help='torch device (default: the best there is)')
@@ -180,7 +185,7 @@ def _make_deblender(args):
         return VAEDeblender(
             args.n_pixels, contrast=args.contrast, n_levels=args.n_levels,
             mode=args.mode, connectivity=args.connectivity,
-            weights=args.weights, refine=not args.no_refine,
+            weights=args.weights, refine=REFINE[args.refine],
             local_background=args.local_background, device=args.device,
             batch_size=args.batch_size, progress_bar=not args.quiet)
     except VaephotError:
