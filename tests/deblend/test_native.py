@@ -2,25 +2,20 @@
 """Bands on pixel grids of their own, from images to results."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from astropy import units as u
 from astropy.nddata import NDData, StdDevUncertainty
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.batches import Run
-from vaephot.deblend.groups import Piece
+from vaephot.deblend.fit.engine import NeighbourLight
 from vaephot.deblend.inputs.read import prepare_observation
-from vaephot.deblend.native import NativeFitter, make_fitter
-from vaephot.deblend.pipeline import _ForeignLight
-from vaephot.deblend.refine import FitSettings
-from vaephot.deblend.scene import SceneFitter
+from vaephot.deblend.scene import empty_result
 from vaephot.exceptions import DeblendWarning
-from vaephot.models.encoder import Gaussian
 from vaephot.results.result import DeblendResult
 
 SCALES = {'g': 0.1, 'H': 0.25, 'r': 0.1}
@@ -188,62 +183,49 @@ def test_masks_and_no_data_are_those_of_each_band(fast):
     assert np.isfinite(result.table['flux_g']).all()
 
 
-def test_a_fitter_of_one_grid_is_the_plain_one(tiny_vae, tiny_decoder):
-    one = prepare_observation(np.ones((8, 8)), error=1.0, psf=2.0)
-    many = prepare_observation(**inputs())
-    kinds = [type(make_fitter(observation, tiny_vae, tiny_decoder,
-                              FitSettings())) for observation in (one, many)]
-    assert kinds == [SceneFitter, NativeFitter]
+# ------------------------------------------------------- what is drawn on them
+PARAMETERS = np.array([[30.3, 30.1, 0.5, 0.4, -0.3, 0, 0],
+                       [60.0, 20.0, 0.5, 0.4, -0.3, 0, 0]])
+FLUX = np.array([[900.0, 1500, 700], [500.0, 400, 600]])
 
 
-def test_what_is_drawn_is_what_is_fitted(tiny_vae, tiny_decoder,
-                                         make_sources):
-    observation = prepare_observation(**inputs())
-    fitter = make_fitter(observation, tiny_vae, tiny_decoder, FitSettings())
-    sources = make_sources([(30.3, 30.1), (60.0, 20.0)], [3, 8])
-    shapes = fitter.default_shapes(sources)
-    shapes.mean[:, 3] = torch.tensor([0.4, -0.3])
-    flux = np.array([[900.0, 1500, 700], [500.0, 400, 600]])
-    drawn = fitter.draw(shapes.mean.numpy(), flux)
-    frames = observation.by_band([drawn['model_image'],
-                                  drawn['layers'][0]['model_image']])
+@pytest.fixture
+def engine(make_engine):
+    """Return what fits the bands, and knows of their grids."""
+    return make_engine(prepare_observation(**inputs()),
+                       SegmentationImage(segments()))
+
+
+def make_drawn(engine):
+    """Models of two sources on each grid."""
+    fit = replace(empty_result(2, 3, 7), flux=FLUX,
+                  band_parameters=np.repeat(PARAMETERS[:, None], 3, 1))
+    return engine.draw(fit)
+
+
+def test_models_lie_at_the_same_place_on_the_sky(engine):
+    drawn = make_drawn(engine)
+    observation = engine.observation
+    frames = observation.by_band([d.image for d in drawn])
     for k, band in enumerate(observation.bands):
         image = frames[band]
-        assert image.sum() == pytest.approx(flux[:, k].sum(), rel=0.015)
+        assert image.sum() == pytest.approx(FLUX[:, k].sum(), rel=0.015)
         y, x = np.mgrid[:image.shape[0], :image.shape[1]]
-        sky = make_wcs('g').pixel_to_world([30.3, 60.0], [30.1, 20.0])
+        sky = make_wcs('g').pixel_to_world(*PARAMETERS[:, :2].T)
         want = np.average(np.stack(make_wcs(band).world_to_pixel(sky)), 1,
-                          flux[:, k])
+                          FLUX[:, k])
         got = [(image * axis).sum() / image.sum() for axis in (x, y)]
         assert_allclose(got, want, atol=0.05)
-    for layer, image in zip(observation.layers, [
-            drawn['model_image'], drawn['layers'][0]['model_image']],
-            strict=True):
-        layer.data[:] = image
-    pieces = fitter.divide(sources, SegmentationImage(segments()))
-    assert_allclose(fitter.linear_flux(pieces, shapes), flux, rtol=5e-3)
 
 
-def test_light_of_other_pieces_is_taken_off_on_every_grid(tiny_vae,
-                                                          tiny_decoder):
-    fitter = make_fitter(prepare_observation(**inputs()), tiny_vae,
-                         tiny_decoder, FitSettings())
-    parameters = np.array([[30.0, 30, 0.3, 0, 0, 0, 0],
-                           [40.0, 32, 0.3, 0, 0, 0, 0]])
-    flux = np.array([[900.0, 1500, 700], [500.0, 400, 600]])
-    drawn = fitter.draw(parameters, flux)
-    piece = Piece(core=(0,), halo=(), ix=14, iy=14, size=32, cropped=False)
-    alone = fitter.draw(parameters, flux * [[0], [1]])
-    run = Run(pieces=[piece], places=1, reach=0, n_parameters=7)
-    prior = Gaussian(torch.as_tensor(parameters), torch.ones(2, 7))
-
-    def pixels(foreign=None):
-        batch = fitter.batches.make(run, prior, foreign=foreign)
-        return [band.data[0].numpy() for band in batch.bands]
-    free, less = pixels(), pixels(_ForeignLight(fitter, drawn))
-    for layer, image in zip(fitter.native.layers, [alone, *alone['layers']],
-                            strict=True):
-        layer.data[:] = image['model_image']
-    for before, after, light in zip(free, less, pixels(), strict=True):
-        assert light.max() > 5
-        assert_allclose(before - after, light, atol=1e-3)
+def test_light_of_other_groups_is_taken_off_on_every_grid(engine):
+    drawn = make_drawn(engine)
+    light = NeighbourLight(drawn, engine._where, engine.fitter.units)
+    for band, (grid, row) in enumerate(engine._where):
+        shape = drawn[grid].image.shape[1:]
+        found = light(band, (0,), 0, 0, shape) * engine.fitter.units[band]
+        box, model = drawn[grid].boxes[1], drawn[grid].models[1][row]
+        want = np.zeros(shape)
+        want[box.iymin:box.iymax, box.ixmin:box.ixmax] = model
+        assert want.max() > 5
+        assert_allclose(found, want, atol=1e-3)
