@@ -79,6 +79,10 @@ def test_labels_alone_are_those_of_the_result(fast):
     result = fast(data, _segm(), **OPTIONS)
     assert_array_equal(fast.segment(data, _segm(), **OPTIONS).data,
                        result.segmentation_image.data)
+
+
+def test_a_quick_fit_finds_the_fluxes(fast):
+    result = fast(scenes.noisy(GALAXIES, SHAPE), _segm(), **OPTIONS)
     order = np.argsort(result.table['x_centroid'])
     flux, error, p_source = (np.asarray(result.table[name])[order] for name
                              in ('flux', 'flux_err', 'p_source'))

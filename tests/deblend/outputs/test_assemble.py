@@ -1,5 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import pickle
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
@@ -66,7 +67,14 @@ def solved(make_engine):
 
 
 def assemble(solved, empty=None):
-    """Result of a scene, where nothing is alone and no source."""
+    """Result of a scene, whatever is flagged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeblendWarning)
+        return assemble_loudly(solved, empty)
+
+
+def assemble_loudly(solved, empty=None):
+    """Result of a scene, with its warnings."""
     return assemble_result(
         solved.engine, solved.scene, solved.chosen,
         SearchSettings(**SETTINGS), Fallback(owners={}),
@@ -290,7 +298,7 @@ def test_trouble_is_one_warning_that_names_the_labels(solved):
     made.scene = replace(made.scene, fit=replace(
         made.scene.fit, converged=np.array([True, False, False, True])))
     with pytest.warns(DeblendWarning) as seen:
-        result = assemble(made)
+        result = assemble_loudly(made)
     (warning,) = seen
     labels = ', '.join(str(x) for x in result.table['label'][1:3])
     assert str(warning.message) == (
