@@ -134,44 +134,6 @@ ROOMS = {
     'deblend': {'models', 'weights', 'photometry', 'results', 'torch'},
 }
 
-# imports that break these rules and are still to go: module, imported
-PENDING = {
-    ('deblend.detect.candidates', 'deblend.groups'),
-    ('deblend.detect.candidates', 'deblend.settings'),
-    ('deblend.detect.stars', 'deblend.images'),
-    ('deblend.encode.looks', 'deblend.groups'),
-    ('deblend.encode.turned', 'deblend.waves'),
-    ('deblend.outputs.fallback', 'deblend.encode.looks'),
-    ('deblend.outputs.fallback', 'deblend.groups'),
-    ('deblend.outputs.fallback', 'torch'),
-    ('deblend.outputs.measure', 'torch'),
-    ('deblend.outputs.result', 'deblend.native'),
-    ('deblend.outputs.result', 'deblend.select.no_source'),
-    ('deblend.scene', 'deblend.batches'),
-    ('deblend.scene', 'deblend.encode.stamps'),
-    ('deblend.scene', 'deblend.groups'),
-    ('deblend.scene', 'deblend.images'),
-    ('deblend.scene', 'deblend.inputs.noise'),
-    ('deblend.scene', 'deblend.optics'),
-    ('deblend.scene', 'deblend.refine'),
-    ('deblend.scene', 'deblend.scene_fit'),
-    ('deblend.scene', 'deblend.waves'),
-    ('deblend.scene', 'models.config'),
-    ('deblend.scene', 'models.encoder'),
-    ('deblend.scene', 'torch'),
-    ('deblend.select.division', 'deblend.outputs.owners'),
-    ('deblend.select.division', 'deblend.pipeline'),
-    ('deblend.select.host_test', 'deblend.groups'),
-    ('deblend.select.host_test', 'deblend.images'),
-    ('deblend.select.host_test', 'deblend.waves'),
-    ('deblend.select.loop', 'deblend.groups'),
-    ('deblend.select.loop', 'deblend.pipeline'),
-    ('deblend.select.score', 'deblend.pipeline'),
-    ('deblend.select.unlabelled', 'deblend.images'),
-    ('deblend.select.unlabelled', 'deblend.pipeline'),
-}
-
-
 def name_of(path):
     """Module of a file, without the name of the package."""
     parts = path.relative_to(FOLDER).with_suffix('').parts
@@ -229,8 +191,7 @@ def test_every_module_is_in_a_room():
 def test_imports_follow_the_rules():
     found = set().union(*(broken(name, imported_modules(path))
                           for name, path in FILES.items() if name))
-    assert found - PENDING == set(), 'imports against the rules'
-    assert PENDING - found == set(), 'no longer broken: take them out'
+    assert found == set()
 
 
 def test_rooms_are_in_an_order():

@@ -2,6 +2,7 @@
 """Bands on pixel grids of their own, from images to results."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
 
+from vaephot.deblend.fit.engine import NeighbourLight
 from vaephot.deblend.inputs.read import prepare_observation
+from vaephot.deblend.scene import empty_result
 from vaephot.exceptions import DeblendWarning
 from vaephot.results.result import DeblendResult
 
@@ -180,61 +183,49 @@ def test_masks_and_no_data_are_those_of_each_band(fast):
     assert np.isfinite(result.table['flux_g']).all()
 
 
-@pytest.fixture(name='engine')
-def _engine(tiny_vae, make_engine):
-    observation = prepare_observation(**inputs())
-    return make_engine(observation, SegmentationImage(segments()))
+# ------------------------------------------------------- what is drawn on them
+PARAMETERS = np.array([[30.3, 30.1, 0.5, 0.4, -0.3, 0, 0],
+                       [60.0, 20.0, 0.5, 0.4, -0.3, 0, 0]])
+FLUX = np.array([[900.0, 1500, 700], [500.0, 400, 600]])
 
 
-def test_bands_keep_the_order_of_the_caller(engine):
-    assert engine.image_bands.tolist() == [0, 2]
-    assert [m is None for m in engine.fitter.maps] == [True, False, True]
-    # widths in pixels of the first band
-    assert_allclose(
-        engine.fwhm, [PSF_SIGMA[b] / 0.1 * 2.3548 for b in SCALES], rtol=0.02)
+@pytest.fixture
+def engine(make_engine):
+    """Return what fits the bands, and knows of their grids."""
+    return make_engine(prepare_observation(**inputs()),
+                       SegmentationImage(segments()))
 
 
-def test_what_is_drawn_is_what_is_fitted(engine, make_sources):
-    flux = np.array([[900.0, 1500, 700], [500.0, 400, 600]])
-    places = np.array([(30.3, 30.1), (60.0, 20.0)])
-    parameters = np.zeros((2, 3, 7))
-    parameters[..., :2], parameters[..., 2] = places[:, None], 0.7
-    parameters[..., 3:5] = 0.4, -0.3
-    images = [engine.drawer.draw(parameters, flux, number).image
-              for number in (0, 1)]
-    frames = {'g': images[0][0], 'r': images[0][1], 'H': images[1][0]}
-    for k, band in enumerate(SCALES):
+def make_drawn(engine):
+    """Models of two sources on each grid."""
+    fit = replace(empty_result(2, 3, 7), flux=FLUX,
+                  band_parameters=np.repeat(PARAMETERS[:, None], 3, 1))
+    return engine.draw(fit)
+
+
+def test_models_lie_at_the_same_place_on_the_sky(engine):
+    drawn = make_drawn(engine)
+    observation = engine.observation
+    frames = observation.by_band([d.image for d in drawn])
+    for k, band in enumerate(observation.bands):
         image = frames[band]
-        assert image.sum() == pytest.approx(flux[:, k].sum(), rel=0.015)
+        assert image.sum() == pytest.approx(FLUX[:, k].sum(), rel=0.015)
         y, x = np.mgrid[:image.shape[0], :image.shape[1]]
-        sky = make_wcs('g').pixel_to_world(*places.T)
+        sky = make_wcs('g').pixel_to_world(*PARAMETERS[:, :2].T)
         want = np.average(np.stack(make_wcs(band).world_to_pixel(sky)), 1,
-                          flux[:, k])
+                          FLUX[:, k])
         got = [(image * axis).sum() / image.sum() for axis in (x, y)]
         assert_allclose(got, want, atol=0.05)
-    for layer, image in zip(engine.observation.layers, images, strict=True):
-        layer.data[:] = image
-    again = make_again(engine)
-    fit = again.fit(make_sources(places, [3, 8])).fit
-    assert (abs(fit.flux - flux) < 0.3 * fit.flux_err).all()
 
 
-def make_again(engine):
-    """Engine of the images as they are now."""
-    return type(engine)(engine.observation, engine.parents, engine.vae,
-                        engine.settings)
-
-
-def test_light_of_other_groups_is_that_on_each_grid(engine):
-    parameters = np.zeros((2, 3, 7))
-    parameters[:, :, :3] = np.array([[30.0, 30, 0.3], [40.0, 32, 0.3]])[
-        :, None]
-    flux = np.array([[900.0, 1500, 700], [500.0, 400, 600]])
-    drawn = tuple(engine.drawer.draw(parameters, flux, number)
-                  for number in (0, 1))
-    light = engine._light(drawn)
-    for band, (grid, row) in enumerate(((0, 0), (1, 0), (0, 1))):
+def test_light_of_other_groups_is_taken_off_on_every_grid(engine):
+    drawn = make_drawn(engine)
+    light = NeighbourLight(drawn, engine._where, engine.fitter.units)
+    for band, (grid, row) in enumerate(engine._where):
+        shape = drawn[grid].image.shape[1:]
+        found = light(band, (0,), 0, 0, shape) * engine.fitter.units[band]
         box, model = drawn[grid].boxes[1], drawn[grid].models[1][row]
-        found = light(band, (0,), box.ixmin, box.iymin, box.shape)
-        assert found.max() > 5
-        assert_allclose(found * engine.fitter.units[band], model, atol=1e-3)
+        want = np.zeros(shape)
+        want[box.iymin:box.iymax, box.ixmin:box.ixmax] = model
+        assert want.max() > 5
+        assert_allclose(found, want, atol=1e-3)

@@ -9,7 +9,7 @@ from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
 from vaephot import __version__
-from vaephot.deblend.detect.candidates import choose_sources, in_company
+from vaephot.deblend.detect.candidates import choose_sources
 from vaephot.deblend.detect.stack import detect
 from vaephot.deblend.detect.stars import PointSources
 from vaephot.deblend.fit.engine import Engine
@@ -237,7 +237,6 @@ class VAEDeblender:
         engine = self._engine(observation, segm)
         chosen = choose_sources(self._search, first, segm, None, labels,
                                 points=_points(engine))
-        chosen = chosen.take(in_company(chosen.sources.parent))
         scene, left_out = fit_or_leave_out(partial(self._deblend, engine),
                                            chosen)
         scene, fallback = add_fallback(engine, scene, left_out, self._search)

@@ -7,7 +7,8 @@ import numpy as np
 
 from vaephot.utils.rows import Rows
 
-__all__ = ['FitResult', 'Scene', 'Sources', 'empty_result']
+__all__ = ['Drawn', 'FitResult', 'Scene', 'Sources', 'add_model',
+           'empty_result']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +81,89 @@ def empty_result(n, n_bands, n_parameters):
         group_covariance=np.full(n, None, object))
 
 
+def _cut(image, ix, iy, height, width):
+    """A rectangle of a 2D array, 0 outside of it."""
+    ny, nx = image.shape
+    out = np.zeros((height, width), image.dtype)
+    y0, y1, x0, x1 = max(iy, 0), min(iy + height, ny), max(ix, 0), min(
+        ix + width, nx)
+    if y0 < y1 and x0 < x1:
+        out[y0 - iy:y1 - iy, x0 - ix:x1 - ix] = image[y0:y1, x0:x1]
+    return out
+
+
+def add_model(image, box, model):
+    """Add a model to an image (n_bands, ny, nx) in its box."""
+    image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += model
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """
+    Models of sources on one pixel grid, in units of the data.
+
+    ``boxes`` and ``models`` ``(n_bands, h, w)`` of each source, inside the
+    frame; ``truncated`` ``(n,)``: whether more than a hundredth of the
+    light lies outside; ``image`` ``(n_bands, ny, nx)``: their sum.
+    """
+
+    boxes: list
+    models: list
+    truncated: np.ndarray
+    image: np.ndarray
+
+    def others(self, band, members, ix, iy, shape):
+        """Light of all but some sources on a rectangle of a band."""
+        height, width = shape
+        out = _cut(self.image[band], ix, iy, height, width)
+        for k in members:
+            box, model = self.boxes[k], self.models[k][band]
+            y0, y1 = max(box.iymin, iy), min(box.iymax, iy + height)
+            x0, x1 = max(box.ixmin, ix), min(box.ixmax, ix + width)
+            if y0 < y1 and x0 < x1:
+                out[y0 - iy:y1 - iy, x0 - ix:x1 - ix] -= model[
+                    y0 - box.iymin:y1 - box.iymin,
+                    x0 - box.ixmin:x1 - box.ixmin]
+        return out
+
+    def merged(self, new, rows):
+        """Models of ``new`` for the sources ``rows``, the others kept."""
+        boxes, models = list(self.boxes), list(self.models)
+        truncated, image = self.truncated.copy(), self.image.copy()
+        for i, k in enumerate(rows):
+            add_model(image, self.boxes[k], -self.models[k])
+            boxes[k], models[k] = new.boxes[i], new.models[i]
+            truncated[k] = new.truncated[i]
+            add_model(image, boxes[k], models[k])
+        return Drawn(boxes, models, truncated, image)
+
+    def take(self, keep):
+        """Models of some of the sources."""
+        image = self.image.copy()
+        for k in np.flatnonzero(~keep):
+            add_model(image, self.boxes[k], -self.models[k])
+        rows = np.flatnonzero(keep)
+        return Drawn([self.boxes[k] for k in rows],
+                     [self.models[k] for k in rows], self.truncated[keep],
+                     image)
+
+    def join(self, new):
+        """These models and others, behind them."""
+        image = self.image.copy()
+        for box, model in zip(new.boxes, new.models, strict=True):
+            add_model(image, box, model)
+        return Drawn(self.boxes + new.boxes, self.models + new.models,
+                     np.concatenate([self.truncated, new.truncated]), image)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """
     Fitted sources with their images.
 
     ``groups``: what was fitted together; ``drawn``: models of all sources
-    on each pixel grid (`~vaephot.deblend.fit.render.Drawn`), the reference
-    first; ``seen``: models of all sources when each group was fitted, and
-    its members among these;
+    on each pixel grid (`Drawn`), the reference first; ``seen``: models of
+    all sources when each group was fitted, and its members among these;
     ``rejected``: parents that lost a candidate; ``p_source`` ``(n,)``:
     probability of each to be a source of its own, once scored; ``owners``:
     parents whose pixels were given to their sources already.
@@ -139,7 +214,5 @@ class Scene:
         """Model image without some of the sources."""
         image = self.model_image.copy()
         for k in rows:
-            box = self.boxes[k]
-            image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] -= (
-                self.models[k])
+            add_model(image, self.boxes[k], -self.models[k])
         return image

@@ -57,7 +57,7 @@ def test_the_search_finds_all_peaks_by_parent(mode):
     assert (np.diff(chosen.sources.parent) >= 0).all()
     assert len(found) < 8
     assert not chosen.given
-    assert not chosen.is_point.any()
+    assert not chosen.sources.is_point.any()
     assert_array_equal(chosen.sources.position_sigma, POSITION_SIGMA)
 
 
@@ -157,7 +157,7 @@ def test_a_table_tells_what_is_fixed_and_what_is_a_point():
                    'point_source': [False, True, False]}, masked=True)
     table['point_source'].mask[2] = True
     chosen = choose(positions=table)
-    assert_array_equal(chosen.is_point, [False, True, False])
+    assert_array_equal(chosen.sources.is_point, [False, True, False])
     assert_array_equal(chosen.sources.position_sigma,
                        [FIXED_SIGMA, POSITION_SIGMA, POSITION_SIGMA])
 

@@ -12,7 +12,7 @@ MISSED = (37.0, 33.0)
 
 
 @pytest.fixture
-def scene(gaussian_band, draw_frame, make_observation, make_fitter):
+def scene(gaussian_band, draw_frame, make_observation):
     """Return a function: pixels, parents and model of the known source."""
     def make(flux, seed=2, offset=0.0):
         psfs = [gaussian_band(1.2), gaussian_band(1.6)]
@@ -24,8 +24,7 @@ def scene(gaussian_band, draw_frame, make_observation, make_fitter):
         segm = np.zeros(SHAPE, int)
         segm[18:45, 15:48] = 4
         segm[20:40, 60:80] = 9
-        fitter = make_fitter(make_observation(data, psfs))
-        return (Pixels.of_fitter(fitter),
+        return (Pixels.of(make_observation(data, psfs)),
                 SegmentationImage(segm), model)
     return make
 
@@ -65,13 +64,13 @@ def test_nothing_is_found_on_bad_pixels(scene):
 
 
 def test_a_free_background_is_nothing_left_over(
-        gaussian_band, make_observation, make_fitter):
+        gaussian_band, make_observation):
     psfs = [gaussian_band(1.2)]
     sky = 3 + np.random.default_rng(4).standard_normal((1, *SHAPE))
     segm = np.zeros(SHAPE, int)
     segm[18:45, 15:48] = 4
     segm = SegmentationImage(segm)
-    pixels = Pixels.of_fitter(make_fitter(make_observation(sky, psfs)))
+    pixels = Pixels.of(make_observation(sky, psfs))
     counts = [len(find_residual_peaks(
         pixels, segm, np.zeros_like(sky), KNOWN, [4], per_parent=20,
         least=8.0, free_sky=free)) for free in (False, True)]

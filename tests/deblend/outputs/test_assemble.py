@@ -14,7 +14,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.detect.candidates import Chosen
-from vaephot.deblend.groups import SourceList
 from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.outputs.assemble import (
     assemble_result,
@@ -22,7 +21,8 @@ from vaephot.deblend.outputs.assemble import (
     shapes_of,
 )
 from vaephot.deblend.outputs.fallback import Fallback
-from vaephot.deblend.pipeline import solve
+from vaephot.deblend.scene import Drawn, Sources
+from vaephot.deblend.settings import SearchSettings
 from vaephot.exceptions import DeblendWarning
 from vaephot.results.flags import decode_flags
 
@@ -34,55 +34,59 @@ BLEND, SINGLE = scenes.BLEND, scenes.SINGLE
 PLACES = [row[:2] for row in GALAXIES] + [(5.0, 45.0)]
 PARENTS = [BLEND, BLEND, SINGLE, 0]
 SETTINGS = {'n_pixels': 5, 'contrast': 0.001, 'n_levels': 32,
-            'mode': 'exponential', 'connectivity': 8, 'refine': True,
-            'finder': None,
-            'local_background': None, 'relabel': True, 'device': 'cpu'}
-RECORD = SimpleNamespace(name='tiny', sha256='0' * 64)
+            'mode': 'exponential', 'connectivity': 8}
+META = {'weights': 'tiny', 'contrast': 0.2}
 
 
 def make_sources(places, parents):
     x, y = np.array(places, float).reshape(-1, 2).T.copy()
     parent = np.array(parents, int)
-    return SourceList(x=x, y=y, parent=parent,
-                      position_sigma=np.full(len(x), 0.5),
-                      radius=np.where(parent > 0, 6.0, 0.0))
+    return Sources(x=x, y=y, parent=parent,
+                   position_sigma=np.full(len(x), 0.5),
+                   radius=np.where(parent > 0, 6.0, 0.0),
+                   is_point=np.zeros(len(x), bool))
 
 
 @pytest.fixture
-def solved(make_fitter):
+def solved(make_engine):
     """Return a function that fits a scene and says what was asked for."""
     def make(data=None, *, segm=None, places=PLACES, parents=PARENTS,
-             given=True, max_steps=30, **options):
+             given=True, **options):
         data = scenes.noisy(GALAXIES) if data is None else data
         observation = prepare_observation(
             data, psf=scenes.FWHM, **{'error': 1.0, **options})
         segm = SegmentationImage(scenes.parents() if segm is None else segm)
         sources = make_sources(places, parents)
-        is_point = np.zeros(len(sources), bool)
-        fitter = make_fitter(observation, max_steps=max_steps)
+        engine = make_engine(observation, segm)
+        scene = engine.settle(engine.fit(sources))
         return SimpleNamespace(
-            observation=observation, segm=segm, fitter=fitter,
-            chosen=Chosen(sources=sources, is_point=is_point, given=given),
-            solution=replace(solve(fitter, segm, sources, is_point),
-                             p_source=np.ones(len(sources))))
+            engine=engine, segm=segm,
+            chosen=Chosen(sources=sources, given=given),
+            scene=replace(scene, p_source=np.ones(len(sources))))
     return make
 
 
-def assemble(solved, empty=None, **changes):
+def assemble(solved, empty=None):
+    """Result of a scene, whatever is flagged."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeblendWarning)
-        return assemble_result(
-            SimpleNamespace(**{**SETTINGS, **changes}), solved.observation,
-            solved.segm, solved.chosen, solved.fitter, solved.solution,
-            Fallback(owners={}), record=RECORD,
-            empty=np.zeros(len(solved.chosen.sources), bool)
-            if empty is None else empty)
+        return assemble_loudly(solved, empty)
 
 
-def label_sources(solved, **changes):
-    rms = solved.fitter.sky_rms(solved.solution.fit.parameters[:, :2])
-    return assign_labels(SimpleNamespace(**{**SETTINGS, **changes}),
-                         solved.segm, solved.solution, rms)
+def assemble_loudly(solved, empty=None):
+    """Result of a scene, with its warnings."""
+    return assemble_result(
+        solved.engine, solved.scene, solved.chosen,
+        SearchSettings(**SETTINGS), Fallback(owners={}),
+        empty=np.zeros(len(solved.scene), bool) if empty is None else empty,
+        relabel=True, meta=META)
+
+
+def label_sources(solved, *, relabel=True, **changes):
+    rms = solved.engine.sky_rms(solved.scene.fit.parameters[:, :2])
+    return assign_labels(solved.segm, solved.scene, rms,
+                         SearchSettings(**{**SETTINGS, **changes}),
+                         relabel=relabel)
 
 
 # ----------------------------------------------------------------- labels
@@ -263,18 +267,15 @@ def test_units_come_back(solved):
 
 
 def test_the_table_says_what_made_it(solved):
-    meta = assemble(solved(), contrast=0.2).table.meta
-    assert meta['weights'] == 'tiny'
-    assert meta['weights_sha256'] == RECORD.sha256
-    assert meta['contrast'] == 0.2
-    assert meta['date'].endswith('+00:00')
+    meta = assemble(solved()).table.meta
+    assert {name: meta[name] for name in META} == META
 
 
 def test_a_source_that_owns_no_pixel_is_told(solved):
     # the model of one of two at the same place has no light
     made = solved(places=[PLACES[0]] * 2 + PLACES[2:],
                   parents=[BLEND, BLEND, SINGLE, 0])
-    made.solution.models[1][:] = 0
+    made.scene.models[1][:] = 0
     result = assemble(made)
     areas = result.table['area'][:2]
     names = decode_flags(result.table['flags'][:2])
@@ -294,13 +295,10 @@ def test_positions_outside_segments_are_flagged(solved):
 
 def test_trouble_is_one_warning_that_names_the_labels(solved):
     made = solved()
-    made.solution = replace(made.solution, fit=replace(
-        made.solution.fit, converged=np.array([True, False, False, True])))
+    made.scene = replace(made.scene, fit=replace(
+        made.scene.fit, converged=np.array([True, False, False, True])))
     with pytest.warns(DeblendWarning) as seen:
-        result = assemble_result(
-            SimpleNamespace(**SETTINGS), made.observation, made.segm,
-            made.chosen, made.fitter, made.solution, Fallback(owners={}),
-            empty=np.zeros(4, bool), record=RECORD)
+        result = assemble_loudly(made)
     (warning,) = seen
     labels = ', '.join(str(x) for x in result.table['label'][1:3])
     assert str(warning.message) == (
@@ -329,15 +327,12 @@ def test_no_source_has_no_place_but_its_flux(solved):
 def test_the_order_of_the_sources_does_not_matter(solved):
     made = solved()
     one, order = assemble(made), [2, 0, 3, 1]
-    solution = made.solution
-    made.solution = replace(
-        solution, sources=solution.sources.take(order),
-        fit=solution.fit.take(order), is_point=solution.is_point[order],
-        prior=type(solution.prior)(*(c[order] for c in solution.prior)),
-        boxes=[solution.boxes[i] for i in order],
-        models=[solution.models[i] for i in order],
-        truncated=solution.truncated[order],
-        p_source=solution.p_source[order])
+    scene, drawn = made.scene, made.scene.drawn[0]
+    made.scene = replace(
+        scene, sources=scene.sources.take(order), fit=scene.fit.take(order),
+        drawn=(Drawn([drawn.boxes[i] for i in order],
+                     [drawn.models[i] for i in order],
+                     drawn.truncated[order], drawn.image),))
     other = assemble(made)
     for name in ('flux', 'flux_err', 'reduced_chi2', 'blendedness', 'area',
                  'flags', 'axis_ratio'):
@@ -357,11 +352,12 @@ def test_a_result_can_be_pickled(solved):
 
 def test_inputs_are_not_written_to(solved):
     made = solved(gain=2.0)
-    arrays = [made.observation.data, made.observation.variance,
-              made.observation.mask, made.segm.data,
-              made.solution.model_image, made.solution.fit.flux,
-              made.solution.fit.flux_err, made.solution.fit.covariance,
-              made.solution.fit.parameters, *made.solution.models]
+    observation = made.engine.observation
+    arrays = [observation.data, observation.variance,
+              observation.mask, made.segm.data,
+              made.scene.model_image, made.scene.fit.flux,
+              made.scene.fit.flux_err, made.scene.fit.covariance,
+              made.scene.fit.parameters, *made.scene.models]
     before = [array.copy() for array in arrays]
     assemble(made)
     for array, copy in zip(arrays, before, strict=True):

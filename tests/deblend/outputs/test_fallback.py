@@ -27,18 +27,17 @@ class Troubled(VAEDeblender):
     trouble = BLEND
     how = 'raise'
 
-    def _fit(self, fitter, segm, chosen, **options):
+    def _deblend(self, engine, chosen):
         there = np.isin(chosen.sources.parent, self.trouble)
         if there.any() and self.how == 'raise':
             msg = 'the matrix is singular'
             raise torch.linalg.LinAlgError(msg)
-        solution = super()._fit(fitter, segm, chosen, **options)
+        scene = super()._deblend(engine, chosen)
         if there.any():
-            # what shares a piece with the source is lost too
-            flux = np.full_like(solution.fit.flux, np.nan)
-            solution = replace(solution, fit=replace(solution.fit,
-                                                     flux=flux))
-        return solution
+            # what shares a group with the source is lost too
+            flux = np.full_like(scene.fit.flux, np.nan)
+            scene = replace(scene, fit=replace(scene.fit, flux=flux))
+        return scene
 
 
 @pytest.fixture(params=['raise', 'nan'])

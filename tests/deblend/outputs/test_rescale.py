@@ -8,7 +8,8 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.outputs.rescale import rescale
 from vaephot.results.covariance import FitGroup
-from vaephot.results.result import DeblendedSource, DeblendResult
+from vaephot.results.result import DeblendResult
+from vaephot.results.source import DeblendedSource
 
 
 @pytest.fixture

@@ -26,11 +26,11 @@ def layer(size, n_bands, fwhm):
         bands=tuple(range(n_bands)))
 
 
-def solution(drawn=None):
+def scene(drawn=None):
     """Two sources, of which one is a parent without a pixel elsewhere."""
+    first = SimpleNamespace(boxes=['box'], models=['model'], image='image')
     return SimpleNamespace(
-        boxes=['box'], models=['model'], model_image='image',
-        layers=() if drawn is None else (drawn,),
+        drawn=(first,) if drawn is None else (first, drawn),
         sources=SimpleNamespace(parent=np.array([4, 9])),
         fit=SimpleNamespace(parameters=np.array([[10.0, 12.0, 0.5],
                                                  [3.0, 3.0, 0.5]])))
@@ -45,7 +45,8 @@ def parents():
 
 def test_bands_on_one_grid_are_one_view():
     observation, segm = layer(30, 2, 2.5), parents()
-    view, = make_views(observation, solution(), segm)
+    grids = [(observation, np.arange(2), None)]
+    view, = make_views(SimpleNamespace(grids=grids), scene(), segm)
     assert view.data is observation.data
     assert view.segm is segm
     assert (view.boxes, view.models, view.model_image) == (
@@ -57,12 +58,11 @@ def test_bands_on_one_grid_are_one_view():
 
 def test_each_grid_has_a_view_in_its_own_pixels():
     first, second = make_wcs(0.1, 30), make_wcs(0.3, 10)
-    observation = SimpleNamespace(
-        layers=(layer(30, 1, 2.0), layer(10, 2, 1.5)),
-        rows=(np.array([1]), np.array([0, 2])),
-        maps=(GridMap(first, first), GridMap(first, second)))
-    drawn = {'boxes': ['b'], 'models': ['m'], 'model_image': 'i'}
-    one, two = make_views(observation, solution(drawn), parents())
+    observation = SimpleNamespace(grids=[
+        (layer(30, 1, 2.0), np.array([1]), None),
+        (layer(10, 2, 1.5), np.array([0, 2]), GridMap(first, second))])
+    drawn = SimpleNamespace(boxes=['b'], models=['m'], image='i')
+    one, two = make_views(observation, scene(drawn), parents())
     assert_array_equal(one.rows, [1])
     assert two.models == ['m']
     assert_allclose(two.scale, 1 / 3, rtol=1e-6)

@@ -12,7 +12,6 @@ from vaephot.deblend.detect.residual_peaks import (
     MIN_SIGNIFICANCE,
     find_residual_peaks,
 )
-from vaephot.deblend.pipeline import solve
 from vaephot.deblend.select.features import (
     FEATURES,
     RING_WIDTH,
@@ -36,8 +35,8 @@ def _segm():
 
 @pytest.fixture
 def make(gaussian_band, draw_frame, make_observation, make_sources,
-         make_fitter):
-    """Return a function that gives a fitter and a solver of positions."""
+         make_engine):
+    """Return a function that gives pixels and a fit to positions."""
     psfs = [gaussian_band(1.3)]
 
     def make_scene(parameters, flux, mask=None):
@@ -46,12 +45,11 @@ def make(gaussian_band, draw_frame, make_observation, make_sources,
         observation = make_observation(data, psfs)
         if mask is not None:
             observation.mask[:, mask] = True
-        fitter = make_fitter(observation)
+        engine = make_engine(observation, _segm())
 
-        def solved(xy):
-            sources = make_sources(xy, [4] * len(xy))
-            return solve(fitter, _segm(), sources, np.zeros(len(xy), bool))
-        return fitter, solved
+        def fit(xy):
+            return engine.fit(make_sources(xy, 4))
+        return engine.pixels, fit
     return make_scene
 
 
@@ -60,9 +58,9 @@ def _column(evidence, name):
 
 
 def test_evidence_tells_sources_from_empty_places(make):
-    fitter, solved = make(PARAMETERS, FLUX)
-    solution = solved(np.vstack([PARAMETERS[:, :2], (17.0, 40.0)]))
-    evidence = measure_evidence(fitter, solution)
+    pixels, fit = make(PARAMETERS, FLUX)
+    scene = fit(np.vstack([PARAMETERS[:, :2], (17.0, 40.0)]))
+    evidence = measure_evidence(pixels, scene)
     assert evidence.shape == (3, len(FEATURES))
     assert np.isfinite(evidence).all()
     drop = _column(evidence, 'log_drop')
@@ -77,10 +75,10 @@ def test_sources_are_compared_with_their_hosts(make):
     apart = PARAMETERS.copy()
     apart[1, :2] = 45.0, 32.2
     near, far = (
-        {name: _column(measure_evidence(fitter, solved(p[:, :2])), name)
+        {name: _column(measure_evidence(pixels, fit(p[:, :2])), name)
          for name in FEATURES}
         for p in (PARAMETERS, apart)
-        for fitter, solved in [make(p, FLUX)])
+        for pixels, fit in [make(p, FLUX)])
     # the brightest has no host
     for name in ('log_here', 'log_size', 'around', 'mirrored', 'colour'):
         assert near[name][0] == 0
@@ -97,10 +95,10 @@ def test_lumps_on_both_sides_are_told_from_a_neighbour(make):
     for n_lumps in (1, 4):
         lumps = np.array([lump] * n_lumps, float)
         lumps[:, :2] = places[:n_lumps]
-        fitter, solved = make(np.vstack([center, lumps]),
+        pixels, fit = make(np.vstack([center, lumps]),
                               np.array([[20_000.0]] + [[2000.0]] * n_lumps))
         evidence = measure_evidence(
-            fitter, solved(np.vstack([center[:, :2], places[:1]])))
+            pixels, fit(np.vstack([center[:, :2], places[:1]])))
         columns.append([_column(evidence, name)[1]
                         for name in ('around', 'mirrored')])
     assert columns[0][0] < 0.5 * columns[1][0]
@@ -124,21 +122,20 @@ def test_colours_tell_galaxies_apart_where_they_are_known():
 
 
 def test_gain_belongs_to_the_source_that_was_added(make):
-    fitter, solved = make(PARAMETERS, FLUX)
-    one, both = solved(PARAMETERS[:1, :2]), solved(PARAMETERS[:, :2])
-    gain = chi2_gain(fitter, one, both, 1)
-    weight = fitter.weight(both.model_image)
-    data = fitter.observation.data
-    saved = sum(s * (weight * (data - m.model_image) ** 2).sum()
+    pixels, fit = make(PARAMETERS, FLUX)
+    one, both = fit(PARAMETERS[:1, :2]), fit(PARAMETERS[:, :2])
+    gain = chi2_gain(pixels, one, both, 1)
+    weight = pixels.weight(both.model_image)
+    saved = sum(s * (weight * (pixels.data - m.model_image) ** 2).sum()
                 for s, m in ((1, one), (-1, both)))
     assert gain.shape == (1,)
     assert gain[0] == pytest.approx(saved, rel=0.05)
 
 
 def test_what_a_model_leaves_over_is_found(make):
-    fitter, solved = make(PARAMETERS, FLUX)
-    pixels, xy = Pixels.of_fitter(fitter), PARAMETERS[:1, :2]
-    faithful = solved(PARAMETERS[:, :2])
+    pixels, fit = make(PARAMETERS, FLUX)
+    xy = PARAMETERS[:1, :2]
+    faithful = fit(PARAMETERS[:, :2])
     own = np.zeros_like(faithful.model_image)
     box = faithful.boxes[0]
     own[:, box.iymin:box.iymax, box.ixmin:box.ixmax] = faithful.models[0]
@@ -147,7 +144,7 @@ def test_what_a_model_leaves_over_is_found(make):
     assert (found.parent == 4).all()
     assert found.significance.min() >= MIN_SIGNIFICANCE
     nothing = find_residual_peaks(pixels, _segm(), faithful.model_image,
-                             PARAMETERS[:, :2], [4], least=6.0)
+                                  PARAMETERS[:, :2], [4], least=6.0)
     assert len(nothing) == 0
     assert len(find_residual_peaks(pixels, _segm(), own, xy, [7])) == 0
 
@@ -156,13 +153,13 @@ def test_what_a_model_leaves_over_is_found(make):
 PLACES = np.array([[30.2, 31.0], [37.1, 33.4], [33.3, 40.0], [70.0, 5.2],
                    [3.0, 60.0]])
 PARENTS = np.array([1, 1, 1, 2, 3])
-PIECES = [((0, 1), (2,)), ((2,), (0, 1)), ((3,), ()), ((4,), ())]
+GROUPS = [((0, 1), (2,)), ((2,), (0, 1)), ((3,), ()), ((4,), ())]
 BRIGHT = np.array([[9e3, 4e3], [2e3, 900], [700, -40], [3e3, 3e3], [80, 5]])
 
 
 @pytest.fixture
 def plain():
-    """Fitter and solution of two bands, without networks."""
+    """Pixels and scene of two bands, without networks."""
     rng = np.random.default_rng(5)
     n, n_bands = BRIGHT.shape
     parameters = np.column_stack([PLACES, rng.normal(0.8, 0.2, n),
@@ -181,21 +178,17 @@ def plain():
         frame[inside] += models[-1]
     variance = rng.uniform(0.5, 2, frame.shape)
     data = 1.02 * frame + np.sqrt(variance) * rng.normal(size=frame.shape)
-    fitter = SimpleNamespace(
-        observation=SimpleNamespace(
-            data=data, mask=rng.random(frame.shape) < 0.05,
-            gain=np.array([3.0, 1.0])),
-        variance=variance, fwhm=np.array([2.2, 3.5]),
-        sky_rms=lambda xy: np.ones((len(xy), n_bands)),
-        settings=SimpleNamespace(max_steps=3))
-    solution = SimpleNamespace(
+    pixels = Pixels(
+        data=data, mask=rng.random(frame.shape) < 0.05, variance=variance,
+        gain=np.array([3.0, 1.0]), fwhm=np.array([2.2, 3.5]))
+    scene = SimpleNamespace(
         sources=Sized(PARENTS),
         fit=SimpleNamespace(parameters=parameters, flux=BRIGHT,
                             flux_err=np.full(BRIGHT.shape, 20.0)),
-        pieces=[SimpleNamespace(core=core, halo=halo, members=core + halo)
-                for core, halo in PIECES],
+        groups=[SimpleNamespace(core=core, halo=halo, members=core + halo)
+                for core, halo in GROUPS],
         boxes=boxes, models=models, model_image=frame)
-    return fitter, solution
+    return pixels, scene
 
 
 class Sized:
@@ -208,22 +201,22 @@ class Sized:
         return len(self.parent)
 
 
-def whole_frames(solution):
+def whole_frames(scene):
     """Model of each source on the frame."""
-    out = np.zeros((len(solution.boxes), *solution.model_image.shape))
-    for image, box, model in zip(out, solution.boxes, solution.models,
+    out = np.zeros((len(scene.boxes), *scene.model_image.shape))
+    for image, box, model in zip(out, scene.boxes, scene.models,
                                  strict=True):
         image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] = model
     return out
 
 
-def slow_drop(solution, weight):
+def slow_drop(scene, weight):
     """Chi-square that each source saves, by least squares on the frame."""
-    images, cost = whole_frames(solution), np.zeros(len(solution.boxes))
-    for piece in solution.pieces:
-        for k in piece.core:
-            others = [m for m in piece.members if m != k]
-            for b in np.flatnonzero(solution.fit.flux[k] > 0):
+    images, cost = whole_frames(scene), np.zeros(len(scene.boxes))
+    for group in scene.groups:
+        for k in group.core:
+            others = [m for m in group.members if m != k]
+            for b in np.flatnonzero(scene.fit.flux[k] > 0):
                 root = np.sqrt(weight[b]).ravel()
                 target = root * images[k, b].ravel()
                 columns = root[:, None] * images[others, b].reshape(
@@ -240,31 +233,31 @@ def slow_filter(image, line):
     return image
 
 
-def slow_left(fitter, solution, weight, model, k):
+def slow_left(pixels, scene, weight, model, k):
     """Filtered residual of a model in its noise, as source k needs it."""
-    sigma = fitter.fwhm.min() / 2.354820045
+    sigma = pixels.fwhm.min() / 2.354820045
     half = int(np.ceil(3 * sigma))
     line = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
     line /= line.sum()
-    flux = np.maximum(solution.fit.flux[k], 0)
+    flux = np.maximum(scene.fit.flux[k], 0)
     spectrum = (flux / flux.max() + 1e-6)[:, None, None]
     signal = (spectrum * slow_filter(
-        weight * (fitter.observation.data - model), line)).sum(0)
+        weight * (pixels.data - model), line)).sum(0)
     return signal / np.sqrt((spectrum ** 2
                              * slow_filter(weight, line ** 2)).sum(0))
 
 
 def test_features_are_those_of_whole_frames(plain):
-    fitter, solution = plain
-    model = solution.model_image
-    gain = fitter.observation.gain[:, None, None]
-    weight = (~fitter.observation.mask
-              / (fitter.variance + np.maximum(model, 0) / gain))
-    evidence = measure_evidence(fitter, solution)
+    pixels, scene = plain
+    model = scene.model_image
+    gain = pixels.gain[:, None, None]
+    weight = (~pixels.mask
+              / (pixels.variance + np.maximum(model, 0) / gain))
+    evidence = measure_evidence(pixels, scene)
     np.testing.assert_allclose(
         _column(evidence, 'log_drop'),
-        np.log10(np.clip(slow_drop(solution, weight), 1e-4, 1e6)), rtol=1e-6)
-    images = whole_frames(solution)
+        np.log10(np.clip(slow_drop(scene, weight), 1e-4, 1e6)), rtol=1e-6)
+    images = whole_frames(scene)
     share = []
     for image in images:
         stack = (np.sqrt(weight) * image).sum(0)
@@ -276,20 +269,20 @@ def test_features_are_those_of_whole_frames(plain):
     peaks, rings = [], []
     yy, xx = np.mgrid[:SHAPE[0], :SHAPE[1]]
     for k in (1, 2):
-        alone = slow_left(fitter, solution, weight, images[0], k)
+        alone = slow_left(pixels, scene, weight, images[0], k)
         x, y = np.rint(PLACES[k]).astype(int)
         peaks.append(np.log10(max(alone[y, x], 1)))
-        left = slow_left(fitter, solution, weight, model, k)
-        parameters = solution.fit.parameters[0]
+        left = slow_left(pixels, scene, weight, model, k)
+        parameters = scene.fit.parameters[0]
         dx, dy = PLACES[k] - PLACES[0]
         distance = _elliptical_distance(dx, dy, parameters)
         radius = _elliptical_distance(xx - PLACES[0, 0], yy - PLACES[0, 1],
                                       parameters)
-        width = max(RING_WIDTH * distance, fitter.fwhm.min())
+        width = max(RING_WIDTH * distance, pixels.fwhm.min())
         use = np.abs(radius - distance) < width
         for j in (1, 2):
             use &= np.hypot(xx - PLACES[j, 0],
-                            yy - PLACES[j, 1]) > fitter.fwhm.min()
+                            yy - PLACES[j, 1]) > pixels.fwhm.min()
         around = np.clip(np.log10(np.sqrt((left[use] ** 2).mean())), 0, 1)
         rings.append(np.sqrt(around * _column(evidence, 'on_host')[k]))
     np.testing.assert_allclose(_column(evidence, 'log_here')[1:3], peaks,

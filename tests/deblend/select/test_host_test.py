@@ -3,104 +3,94 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.pipeline import Solution
-from vaephot.deblend.select.host_test import Rivalry, rivalry, structure_gains
-from vaephot.models.encoder import Gaussian
+from vaephot.deblend.select.host_test import (
+    HostPairs,
+    find_pairs,
+    host_gains,
+)
 
 SHAPE = (64, 64)
-N, N_BANDS = 7, 2
-WAVES = np.array([0.9, -0.6, 0.5, 0.4])
+N = 7
+AMPLITUDES = np.array([0.9, -0.6, 0.5, 0.4])
 HOST = np.array([31.3, 30.6, 1.4, 0.2, -0.1, 0, 0, 0, 0, 0, 0])
 BESIDE = np.array([35.6, 33.0, 0.8, -0.2, 0.3, 0, 0, 0, 0, 0, 0])
 FLUX = np.array([[20000.0, 30000], [4000, 5000]])
-BRIGHT = np.full((2, N_BANDS), 100.0)
-
-
-def _gaussian(parameters, precision=1e-6):
-    mean = torch.as_tensor(np.array(parameters, float))
-    full = torch.full_like(mean, precision)
-    full[:, 5:] = 1
-    return Gaussian(mean, full)
+ONE = HostPairs(rows=np.array([1]), hosts=np.array([0]))
 
 
 @pytest.fixture
-def scene(gaussian_band, draw_frame, make_observation, make_sources,
-          make_fitter, structured_vae, structured_decoder):
+def fitted(gaussian_band, draw_frame, make_observation, make_sources,
+           make_engine, structured_vae, structured_decoder):
     """Return a function that fits a host and a second source to a frame."""
-    def make(parameters, flux, snr=BRIGHT, **options):
+    def make(parameters, flux, vae=structured_vae):
         psfs = [gaussian_band(1.2), gaussian_band(1.6)]
         data = draw_frame(np.array(parameters), np.array(flux), psfs, SHAPE,
                           structured_decoder)
         data = data + np.random.default_rng(6).standard_normal(data.shape)
-        fitter = make_fitter(
-            make_observation(data, psfs),
-            networks=(structured_vae, structured_decoder), **options)
         segm = np.zeros(SHAPE, int)
         segm[12:50, 12:52] = 1
-        guess = _gaussian([HOST, BESIDE])
-        sources = make_sources(guess.mean[:, :2].numpy(), [1, 1])
-        pieces = fitter.divide(sources, SegmentationImage(segm))
-        fit = fitter.fit(sources, pieces, guess, guess, snr)
-        return fitter, Solution(
-            sources=sources, is_point=np.zeros(2, bool), fit=fit,
-            prior=guess, pieces=pieces,
-            **fitter.draw(fit.band_parameters, fit.flux))
+        engine = make_engine(make_observation(data, psfs),
+                             SegmentationImage(segm), vae=vae)
+        places = np.array([HOST, BESIDE])[:, :2]
+        return engine, engine.fit(make_sources(places, [1, 1]))
     return make
 
 
-def test_a_second_galaxy_gains_over_structure(scene):
-    fitter, solution = scene([HOST, BESIDE], FLUX)
-    pairs = rivalry(fitter, solution)
+def test_a_second_galaxy_gains_over_asymmetry(fitted):
+    engine, scene = fitted([HOST, BESIDE], FLUX)
+    pairs = find_pairs(engine, scene)
     assert (pairs.rows.tolist(), pairs.hosts.tolist()) == ([1], [0])
-    assert structure_gains(fitter, solution, pairs)[0] > 100
+    assert host_gains(engine, scene, pairs)[0] > 100
 
 
-def test_structure_needs_no_second_galaxy(scene):
+def test_asymmetry_needs_no_second_galaxy(fitted):
     lopsided = HOST.copy()
-    lopsided[N:] = WAVES
-    fitter, solution = scene([lopsided], FLUX[:1])
+    lopsided[N:] = AMPLITUDES
+    engine, scene = fitted([lopsided], FLUX[:1])
     # a concentric galaxy leaves light over, and the second takes some
-    assert solution.fit.flux[1].sum() > 5 * solution.fit.flux_err[1].sum()
-    pairs = Rivalry(rows=np.array([1]), hosts=np.array([0]))
-    assert structure_gains(fitter, solution, pairs)[0] < 0
+    assert scene.fit.flux[1].sum() > 5 * scene.fit.flux_err[1].sum()
+    assert host_gains(engine, scene, ONE)[0] < 0
 
 
-def test_the_solution_stays_as_it_is(scene):
-    fitter, solution = scene([HOST, BESIDE], FLUX)
-    before = solution.fit.parameters.copy(), solution.model_image.copy()
-    structure_gains(fitter, solution, rivalry(fitter, solution))
-    np.testing.assert_array_equal(solution.fit.parameters, before[0])
-    np.testing.assert_array_equal(solution.model_image, before[1])
+def test_the_scene_stays_as_it_is(fitted):
+    engine, scene = fitted([HOST, BESIDE], FLUX)
+    before = scene.fit.parameters.copy(), scene.model_image.copy()
+    host_gains(engine, scene, ONE)
+    np.testing.assert_array_equal(scene.fit.parameters, before[0])
+    np.testing.assert_array_equal(scene.model_image, before[1])
 
 
-def test_two_sources_of_one_host_are_compared_one_by_one(scene):
-    fitter, solution = scene([HOST, BESIDE], FLUX)
-    one = Rivalry(rows=np.array([1]), hosts=np.array([0]))
-    twice = Rivalry(rows=np.array([1, 1]), hosts=np.array([0, 0]))
-    np.testing.assert_allclose(structure_gains(fitter, solution, twice),
-                               structure_gains(fitter, solution, one)[0])
+def test_two_sources_of_one_host_are_compared_one_by_one(
+        fitted, make_sources):
+    engine, scene = fitted([HOST, BESIDE], FLUX)
+    scene = engine.refit(scene, np.ones(2, bool),
+                         added=make_sources([(27.0, 27.0)], [1]))
+    both = HostPairs(rows=np.array([1, 2]), hosts=np.array([0, 0]))
+    together = host_gains(engine, scene, both)
+    apart = [host_gains(engine, scene, both.take([k]))[0] for k in (0, 1)]
+    np.testing.assert_allclose(together, apart)
 
 
-def test_what_cannot_be_structure_is_not_compared(scene):
-    fitter, solution = scene([HOST, BESIDE], FLUX)
+def test_what_cannot_be_a_part_is_not_compared(fitted):
+    engine, scene = fitted([HOST, BESIDE], FLUX)
 
     def compared(**changes):
-        return rivalry(fitter, replace(solution, **changes)).rows.tolist()
+        return find_pairs(engine, replace(scene, **changes)).rows.tolist()
     assert compared() == [1]
-    assert compared(is_point=np.array([True, False])) == []
-    assert compared(is_point=np.array([False, True])) == []
-    faint = replace(solution.fit, snr=np.full((2, N_BANDS), 5.0))
+    for is_point in ([True, False], [False, True]):
+        assert compared(sources=replace(
+            scene.sources, is_point=np.array(is_point))) == []
+    faint = replace(scene.fit, snr=np.full((2, 2), 5.0))
     assert compared(fit=faint) == []
-    far = solution.fit.parameters.copy()
+    far = scene.fit.parameters.copy()
     far[1, 0] += 25
-    assert compared(fit=replace(solution.fit, parameters=far)) == []
+    assert compared(fit=replace(scene.fit, parameters=far)) == []
 
 
-def test_without_a_fit_nothing_is_compared(scene):
-    fitter, solution = scene([HOST, BESIDE], FLUX, max_steps=0)
-    pairs = rivalry(fitter, solution)
+def test_networks_without_asymmetry_compare_nothing(fitted, tiny_vae):
+    engine, scene = fitted([HOST, BESIDE], FLUX, tiny_vae)
+    pairs = find_pairs(engine, scene)
     assert len(pairs.rows) == 0
-    assert structure_gains(fitter, solution, pairs).shape == (0,)
+    assert host_gains(engine, scene, pairs).shape == (0,)

@@ -1,4 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,11 +7,14 @@ import pytest
 from photutils.segmentation import SegmentationImage
 
 from vaephot import PeakFinder
-from vaephot.deblend.detect.candidates import Chosen
 from vaephot.deblend.detect.residual_peaks import ResidualPeaks
-from vaephot.deblend.pipeline import solve
-from vaephot.deblend.select import loop as decisions
-from vaephot.deblend.select.loop import decide, drop_doubtful, search
+from vaephot.deblend.select import loop
+from vaephot.deblend.select.loop import (
+    drop_doubtful,
+    search_residual,
+    select_sources,
+)
+from vaephot.deblend.settings import MIN_SNR, SearchSettings
 
 SHAPE = (70, 110)
 # two that overlap, and one alone
@@ -27,56 +31,58 @@ def _segm():
     return SegmentationImage(data)
 
 
+def _settings(**changes):
+    return SearchSettings(**{'n_pixels': 5, 'contrast': 0.001,
+                             'n_levels': 32, 'mode': 'exponential',
+                             'connectivity': 8, **changes})
+
+
 @pytest.fixture
-def scene(gaussian_band, draw_frame, make_observation, make_sources,
-          make_fitter):
-    """Return a function that solves for some positions in the scene."""
+def start(gaussian_band, draw_frame, make_observation, make_sources,
+          make_engine):
+    """Return a function that fits sources at some positions."""
     psfs = [gaussian_band(1.2), gaussian_band(1.6)]
     data = draw_frame(PARAMETERS, FLUX, psfs, SHAPE)
     data = data + np.random.default_rng(6).standard_normal(data.shape)
-    fitter = make_fitter(make_observation(data, psfs))
 
     def make(xy, parents, **options):
-        sources = make_sources(np.array(xy, float), parents)
-        deblender = SimpleNamespace(**{
-            'contrast': 0.001, 'n_pixels': 5, 'refine': True,
-            'finder': None, **options})
-        none = np.zeros(len(sources), bool)
-        chosen = Chosen(sources=sources, is_point=none, given=False)
-        solution = solve(fitter, _segm(), sources, none, settled=False)
-        return fitter, _segm(), solution, chosen, deblender
+        engine = make_engine(make_observation(data, psfs), _segm(),
+                             **options)
+        return engine, engine.fit(make_sources(xy, parents))
     return make
 
 
-def _search(start):
-    fitter, segm, solution, _, deblender = start
-    return search(fitter, segm, solution, deblender)
-
-
-def test_true_sources_stay_and_an_invented_one_goes(scene):
-    xy = [*PARAMETERS[:, :2], (19.0, 38.0)]
-    solution = decide(*scene(xy, [1, 1, 2, 1]))
-    assert len(solution.sources) == 3
-    found = solution.fit.parameters[:, :2]
+def test_true_sources_stay_and_an_invented_one_goes(start):
+    engine, scene = start([*PARAMETERS[:, :2], (19.0, 38.0)], [1, 1, 2, 1])
+    scene = select_sources(engine, scene, _settings())
+    assert len(scene) == 3
+    found = scene.fit.parameters[:, :2]
     for place in PARAMETERS[:, :2]:
         assert np.hypot(*(found - place).T).min() < 0.5
-    assert solution.p_source.min() > 0.5
+    assert scene.p_source.min() > 0.5
 
 
-def test_nothing_is_dropped_below_no_probability(scene):
-    xy = [*PARAMETERS[:, :2], (19.0, 38.0)]
+def test_nothing_is_dropped_below_no_probability(start):
+    engine, scene = start([*PARAMETERS[:, :2], (19.0, 38.0)], [1, 1, 2, 1])
     finder = PeakFinder(min_probability=0, n_rounds=0)
-    solution = decide(*scene(xy, [1, 1, 2, 1], finder=finder, contrast=0))
-    dark = (solution.fit.flux <= 0).all(1)
-    assert len(solution.sources) == 4 or dark.sum() == 0
+    scene = select_sources(engine, scene,
+                           _settings(finder=finder, contrast=0))
+    dark = (scene.fit.flux <= 0).all(1)
+    assert len(scene) == 4 or dark.sum() == 0
 
 
-def test_a_source_without_a_peak_is_found_in_the_residual(scene):
+def test_a_source_without_a_peak_is_found_in_the_residual(start):
     # only the brighter one of the blend is known
-    start = scene(PARAMETERS[[0, 2], :2], [1, 2])
-    solution = _search(start)
-    found = solution.fit.parameters[:, :2]
+    engine, scene = start(PARAMETERS[[0, 2], :2], [1, 2])
+    scene = search_residual(engine, scene, _settings())
+    found = scene.fit.parameters[:, :2]
     assert np.hypot(*(found - PARAMETERS[1, :2]).T).min() < 1.5
+
+
+def test_parents_that_may_not_split_are_not_searched(start):
+    engine, scene = start(PARAMETERS[[0, 2], :2], [1, 2])
+    for changes in ({'contrast': 1}, {'n_pixels': 500}):
+        assert search_residual(engine, scene, _settings(**changes)) is scene
 
 
 def _places(*rows):
@@ -85,50 +91,123 @@ def _places(*rows):
                          significance=significance)
 
 
-def test_the_next_place_is_tried_where_much_is_left_over(scene, monkeypatch):
-    start = scene(PARAMETERS[[0, 2], :2], [1, 2],
-                  finder=PeakFinder(n_rounds=1))
-    for significance, n_found in ((40.0, 3), (5.0, 2)):
-        places = _places((18, 38, 1, 50), (30, 31, 1, significance))
-        monkeypatch.setattr('vaephot.deblend.select.loop.find_residual_peaks',
-                            lambda *_, found=places, **__: found)
-        assert len(_search(start).sources) == n_found
+@pytest.mark.parametrize(('significance', 'n_found'), [(40.0, 3), (5.0, 2)])
+def test_the_next_place_is_tried_where_much_is_left_over(
+        start, monkeypatch, significance, n_found):
+    engine, scene = start(PARAMETERS[[0, 2], :2], [1, 2])
+    places = _places((18, 38, 1, 50), (30, 31, 1, significance))
+    monkeypatch.setattr(loop, 'find_residual_peaks',
+                        lambda *_, **__: places)
+    settings = _settings(finder=PeakFinder(n_rounds=1))
+    assert len(search_residual(engine, scene, settings)) == n_found
 
 
-def test_fewer_are_kept_of_one_search(scene):
-    fitter, segm, _, _, deblender = start = scene(
-        [*PARAMETERS[:, :2], (19.0, 38.0)], [1, 1, 2, 1])
-    found = _search(start)
+def test_fewer_are_kept_the_more_evidence_is_asked_for(start):
+    engine, scene = start([*PARAMETERS[:, :2], (19.0, 38.0)], [1, 1, 2, 1])
+    found = search_residual(engine, scene, _settings())
     numbers = []
     for least in (0, 0.5, 1):
-        deblender.finder = PeakFinder(min_probability=least)
-        kept = drop_doubtful(fitter, segm, found, deblender)
-        numbers.append(len(kept.sources))
+        kept = drop_doubtful(engine, found, _settings(
+            finder=PeakFinder(min_probability=least)))
+        numbers.append(len(kept))
         assert len(kept.p_source) == numbers[-1]
     assert numbers == sorted(numbers, reverse=True)
     assert numbers[1] == 3
 
 
-def test_without_a_fit_the_residual_is_not_searched(scene):
-    start = scene(PARAMETERS[[0, 2], :2], [1, 2], refine=False)
-    assert len(_search(start).sources) == 2
+def test_only_a_fit_to_convergence_is_searched_for_more(start):
+    engine, scene = start(PARAMETERS[[0, 2], :2], [1, 2], refine=False)
+    assert search_residual(engine, scene, _settings()) is scene
 
 
-def test_what_stays_anyway_does_not_keep_its_neighbours(scene, monkeypatch):
+def test_what_stays_anyway_does_not_keep_its_neighbours(start, monkeypatch):
     # nothing is likely in the first parent, least of all its brightest
-    start = scene(PARAMETERS[:, :2], [1, 1, 2])
-
     class Doubt:
-        def __init__(self, fitter):
+        def __init__(self, engine):
             pass
 
-        def __call__(self, solution):
-            bright = solution.fit.flux.sum(1)
-            return np.where(solution.sources.parent == 1, 100 / bright, 1.0)
-        hopeful = __call__
+        def __call__(self, scene):
+            bright = scene.fit.flux.sum(1)
+            return np.where(scene.sources.parent == 1, 100 / bright, 1.0)
+        upper_bound = __call__
 
-    monkeypatch.setattr(decisions, 'Judge', Doubt)
-    fitter, segm, solution, _, deblender = start
-    deblender.finder = PeakFinder(n_rounds=0)
-    solution = drop_doubtful(fitter, segm, solution, deblender)
-    assert solution.sources.parent.tolist() == [1, 2]
+    engine, scene = start(PARAMETERS[:, :2], [1, 1, 2])
+    monkeypatch.setattr(loop, 'Scorer', Doubt)
+    scene = drop_doubtful(engine, scene,
+                          _settings(finder=PeakFinder(n_rounds=0)))
+    assert scene.sources.parent.tolist() == [1, 2]
+
+
+# ------------------------------------------------- flux that is asked for
+def _accepted(flux, parent, contrast=0.001, *, noise=1.0, error=1.0,
+              is_point=False, finder=list):
+    """Which sources have flux enough; a finder of its own asks for more."""
+    flux = np.asarray(flux, float)
+    flux = flux[:, None] if flux.ndim == 1 else flux
+    scene = SimpleNamespace(
+        fit=SimpleNamespace(flux=flux, flux_err=np.full(flux.shape, error),
+                            parameters=np.zeros((len(flux), 7))),
+        is_point=np.broadcast_to(is_point, len(flux)),
+        sources=SimpleNamespace(parent=np.asarray(parent)))
+    engine = SimpleNamespace(
+        sky_rms=lambda xy: np.broadcast_to(noise, flux.shape))
+    return loop._accepted(engine, scene, _settings(
+        contrast=contrast, finder=finder)).tolist()
+
+
+def test_a_bright_star_leaves_the_galaxies_their_share():
+    flux, parent = [1e6, 900.0, 100.0, 0.5], [1, 1, 1, 1]
+    star = np.array([True, False, False, False])
+    assert _accepted(flux, parent, 0.01, error=0.01, is_point=star) == [
+        True, True, True, False]
+    assert _accepted(flux, parent, 0.01, error=0.01) == [
+        True, False, False, False]
+
+
+def test_brightest_of_a_parent_is_kept_however_faint():
+    assert _accepted([0.1, -3.0, -5.0, 0.05], [1, 1, 2, 3]) == [
+        True, False, True, True]
+
+
+def test_sources_below_the_contrast_are_dropped():
+    flux, parent = [900.0, 95.0, 5.0, 90.0], [1, 1, 1, 2]
+    assert _accepted(flux, parent, 0.05) == [True, True, False, True]
+    assert _accepted(flux, parent, 0.2) == [True, False, False, True]
+    assert _accepted(flux, parent, 0) == [True] * 4
+
+
+def test_faint_sources_of_other_finders_are_dropped():
+    flux = [900.0, 0.9 * MIN_SNR, 1.1 * MIN_SNR]
+    assert _accepted(flux, [1, 1, 1], 0) == [True, False, True]
+    # of our own search it is the probability that decides
+    assert _accepted(flux, [1, 1, 1], 0, finder=None) == [True] * 3
+
+
+def test_significance_adds_up_over_the_bands():
+    flux = np.array([[900.0, 900.0], [0.8 * MIN_SNR, 0.8 * MIN_SNR]])
+    assert _accepted(flux, [1, 1], 0) == [True, True]
+    flux[1, 1] = -0.8 * MIN_SNR
+    assert _accepted(flux, [1, 1], 0) == [True, False]
+
+
+def test_bands_count_by_their_noise():
+    flux = np.array([[100.0, 0.0], [0.0, 1000.0]])
+    noise = np.array([[1.0, 1000.0]])
+    assert _accepted(flux, [1, 1], 0.05, noise=noise) == [True, False]
+
+
+def test_no_sources_are_accepted_without_an_error():
+    assert _accepted(np.zeros((0, 2)), np.zeros(0, int)) == []
+
+
+# --------------------------------------------------- what cannot be a source
+def test_dark_sources_and_doubles_go_but_never_the_last_one(start):
+    engine, scene = start(PARAMETERS[:, :2], [1, 1, 2])
+    flux, parameters = scene.fit.flux.copy(), scene.fit.parameters.copy()
+    flux[2] = -1
+    parameters[1, :2] = parameters[0, :2] + 0.1
+    scene = replace(scene, fit=replace(scene.fit, flux=flux,
+                                       parameters=parameters))
+    assert loop._impossible(engine, scene).tolist() == [False, True, True]
+    left = loop._drop_impossible(engine, scene)
+    assert left.sources.parent.tolist() == [1, 2]

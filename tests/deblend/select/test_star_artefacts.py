@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from vaephot.deblend.detect.pixels import Pixels
 from vaephot.deblend.select.star_artefacts import unconfirmed
 
 FWHM = np.array([1.7, 5.0])
@@ -13,10 +14,10 @@ FLUX = np.array([[3e5, 3e5], [16, 0], [16, 16]])
 ALONE, TOGETHER = (1, 2, 3), (1, 1, 1)
 
 
-def _fitter(n_bands):
-    return SimpleNamespace(
-        fwhm=FWHM[:n_bands],
-        sky_rms=lambda xy: np.ones((len(xy), n_bands)))
+def _pixels(n_bands):
+    empty = np.zeros((n_bands, 1, 1))
+    return Pixels(data=empty, mask=empty > 0, variance=empty + 1, gain=None,
+                  fwhm=FWHM[:n_bands])
 
 
 def _unconfirmed(flux=FLUX, parent=ALONE, stars=(True, False, False),
@@ -25,12 +26,12 @@ def _unconfirmed(flux=FLUX, parent=ALONE, stars=(True, False, False),
     flux = np.array(flux, float)
     shapes = np.column_stack([np.zeros(3), ellipticity, np.zeros(3)])
     light = np.full((flux.shape[1], area, 1), 9.0)
-    solution = SimpleNamespace(
+    scene = SimpleNamespace(
         fit=SimpleNamespace(parameters=np.column_stack([PLACES, shapes]),
                             flux=flux, flux_err=np.full(flux.shape, 2.0)),
         sources=SimpleNamespace(parent=np.array(parent)),
         models=[light] * 3, is_point=np.array(stars))
-    return unconfirmed(_fitter(flux.shape[1]), solution).tolist()
+    return unconfirmed(_pixels(flux.shape[1]), scene).tolist()
 
 
 @pytest.mark.parametrize('parent', [ALONE, (1, 2, 2)])

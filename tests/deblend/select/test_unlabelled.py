@@ -3,21 +3,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
 
-from vaephot.deblend.groups import SourceList
-from vaephot.deblend.pipeline import solve
-from vaephot.deblend.select.unlabelled import pass_through
+from vaephot.deblend.select.unlabelled import merge_unlabelled
 
 # positions of two sources of parent 3 and one of parent 7
 PLACES = ((10.0, 12.0), (17.0, 12.0), (32.0, 12.0))
-PARENTS = np.array([3, 3, 7])
+PARENTS = (3, 3, 7)
 
 
 @pytest.fixture
-def solved(make_observation, make_fitter, gaussian_band, draw_frame,
-           tiny_vae):
+def fitted(make_observation, make_engine, gaussian_band, draw_frame,
+           make_sources, tiny_vae):
+    """Return an engine and the scene that it fitted."""
     psfs = [gaussian_band(1.2)]
     parameters = np.zeros((3, tiny_vae.config.n_parameters))
     parameters[:, :2] = PLACES
@@ -25,32 +24,30 @@ def solved(make_observation, make_fitter, gaussian_band, draw_frame,
     segm = np.zeros(data.shape[1:], int)
     segm[6:19, 4:24] = 3
     segm[6:19, 26:39] = 7
-    segm = SegmentationImage(segm)
-    fitter = make_fitter(make_observation(data, psfs), max_steps=3)
-    x, y = np.array(PLACES).T
-    sources = SourceList(x=x, y=y, parent=PARENTS, radius=np.full(3, 4.0),
-                         position_sigma=np.full(3, 0.5))
-    solution = solve(fitter, segm, sources, np.zeros(3, bool))
-    return fitter, segm, replace(solution, p_source=np.array([.9, .8, .7]))
+    engine = make_engine(make_observation(data, psfs),
+                         SegmentationImage(segm))
+    scene = engine.fit(make_sources(PLACES, PARENTS))
+    return engine, replace(scene, p_source=np.array([.9, .8, .7]))
 
 
-def test_parents_not_asked_for_get_one_source(solved):
-    fitter, segm, solution = solved
-    out = pass_through(fitter, segm, solution, np.array([7]))
+def test_parents_not_asked_for_get_one_source(fitted):
+    engine, scene = fitted
+    out = merge_unlabelled(engine, scene, np.array([7]))
     assert_array_equal(out.sources.parent, [3, 7])
     assert_array_equal(out.p_source, [.9, .7])
     # what was asked for stays as it was, though its neighbour did not
     for name in ('parameters', 'flux', 'flux_err', 'covariance'):
         assert_array_equal(getattr(out.fit, name)[1],
-                           getattr(solution.fit, name)[2])
-    assert out.fit.flux[0] != solution.fit.flux[0]
+                           getattr(scene.fit, name)[2])
+    # one source has the light of both
+    assert out.fit.flux[0] > 1.2 * scene.fit.flux[0]
     assert out.rejected == ()
-    np.testing.assert_allclose(
-        out.model_image.sum(), sum(m.sum() for m in out.models), rtol=1e-6)
     assert len(out.boxes) == 2
+    assert_allclose(out.model_image.sum(),
+                    sum(model.sum() for model in out.models), rtol=1e-6)
 
 
 @pytest.mark.parametrize('labels', [None, [3], [3, 7]])
-def test_nothing_changes_where_all_blends_are_asked_for(solved, labels):
+def test_nothing_changes_where_all_blends_are_asked_for(fitted, labels):
     labels = None if labels is None else np.array(labels)
-    assert pass_through(*solved, labels) is solved[2]
+    assert merge_unlabelled(*fitted, labels) is fitted[1]

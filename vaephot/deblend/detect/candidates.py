@@ -15,13 +15,9 @@ from vaephot.deblend.detect.stack import detection_image
 from vaephot.deblend.detect.stars import find_stars, recognize_stars
 from vaephot.deblend.scene import Sources
 from vaephot.deblend.settings import PeakFinder
-from vaephot.utils.labels import (
-    brightest_pixels,
-    segment_radii,
-    sum_by_label,
-)
+from vaephot.utils.labels import brightest_pixels, segment_radii
 
-__all__ = ['Chosen', 'choose_sources', 'in_company']
+__all__ = ['Chosen', 'choose_sources']
 
 # least threshold of the search for peaks, in units of the noise
 LOWEST_LEVEL = 1.0
@@ -203,8 +199,3 @@ def choose_sources(settings, observation, segm, positions, labels, *,
                       radius=segment_radii(parent, segm), is_point=is_point)
     return Chosen(sources=sources, given=positions is not None,
                   labels=labels)
-
-
-def in_company(parent):
-    """Candidates in parents (n,) that hold several of them, (n,)."""
-    return (sum_by_label(parent) > 1) & (parent > 0)

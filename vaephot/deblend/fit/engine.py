@@ -36,7 +36,7 @@ class NeighbourLight:
 
     Parameters
     ----------
-    drawn : tuple of `~vaephot.deblend.fit.render.Drawn`
+    drawn : tuple of `~vaephot.deblend.scene.Drawn`
         Models of all sources on each grid.
     where : list of tuple of int
         Number of the grid of each band, and of the band on it.

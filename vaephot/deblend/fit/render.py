@@ -1,8 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Draw fitted sources on the images as the user has them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from photutils.aperture import BoundingBox
@@ -11,8 +9,9 @@ from vaephot.deblend.fit.common import POINT_LOG_SIZE
 from vaephot.deblend.fit.draw import PERIODS, make_drawer
 from vaephot.deblend.fit.plan import CONCENTRIC, POINT, Batch, Entries
 from vaephot.deblend.fit.windows import REACHES, SIDES, Precision
+from vaephot.deblend.scene import Drawn, add_model
 
-__all__ = ['Drawn', 'SceneDrawer']
+__all__ = ['SceneDrawer']
 
 # what boxes of models may leave out
 DRAWN = Precision(outside=0.15, spectral=0.3, pad=1.25, growth=1.0)
@@ -24,81 +23,6 @@ STAMP_PAD = 1.25
 STAMP_REACH = REACHES.index(2.4)
 # numbers drawn at once
 CHUNK = 2_000_000
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """
-    Models of sources on one pixel grid, in units of the data.
-
-    ``boxes`` and ``models`` ``(n_bands, h, w)`` of each source, inside the
-    frame; ``truncated`` ``(n,)``: whether the largest box holds less than
-    `MIN_ENCLOSED` of the light; ``image`` ``(n_bands, ny, nx)``: their sum.
-    """
-
-    boxes: list
-    models: list
-    truncated: np.ndarray
-    image: np.ndarray
-
-    def others(self, band, members, ix, iy, shape):
-        """Light of all but some sources on a rectangle of a band."""
-        height, width = shape
-        out = _cut(self.image[band], ix, iy, height, width)
-        for k in members:
-            box, model = self.boxes[k], self.models[k][band]
-            y0, y1 = max(box.iymin, iy), min(box.iymax, iy + height)
-            x0, x1 = max(box.ixmin, ix), min(box.ixmax, ix + width)
-            if y0 < y1 and x0 < x1:
-                out[y0 - iy:y1 - iy, x0 - ix:x1 - ix] -= model[
-                    y0 - box.iymin:y1 - box.iymin,
-                    x0 - box.ixmin:x1 - box.ixmin]
-        return out
-
-    def merged(self, new, rows):
-        """Models of ``new`` for the sources ``rows``, the others kept."""
-        boxes, models = list(self.boxes), list(self.models)
-        truncated, image = self.truncated.copy(), self.image.copy()
-        for i, k in enumerate(rows):
-            _add(image, self.boxes[k], -self.models[k])
-            boxes[k], models[k] = new.boxes[i], new.models[i]
-            truncated[k] = new.truncated[i]
-            _add(image, boxes[k], models[k])
-        return Drawn(boxes, models, truncated, image)
-
-    def take(self, keep):
-        """Models of some of the sources."""
-        image = self.image.copy()
-        for k in np.flatnonzero(~keep):
-            _add(image, self.boxes[k], -self.models[k])
-        rows = np.flatnonzero(keep)
-        return Drawn([self.boxes[k] for k in rows],
-                     [self.models[k] for k in rows], self.truncated[keep],
-                     image)
-
-    def join(self, new):
-        """These models and others, behind them."""
-        image = self.image.copy()
-        for box, model in zip(new.boxes, new.models, strict=True):
-            _add(image, box, model)
-        return Drawn(self.boxes + new.boxes, self.models + new.models,
-                     np.concatenate([self.truncated, new.truncated]), image)
-
-
-def _cut(image, ix, iy, height, width):
-    """A rectangle of a 2D array, 0 outside of it."""
-    ny, nx = image.shape
-    out = np.zeros((height, width), image.dtype)
-    y0, y1, x0, x1 = max(iy, 0), min(iy + height, ny), max(ix, 0), min(
-        ix + width, nx)
-    if y0 < y1 and x0 < x1:
-        out[y0 - iy:y1 - iy, x0 - ix:x1 - ix] = image[y0:y1, x0:x1]
-    return out
-
-
-def _add(image, box, model):
-    """Add a model to an image in its box."""
-    image[:, box.iymin:box.iymax, box.ixmin:box.ixmax] += model
 
 
 def _clip(ix, iy, image, shape):
@@ -162,7 +86,7 @@ class SceneDrawer:
                                  np.asarray(rows), shape), strict=True):
                 values.extend(new)
         for box, model in zip(boxes, models, strict=True):
-            _add(image, box, model)
+            add_model(image, box, model)
         return Drawn(boxes, models, np.array(truncated, bool), image)
 
     def stamps(self, parameters, size, corner):

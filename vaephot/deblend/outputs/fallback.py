@@ -12,8 +12,7 @@ from astropy.utils import minversion
 from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage, deblend_sources
 
-from vaephot.deblend.fit.render import Drawn
-from vaephot.deblend.scene import Sources
+from vaephot.deblend.scene import Drawn, Sources
 from vaephot.exceptions import DeblendWarning
 from vaephot.utils.optional_deps import has_package
 
