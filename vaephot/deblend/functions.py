@@ -102,8 +102,8 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
         Name of registered weights or path of a weights file; `None`
         (default): the default set.
     refine : bool, optional
-        `False` (default): network and linear fluxes only; `True`: a joint
-        fit after the network, slower and more exact.
+        `False` (default): a quick fit, a few steps; `True`: a fit to
+        convergence, slower and more exact.
     device : str or `torch.device` or None, optional
         `None` (default): CUDA, then MPS, then the CPU.
 

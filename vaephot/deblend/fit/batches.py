@@ -118,7 +118,7 @@ class GroupFitter:
         self.fwhm = self.bands.fwhm / scale
 
     # --------------------------------------------------------------- batches
-    def _batches(self, groups, asymmetric, n_workers):
+    def _batches(self, groups, asymmetric, n_workers=1):
         """Groups with equal numbers of sources, in batches."""
         keys = [(bool(asymmetric[list(g.members)].any()), len(g.members))
                 for g in groups]

@@ -304,6 +304,17 @@ def _sources(fit, measured, images, oddities, is_2d):
         for k in range(len(images))]
 
 
+def _inputs_used(observation):
+    """PSFs in the middle of the images, and the measured noise."""
+    psfs = [None] * len(observation.bands)
+    for layer, rows, _ in observation.grids:
+        ny, nx = layer.data.shape[1:]
+        for psf, row in zip(layer.psfs, rows, strict=True):
+            psfs[row] = psf.sample((nx - 1) / 2, (ny - 1) / 2)
+    noise = observation.noise
+    return {'psf': psfs, 'noise': None if noise is None else vars(noise)}
+
+
 def _put_together(observation, views, children, measured, sources, groups,
                   order, meta):
     """Result with rows and sources in some order."""
@@ -315,7 +326,8 @@ def _put_together(observation, views, children, measured, sources, groups,
         table=table[order], segmentation_image=children,
         sources=[sources[i] for i in order], **_frames(views, observation),
         bands=observation.bands, unit=observation.unit,
-        is_2d=observation.is_2d, groups=groups)
+        is_2d=observation.is_2d, groups=groups,
+        **_inputs_used(observation))
 
 
 def assemble_result(engine, scene, chosen, search, fallback, *, empty,
@@ -341,7 +353,8 @@ def assemble_result(engine, scene, chosen, search, fallback, *, empty,
                              labels)
     shapes = shapes_of(fit.parameters, engine.vae.decoder)
     misfit = _measure_misfit(views)
-    if engine.settings.refine is True and engine.settings.background is None:
+    if (engine.settings.refine != 'network'
+            and engine.settings.background is None):
         fit = _with_residual(fit, misfit)
     fit = _without_unseen(fit, views, radius)
     oddities = _oddities(scene, shapes.xy, misfit.sums, fwhm)

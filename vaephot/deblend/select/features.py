@@ -16,7 +16,7 @@ __all__ = ['FEATURES', 'chi2_gain', 'find_hosts', 'measure_evidence']
 # names of the columns of `measure_evidence`, all of order one
 FEATURES = ('log_drop', 'log_snr', 'log_here', 'log_central', 'on_host',
             'log_size', 'log_axis_ratio', 'around', 'mirrored', 'colour',
-            'first', 'refined')
+            'first')
 # values beyond these powers of ten tell nothing more
 LOG_LIMITS = (-4.0, 6.0)
 # beyond this power of ten, what is left over says that the noise is far below
@@ -416,9 +416,8 @@ def measure_evidence(pixels, solution):
         opposite: bars, arms and wrong profiles have two equal sides.
     ``colour``
         Odds of having the colours of another galaxy than the host.
-    ``first``, ``refined``
-        Whether it is the brightest of its parent, and whether shapes were
-        fitted.
+    ``first``
+        Whether it is the brightest of its parent.
     """
     fit, parent = solution.fit, solution.sources.parent
     n = len(parent)
@@ -436,8 +435,7 @@ def measure_evidence(pixels, solution):
         'log_snr': _log(snr), 'log_central': _log(share),
         'on_host': 1 - np.log10(others) / LOG_ALONE,
         'log_axis_ratio': _log(_axis_ratio(fit.parameters)),
-        'first': (host < 0) * 1.0,
-        'refined': np.ones(n)}
+        'first': (host < 0) * 1.0}
     for name in ('log_size', 'around', 'mirrored', 'colour'):
         columns[name] = columns[name] * columns['on_host']
     columns['around'] = np.sqrt(columns['around'])

@@ -14,34 +14,22 @@ __all__ = ['COEFFICIENTS', 'RIVAL_COEFFICIENTS', 'kinds_of', 'log_odds',
            'source_probability', 'with_rivals', 'worth']
 
 # of the logistic models of `source_probability`: the brightest source of a
-# parent; others, with their shapes fitted; others, without. Fitted with a
-# ridge to 748 candidates with fitted shapes beside a brighter one (348 of them
-# false) and 948 that are the brightest of a parent, of simulated blends and
-# isolated galaxies as seen by Euclid (wide and deep) and HSC: smooth ones,
-# ones with knots, arms and bars, and real ones, weighted to as many isolated
-# galaxies as faint and 0.7 times as many bright blends. Without fitted shapes,
-# to 10042 (4949 false) of the same kinds, seen in all bands, in one, and in
-# one that was convolved with a Gaussian and of which nothing is told, weighted
-# so that each population counts the same. benchmarks/source_probability.py
-# fits anew.
+# parent, and others. Fitted with a ridge to 748 candidates beside a brighter
+# one (348 of them false) and 948 that are the brightest of a parent, of
+# simulated blends and isolated galaxies as seen by Euclid (wide and deep) and
+# HSC: smooth ones, ones with knots, arms and bars, and real ones, weighted to
+# as many isolated galaxies as faint and 0.7 times as many bright blends.
+# benchmarks/source_probability.py fits anew.
 COEFFICIENTS = {
     'first': {'constant': -4.65, 'log_drop': 2.86, 'log_central': 6.9},
     'beside': {'constant': -0.47, 'log_snr': 4.14, 'on_host': -0.59,
                'log_size': 4.63, 'log_axis_ratio': 2.27, 'around': -5.21,
-               'mirrored': -2.35, 'colour': 0.61},
-    'beside_unrefined': {'constant': 0.85, 'log_snr': -0.83,
-                         'log_here': 2.82, 'log_central': 4.24,
-                         'log_size': 3.47, 'around': -4.38,
-                         'mirrored': -7.25}}
+               'mirrored': -2.35, 'colour': 0.61}}
 # of the model of `with_rivals`, fitted likewise to 143 sources (108 of them
 # true): where structure is as good, what was seen before says nothing
 RIVAL_COEFFICIENTS = {'constant': -0.49, 'worth': 1.41, 'worth_odds': 1.15}
 # gain over structure that is worth half, and the width of the step
 HALF_WORTH, WORTH_WIDTH = 20.0, 5.0
-# signal to noise at which an unrefined source is half as likely, and the width
-# of the step, as powers of ten: candidates have more, so that the models know
-# nothing of less
-LEAST_LOG_SNR, SNR_WIDTH = 0.5, 0.03
 # probabilities closer to 0 and 1 than this say no more
 LEAST_DOUBT = 1e-4
 
@@ -51,23 +39,9 @@ def _logistic(values):
 
 
 def kinds_of(evidence):
-    """
-    Which of the logistic models holds for each source.
-
-    Parameters
-    ----------
-    evidence : `numpy.ndarray`, (n, n_features)
-        What `~vaephot.deblend.select.features.measure_evidence` returned.
-
-    Returns
-    -------
-    dict
-        Name of a model to the rows, `numpy.ndarray` of bool, (n,).
-    """
-    first, refined = (evidence[:, FEATURES.index(name)] > 0
-                      for name in ('first', 'refined'))
-    return {'first': first, 'beside': ~first & refined,
-            'beside_unrefined': ~first & ~refined}
+    """Which model holds for each row of evidence: name to rows (n,)."""
+    first = evidence[:, FEATURES.index('first')] > 0
+    return {'first': first, 'beside': ~first}
 
 
 def source_probability(evidence):
@@ -85,17 +59,12 @@ def source_probability(evidence):
         From 0 to 1.
     """
     total = np.zeros(len(evidence))
-    kinds = kinds_of(evidence)
-    for kind, rows in kinds.items():
+    for kind, rows in kinds_of(evidence).items():
         for name, weight in COEFFICIENTS[kind].items():
             total[rows] += weight * (
                 1.0 if name == 'constant'
                 else evidence[rows, FEATURES.index(name)])
-    p = _logistic(total)
-    rows = kinds['beside_unrefined']
-    log_snr = evidence[rows, FEATURES.index('log_snr')]
-    p[rows] *= _logistic((log_snr - LEAST_LOG_SNR) / SNR_WIDTH)
-    return p
+    return _logistic(total)
 
 
 def log_odds(probability):
