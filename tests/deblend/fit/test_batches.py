@@ -54,13 +54,14 @@ def fit(make_groups_of):
 
 
 # ------------------------------------------------------------------ batches
-def test_batches_hold_every_group_once(scene):
+@pytest.mark.parametrize('n_workers', [1, 4])
+def test_batches_hold_every_group_once(scene, n_workers):
     fitter, _ = scene()
     fitter.batch_size = 2
     groups = [Group(core=tuple(range(n)), halo=(), span=(0, 9, 0, 9))
               for n in (1, 2, 1, 3, 1, 2)]
     asymmetric = np.array([False, False, True])
-    found = list(fitter._batches(groups, asymmetric))
+    found = list(fitter._batches(groups, asymmetric, n_workers))
     assert sorted(id(g) for some in found for g in some) == sorted(
         map(id, groups))
     for some in found:

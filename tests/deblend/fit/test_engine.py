@@ -9,6 +9,7 @@ import torch
 from astropy.wcs import WCS
 from photutils.segmentation import SegmentationImage
 
+from vaephot.deblend.fit.batches import GroupFitter
 from vaephot.deblend.fit.engine import NEIGHBOUR_SIGMA
 from vaephot.deblend.inputs.observation import NativeObservation
 from vaephot.utils.grids import GridMap
@@ -171,6 +172,14 @@ def test_number_of_threads_does_not_matter(engine, sources, plain,
     finally:
         torch.set_num_threads(before)
     assert_same(found, plain)
+
+
+@pytest.mark.parametrize('n_workers', [1, 3])
+def test_batches_may_be_fitted_side_by_side(engine, sources, plain,
+                                            monkeypatch, n_workers):
+    monkeypatch.setattr(GroupFitter, '_n_workers', lambda self: n_workers)
+    made = engine(batch_size=1)
+    assert_same(made.settle(made.fit(sources)).fit, plain)
 
 
 @pytest.mark.gpu

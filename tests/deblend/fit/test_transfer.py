@@ -1,4 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,14 @@ def test_transfers_are_kept_as_long_as_there_is_room(gaussian_band,
     again = band.at((0, 0), grid)
     assert again is not first
     np.testing.assert_array_equal(again, first)
+
+
+def test_several_threads_may_ask_at_once(gaussian_band, monkeypatch):
+    monkeypatch.setattr(module, 'MAX_KEPT', 1)
+    band = BandTransfer(gaussian_band(1.2, slope=0.01), SHAPE)
+    grid = FrequencyGrid(8, 1, 1, 1)
+    monkeypatch.setattr(band, '_make', lambda place, grid: place)
+    places = [(float(i % 3), 0.0) for i in range(20_000)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda place: band.at(place, grid), places))
+    assert found == places
