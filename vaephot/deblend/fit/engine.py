@@ -25,7 +25,7 @@ __all__ = ['Engine', 'NeighbourLight']
 
 # light of other groups, over the noise, that asks for another fit
 NEIGHBOUR_SIGMA = 0.1
-MAX_SWEEPS = 3
+MAX_SWEEPS = 6
 # change of all fluxes, over their errors, after which nothing is fitted again
 LEAST_CHANGE = 0.05
 
