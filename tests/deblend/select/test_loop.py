@@ -164,6 +164,10 @@ def test_a_bright_star_leaves_the_galaxies_their_share():
         True, False, False, False]
 
 
+def test_bright_stars_alone_are_kept_without_a_warning():
+    assert _accepted([1e12, 1e10], [1, 1], is_point=True) == [True, True]
+
+
 def test_brightest_of_a_parent_is_kept_however_faint():
     assert _accepted([0.1, -3.0, -5.0, 0.05], [1, 1, 2, 3]) == [
         True, False, True, True]

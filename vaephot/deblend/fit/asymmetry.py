@@ -48,7 +48,19 @@ def _alone(parameters, rows):
     return radii.min(1) > FREE_RADII
 
 
-def _excess(pixels, scene, k):
+def _without_sky(residual, use, kind):
+    """A residual (n_bands, ny, nx) without a level, or a plane, of the sky."""
+    y, x = np.mgrid[:residual.shape[1], :residual.shape[2]]
+    terms = np.stack([np.ones(x.shape), x, y][:1 if kind == 'constant' else 3])
+    out = residual.copy()
+    for band, some in zip(out, use, strict=True):
+        if some.sum() > len(terms):
+            best = np.linalg.lstsq(terms[:, some].T, band[some])[0]
+            band -= np.einsum('t,tyx->yx', best, terms)
+    return out
+
+
+def _excess(pixels, scene, k, background):
     """Excess of the chi-square where a source shines, over its noise."""
     box = scene.boxes[k]
     rows, columns = (slice(box.iymin, box.iymax),
@@ -58,8 +70,10 @@ def _excess(pixels, scene, k):
     own = scene.models[k]
     lit = own * np.sqrt(weight) > LEAST_LIGHT
     share = np.where(lit, np.clip(own / np.maximum(model, 1e-300), 0, 1), 0)
-    chi2 = weight * (pixels.data[:, rows, columns] - model) ** 2
-    good = weight > 0
+    residual, good = pixels.data[:, rows, columns] - model, weight > 0
+    if background is not None:
+        residual = _without_sky(residual, good & ~lit, background)
+    chi2 = weight * residual ** 2
     noise = np.sqrt(2 * (share ** 2 * good).sum())
     return (share * (chi2 - good)).sum() / max(noise, 1e-300)
 
@@ -73,6 +87,7 @@ def may_be_asymmetric(engine, scene, fixed):
     if not (len(rows) and engine.config.n_structure):
         return out
     rows = rows[_alone(fit.parameters, rows)]
-    out[rows] = [_excess(engine.pixels, scene, k) > LEAST_EXCESS
+    background = engine.settings.background
+    out[rows] = [_excess(engine.pixels, scene, k, background) > LEAST_EXCESS
                  for k in rows]
     return out

@@ -108,9 +108,14 @@ class CommonFit:
 
     def _plan(self, flux, noise):
         """Choose windows anew."""
-        self.plan = self.problem.plan(
-            self.canvas, self.used, self._wide(self.local), flux, noise,
-            COARSE)
+        self.chosen_by = self.local, flux, noise
+        self._set_plan()
+
+    def _set_plan(self):
+        """Windows as they were chosen last."""
+        local, flux, noise = self.chosen_by
+        self.plan = self.problem.plan(self.canvas, self.used,
+                                      self._wide(local), flux, noise, COARSE)
 
     def _prior_cost(self, local):
         """Half the squared distance from the prior, (g,)."""
@@ -131,29 +136,27 @@ class CommonFit:
         return self.shape, self.flux, self.n_steps
 
     def _renew(self, step, left):
-        """Leave out what is done, renew windows, weights and prior."""
-        fewer = len(left) < 0.6 * len(self.rows)
-        renew = step in self.problem.settings.renew
-        if fewer:
+        """Leave out what is done; renew windows, weights and prior."""
+        if len(left) < 0.6 * len(self.rows):
             self._leave_out(left)
-        if not (fewer or renew):
+        if step not in self.problem.settings.renew:
             return False
-        k = self.local.shape[1]
-        flux = self.now.flux[..., :k]
+        flux = self.now.flux[..., :self.local.shape[1]]
         noise = self.problem.noise(self.local[..., :2])
-        if renew:
-            self._renew_weights(flux, noise)
+        self._renew_weights(flux, noise)
         self._plan(flux, noise)
         return True
 
     def _leave_out(self, left):
-        """Go on with some groups only."""
+        """Go on with some groups only, on the windows that they have."""
         self.rows = self.rows[left]
         self.problem = self.problem.take(left)
         self.canvas = self.canvas.take(left.cpu().numpy())
         self.now = self.now.take(left)
         for name in ('used', 'local', 'cost', 'mean', 'precision'):
             setattr(self, name, getattr(self, name)[left])
+        self.chosen_by = tuple(values[left] for values in self.chosen_by)
+        self._set_plan()
 
     def _renew_weights(self, flux, noise):
         """Photon noise, prior and regions that follow from the fluxes."""

@@ -98,8 +98,9 @@ class JointFit:
     def _plan(self, flux):
         """Choose fine windows."""
         noise = self.problem.noise(self._common_place())
-        self.plan = self.problem.plan(self.canvas, self.used, self.local,
-                                      flux, noise, FINE)
+        self.chosen_by = self.local.clone(), flux, noise
+        self.plan = self.problem.plan(self.canvas, self.used,
+                                      *self.chosen_by, FINE)
 
     # ----------------------------------------------------------------- prior
     def common(self, local, rows=slice(None)):
@@ -152,11 +153,10 @@ class JointFit:
             left = torch.nonzero(~self.trust.done)[:, 0]
             if not len(left):
                 break
-            fewer = len(left) < 0.6 * len(rows)
-            if fewer:
+            if len(left) < 0.6 * len(rows):
                 rows = self._leave_out(rows, left)
             n_steps[left] += 1
-            self._step(rows, lenient=fewer)
+            self._step(rows)
         self.problem = whole
         return n_steps
 
@@ -165,20 +165,18 @@ class JointFit:
         here = torch.searchsorted(rows, left)
         self.problem = self.problem.take(here)
         self.canvas = self.canvas.take(here.cpu().numpy())
-        k = self.local.shape[2]
-        noise = self.problem.noise(self.local[left, 0, :, :2])
         self.plan = self.problem.plan(
-            self.canvas, self.used[left], self.local[left],
-            self.flux[left][..., :k], noise, FINE)
+            self.canvas, self.used[left],
+            *(values[left] for values in self.chosen_by), FINE)
         return left
 
-    def _step(self, rows, *, lenient):
+    def _step(self, rows):
         """Try a step of some groups, keep what is better."""
         trial, predicted, length = self._propose(rows)
         now = self.problem.evaluate(self.plan, trial, adjoint=True)
         value = now.cost + self._prior_cost(trial, rows)
         better = self.trust.judge(rows, self.cost[rows], value, predicted,
-                                  length, lenient=lenient)
+                                  length, lenient=False)
         won = rows[better]
         self.local[won], self.cost[won] = trial[better], value[better]
         self.flux[won], self.slope[won] = now.flux[better], now.slope[better]

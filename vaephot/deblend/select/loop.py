@@ -174,7 +174,8 @@ def _accepted(engine, scene, search):
     positive = np.maximum(bright, 0)
     # a bright star would leave its parent's galaxies no share at all
     counted = np.where(scene.is_point, 0, positive)
-    share = positive / np.maximum(sum_by_label(parent, counted), 1e-300)
+    total = sum_by_label(parent, counted)
+    share = np.divide(positive, total, out=np.sign(positive), where=total > 0)
     error = np.maximum(fit.flux_err, 1e-300)
     snr = np.sqrt((np.maximum(fit.flux / error, 0) ** 2).sum(1))
     keep = (share >= search.contrast) & (snr >= search.min_snr)
