@@ -162,8 +162,8 @@ class Scene:
     Fitted sources with their images.
 
     ``groups``: what was fitted together; ``drawn``: models of all sources
-    on each pixel grid (`Drawn`), the reference first; ``seen``: models of
-    all sources when each group was fitted, and its members among these;
+    on each pixel grid (`Drawn`), the reference first; ``seen``: light of
+    others that each group was fitted with, images of the bands or `None`;
     ``rejected``: parents that lost a candidate; ``p_source`` ``(n,)``:
     probability of each to be a source of its own, once scored; ``owners``:
     parents whose pixels were given to their sources already.

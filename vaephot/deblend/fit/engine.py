@@ -63,6 +63,17 @@ def _rectangle(low, high):
     return x0, y0, (y1 - y0, x1 - x0)
 
 
+def _differ(one, two, limit):
+    """Whether images of bands, or None for dark ones, differ by a limit."""
+    if one is None or two is None:
+        one, two = one or two, None
+        return one is not None and any(
+            np.abs(image).max() > most
+            for image, most in zip(one, limit, strict=True))
+    return any(np.abs(image - other).max() > most for image, other, most
+               in zip(one, two, limit, strict=True))
+
+
 class Engine:
     """
     Fit and draw the sources of one observation.
@@ -215,9 +226,7 @@ class Engine:
                               light=self._light(tuple(drawn)))
         rows = np.array([k for group in changed for k in group.core], int)
         fit = fit.merge(new, rows)
-        seen = {group: (same[group] if group in same
-                        else (tuple(drawn), group.members))
-                for group in groups}
+        seen = {**same, **self._seen(changed, sources, tuple(drawn))}
         drawn = self._redrawn(drawn, fit, rows, n_old)
         lost = np.union1d(scene.rejected, scene.sources.parent[~keep])
         return Scene(sources=sources, fit=fit, groups=groups, drawn=drawn,
@@ -274,8 +283,8 @@ class Engine:
         rows = np.array([k for group in again for k in group.core], int)
         fit = scene.fit.merge(fit, rows)
         drawn = self._redrawn(scene.drawn, fit, rows, len(scene))
-        seen = {**scene.seen, **{group: (scene.drawn, group.members)
-                                 for group in again}}
+        seen = {**scene.seen,
+                **self._seen(again, scene.sources, scene.drawn)}
         return self.settle(replace(scene, fit=fit, drawn=drawn, seen=seen))
 
     def fit_alone(self, scene, groups, without):
@@ -313,22 +322,31 @@ class Engine:
 
     def _shone_on(self, scene):
         """Groups on which other light falls than when they were fitted."""
-        problem = self.fitter.problem(scene.groups, scene.sources)
+        now = self._seen(scene.groups, scene.sources, scene.drawn)
+        rms = self.fitter.problem(scene.groups,
+                                  scene.sources).noise_at_centres()
+        return [group for group, limit in zip(
+            scene.groups, NEIGHBOUR_SIGMA * rms, strict=True)
+            if _differ(scene.seen.get(group), now[group], limit)]
+
+    def _seen(self, groups, sources, drawn):
+        """
+        Light of others on the regions of groups, by group.
+
+        One image a band over the noise, `None` where all of it is negligible.
+        """
+        if not groups:
+            return {}
+        problem, light = self.fitter.problem(groups, sources), self._light(
+            drawn)
         low, high = problem.footprints()
-        rms = problem.noise_at_centres()
-        light = self._light(scene.drawn)
-        out = []
-        for g, group in enumerate(scene.groups):
-            drawn, members = scene.seen.get(group) or (None, ())
-            before = self._light(drawn)
-            for b in range(len(self._where)):
-                where = _rectangle(low[g, b], high[g, b])
-                change = light(b, group.members, *where)
-                if before is not None:
-                    change -= before(b, members, *where)
-                if np.abs(change).max() > NEIGHBOUR_SIGMA * rms[g, b]:
-                    out.append(group)
-                    break
+        limit = NEIGHBOUR_SIGMA * problem.noise_at_centres()
+        out = {}
+        for g, group in enumerate(groups):
+            images = [light(b, group.members,
+                            *_rectangle(low[g, b], high[g, b]))
+                      for b in range(len(self._where))]
+            out[group] = images if _differ(None, images, limit[g]) else None
         return out
 
     def _sweep(self, scene, groups):
@@ -340,8 +358,8 @@ class Engine:
         fit = scene.fit.merge(fit, rows)
         moved = (np.abs(fit.flux - scene.fit.flux)[rows]
                  / np.maximum(fit.flux_err[rows], 1e-300)).max()
-        seen = {**scene.seen, **{group: (scene.drawn, group.members)
-                                 for group in groups}}
+        seen = {**scene.seen,
+                **self._seen(groups, scene.sources, scene.drawn)}
         drawn = self._redrawn(scene.drawn, fit, rows, len(scene))
         return replace(scene, fit=fit, drawn=drawn, seen=seen), moved
 
