@@ -19,7 +19,7 @@ from scipy.ndimage import binary_dilation
 
 from vaephot.deblend.detect.stack import detect
 from vaephot.deblend.inputs.read import prepare_observation
-from vaephot.deblend.outputs.goodness import make_residual
+from vaephot.deblend.fit.goodness import make_residual
 
 # pixels around a segment that are not sky either, and noise of bad pixels
 MARGIN, MAX_RMS = 5, 1e10

@@ -12,7 +12,7 @@ from vaephot.deblend.outputs.errors import (
     spread_over_bands,
     widen_errors,
 )
-from vaephot.deblend.outputs.goodness import (
+from vaephot.deblend.fit.goodness import (
     SourceSums,
     make_residual,
     sum_sources,

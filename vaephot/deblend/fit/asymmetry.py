@@ -11,6 +11,8 @@ Galaxies with another source in them stay concentric.
 import numpy as np
 import torch
 
+from vaephot.deblend.fit.goodness import make_residual, sum_sources
+from vaephot.deblend.inputs.noise import sky_image
 from vaephot.models.asymmetry import frames
 
 __all__ = ['may_be_asymmetric', 'radii_within']
@@ -22,9 +24,7 @@ LEAST_SNR = 20.0
 FREE_RADII = 3.0
 # excess of the chi-square of a concentric galaxy, in units of its noise, that
 # asks for asymmetry
-LEAST_EXCESS = 4.0
-# light of a model, over the noise, from which on pixels count
-LEAST_LIGHT = 0.2
+LEAST_EXCESS = 8.0
 
 
 def radii_within(parameters, places):
@@ -48,34 +48,19 @@ def _alone(parameters, rows):
     return radii.min(1) > FREE_RADII
 
 
-def _without_sky(residual, use, kind):
-    """A residual (n_bands, ny, nx) without a level, or a plane, of the sky."""
-    y, x = np.mgrid[:residual.shape[1], :residual.shape[2]]
-    terms = np.stack([np.ones(x.shape), x, y][:1 if kind == 'constant' else 3])
-    out = residual.copy()
-    for band, some in zip(out, use, strict=True):
-        if some.sum() > len(terms):
-            best = np.linalg.lstsq(terms[:, some].T, band[some])[0]
-            band -= np.einsum('t,tyx->yx', best, terms)
-    return out
-
-
-def _excess(pixels, scene, k, background):
-    """Excess of the chi-square where a source shines, over its noise."""
-    box = scene.boxes[k]
-    rows, columns = (slice(box.iymin, box.iymax),
-                     slice(box.ixmin, box.ixmax))
-    model = scene.model_image[:, rows, columns]
-    weight = pixels.weight(model, rows, columns)
-    own = scene.models[k]
-    lit = own * np.sqrt(weight) > LEAST_LIGHT
-    share = np.where(lit, np.clip(own / np.maximum(model, 1e-300), 0, 1), 0)
-    residual, good = pixels.data[:, rows, columns] - model, weight > 0
+def _excess(pixels, scene, rows, background):
+    """Excess of the chi-square of some sources over its noise, (m,)."""
+    data = pixels.data
     if background is not None:
-        residual = _without_sky(residual, good & ~lit, background)
-    chi2 = weight * residual ** 2
-    noise = np.sqrt(2 * (share ** 2 * good).sum())
-    return (share * (chi2 - good)).sum() / max(noise, 1e-300)
+        data = data - np.stack([
+            sky_image(image - model, mask, background) for image, model, mask
+            in zip(data, scene.model_image, pixels.mask, strict=True)])
+    residual = make_residual(data, scene.model_image, pixels.variance,
+                             pixels.mask, pixels.gain, pixels.fwhm)
+    sums = sum_sources([scene.boxes[k] for k in rows],
+                       [scene.models[k] for k in rows], residual)
+    noise = np.sqrt(np.maximum(sums.excess_variance.sum(1), 1e-300))
+    return sums.excess.sum(1) / noise
 
 
 def may_be_asymmetric(engine, scene, fixed):
@@ -87,7 +72,7 @@ def may_be_asymmetric(engine, scene, fixed):
     if not (len(rows) and engine.config.n_structure):
         return out
     rows = rows[_alone(fit.parameters, rows)]
-    background = engine.settings.background
-    out[rows] = [_excess(engine.pixels, scene, k, background) > LEAST_EXCESS
-                 for k in rows]
+    if len(rows):
+        out[rows] = _excess(engine.pixels, scene, rows,
+                            engine.settings.background) > LEAST_EXCESS
     return out

@@ -7,6 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vaephot.deblend.fit.goodness import (
+    SourceSums,
+    make_residual,
+    reduced_chi2,
+    sum_sources,
+)
 from vaephot.deblend.outputs.assign import find_owners
 from vaephot.deblend.outputs.children import label_sources
 from vaephot.deblend.outputs.conditions import (
@@ -21,12 +27,6 @@ from vaephot.deblend.outputs.errors import (
     residual_flux,
     spread_over_bands,
     widen_errors,
-)
-from vaephot.deblend.outputs.goodness import (
-    SourceSums,
-    make_residual,
-    reduced_chi2,
-    sum_sources,
 )
 from vaephot.deblend.outputs.info import add_info
 from vaephot.deblend.outputs.outliers import oddity_terms
@@ -72,7 +72,7 @@ class Misfit(NamedTuple):
     """
     What the models leave over, in all bands.
 
-    ``sums`` as `~vaephot.deblend.outputs.goodness.SourceSums`,
+    ``sums`` as `~vaephot.deblend.fit.goodness.SourceSums`,
     ``model_variance`` (n, n_bands) by errors of models in units of that by
     noise.
     """

@@ -38,7 +38,7 @@ def residual_flux(sums):
     :math:`z^2 / (z^2 + 9)`, with :math:`z` the excess of the chi-square in
     units of its 1-sigma error: where the models describe the data the
     residual is noise. ``sums`` is a
-    `~vaephot.deblend.outputs.goodness.SourceSums`.
+    `~vaephot.deblend.fit.goodness.SourceSums`.
     """
     square = np.divide(
         np.maximum(sums.excess, 0) ** 2, sums.excess_variance,
@@ -106,7 +106,7 @@ def model_variance(boxes, models, residual, sums, fwhm):
 
     in units of its variance by noise; :math:`\kappa` is the number of pixels
     over which errors of models are alike. ``residual`` and ``sums`` are those
-    of `~vaephot.deblend.outputs.goodness`, ``fwhm`` (n_bands,) that of the
+    of `~vaephot.deblend.fit.goodness`, ``fwhm`` (n_bands,) that of the
     PSFs in pixels.
     """
     share = _relative_misfit(sums)

@@ -6,7 +6,7 @@ from photutils.aperture import BoundingBox
 from scipy.ndimage import zoom
 from scipy.signal import convolve2d
 
-from vaephot.deblend.outputs.goodness import (
+from vaephot.deblend.fit.goodness import (
     SHARE_LEVEL,
     make_residual,
     reduced_chi2,
