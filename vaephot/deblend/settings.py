@@ -32,10 +32,9 @@ class PeakFinder:
         Children below this probability are dropped; the brightest of a
         parent stays. Towards 1 the search is cautious (few false
         sources), towards 0 aggressive (few missed ones); 0 drops nothing
-        but what the contrast and the fit rule out. Where shapes are not
-        fitted (``refine=False``) the limit of children is three fifths of
-        it. What is alone in its segment and below three fifths of it is
-        flagged ``no_source`` and has no position.
+        but what the contrast and the fit rule out. What is alone in its
+        segment and below three fifths of it is flagged ``no_source`` and
+        has no position.
     n_rounds : int, optional
         How often the residual of the fit is searched for more sources; 0
         takes the peaks only.
