@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vaephot import PeakFinder
-from vaephot.deblend.settings import validate_settings
+from vaephot.deblend.settings import MIN_SNR, SearchSettings, validate_settings
 
 
 @pytest.mark.parametrize(('name', 'value', 'error'), [
@@ -74,3 +74,33 @@ def test_settings_out_of_range_raise_as_in_photutils(name, value, match):
     validate_settings(**settings)
     with pytest.raises(ValueError, match=match):
         validate_settings(**{**settings, name: value})
+
+
+def _search(finder):
+    return SearchSettings(n_pixels=5, contrast=0.001, n_levels=32,
+                          mode='linear', connectivity=8, finder=finder)
+
+
+def test_a_finder_of_the_callers_decides_what_is_a_source():
+    search = _search(lambda image, mask: None)
+    assert not search.is_own
+    assert not search.find_stars
+    assert search.n_rounds == search.min_probability == search.min_alone == 0
+    assert search.min_snr == MIN_SNR
+
+
+def test_our_search_asks_for_what_it_was_told():
+    assert _search(None).is_own
+    assert _search(None).find_stars
+    search = _search(PeakFinder(min_probability=0.9, n_rounds=1,
+                                find_stars=False))
+    assert search.is_own
+    assert not search.find_stars
+    assert (search.min_probability, search.n_rounds) == (0.9, 1)
+    assert 0 < search.min_alone < 0.9
+    assert search.min_snr == 0
+
+
+def test_what_cannot_be_called_is_no_finder():
+    with pytest.raises(TypeError, match='finder is of type int'):
+        _search(3)

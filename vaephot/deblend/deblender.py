@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
+import torch
 from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
@@ -33,6 +34,8 @@ from vaephot.weights import load_weights
 __all__ = ['VAEDeblender']
 
 BACKGROUNDS = (None, 'constant', 'plane')
+# numerical trouble of a parent; any other error is one of the program
+FAILURES = (ArithmeticError, np.linalg.LinAlgError, torch.linalg.LinAlgError)
 
 
 class VAEDeblender:
@@ -204,8 +207,8 @@ class VAEDeblender:
         engine = self._engine(observation, segm)
         chosen = choose_sources(self._search, first, segm, positions, labels,
                                 points=_points(engine))
-        scene, left_out = fit_or_leave_out(partial(self._deblend, engine),
-                                           chosen)
+        scene, left_out = fit_or_leave_out(
+            partial(self._deblend, engine), chosen, FAILURES)
         scene = merge_unlabelled(engine, scene, chosen.labels)
         scene, fallback = add_fallback(engine, scene, left_out, self._search)
         result = assemble_result(
@@ -237,8 +240,8 @@ class VAEDeblender:
         engine = self._engine(observation, segm)
         chosen = choose_sources(self._search, first, segm, None, labels,
                                 points=_points(engine))
-        scene, left_out = fit_or_leave_out(partial(self._deblend, engine),
-                                           chosen)
+        scene, left_out = fit_or_leave_out(
+            partial(self._deblend, engine), chosen, FAILURES)
         scene, fallback = add_fallback(engine, scene, left_out, self._search)
         noise = engine.pixels.sky_rms(scene.fit.parameters[:, :2])
         children, _ = assign_labels(segm, scene, noise, self._search,

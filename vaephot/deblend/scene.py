@@ -165,8 +165,7 @@ class Scene:
     on each pixel grid (`Drawn`), the reference first; ``seen``: light of
     others that each group was fitted with, images of the bands or `None`;
     ``rejected``: parents that lost a candidate; ``p_source`` ``(n,)``:
-    probability of each to be a source of its own, once scored; ``owners``:
-    parents whose pixels were given to their sources already.
+    probability of each to be a source of its own, once scored.
     """
 
     sources: Sources
@@ -176,7 +175,6 @@ class Scene:
     seen: dict = field(default_factory=dict)
     rejected: tuple = ()
     p_source: np.ndarray | None = None
-    owners: dict = field(default_factory=dict)
 
     def __len__(self):
         return len(self.sources)

@@ -155,6 +155,16 @@ class SearchSettings:
         return self.finder if isinstance(self.finder, PeakFinder) else None
 
     @property
+    def is_own(self):
+        """Whether the search is ours, and not one of the caller's."""
+        return self._own is not None
+
+    @property
+    def find_stars(self):
+        """Whether bright stars are fitted before the search."""
+        return self.is_own and self._own.find_stars
+
+    @property
     def min_probability(self):
         """Least probability of a child; those of other finders all stay."""
         return self._own.min_probability if self._own else 0.0

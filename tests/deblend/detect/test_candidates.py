@@ -16,6 +16,7 @@ from vaephot.deblend.detect.candidates import (
     choose_sources,
 )
 from vaephot.deblend.inputs.read import prepare_observation
+from vaephot.deblend.settings import SearchSettings
 
 scenes = SimpleNamespace(**run_path(
     str(Path(__file__).parents[1] / '_scenes.py')))
@@ -26,9 +27,9 @@ XY = np.array([row[:2] for row in GALAXIES])
 
 def settings(**changes):
     """Settings of a search, without networks."""
-    return SimpleNamespace(**{
+    return SearchSettings(**{
         'n_pixels': 5, 'contrast': 0.001, 'n_levels': 32,
-        'mode': 'exponential', 'connectivity': 8, 'finder': None, **changes})
+        'mode': 'exponential', 'connectivity': 8, **changes})
 
 
 def choose(data=None, segm=None, *, positions=None, labels=None, mask=None,

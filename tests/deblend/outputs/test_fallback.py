@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
 from photutils.segmentation import deblend_sources as photutils_deblend
 
-from vaephot.deblend.deblender import VAEDeblender
+from vaephot.deblend.deblender import FAILURES, VAEDeblender
 from vaephot.deblend.outputs import fallback
 from vaephot.exceptions import DeblendWarning
 from vaephot.results.flags import decode_flags
@@ -149,7 +149,7 @@ def test_errors_of_the_program_are_no_fallback(data, segm, error):
     chosen = SimpleNamespace(given=False, sources=SimpleNamespace(
         parent=np.array([1, 2])))
     with pytest.raises(error):
-        fallback.fit_or_leave_out(fit, chosen)
+        fallback.fit_or_leave_out(fit, chosen, FAILURES)
 
 
 def test_nothing_is_said_where_all_is_well(fast, data, segm):

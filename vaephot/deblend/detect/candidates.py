@@ -14,7 +14,6 @@ from vaephot.deblend.detect.residual_peaks import find_residual_peaks
 from vaephot.deblend.detect.stack import detection_image
 from vaephot.deblend.detect.stars import find_stars, recognize_stars
 from vaephot.deblend.scene import Sources
-from vaephot.deblend.settings import PeakFinder
 from vaephot.utils.labels import brightest_pixels, segment_radii
 
 __all__ = ['Chosen', 'choose_sources']
@@ -60,19 +59,9 @@ class Chosen:
         return replace(self, sources=self.sources.take(rows))
 
 
-def _is_own(finder):
-    """Whether the search is ours, and not one of the caller's."""
-    return finder is None or isinstance(finder, PeakFinder)
-
-
-def _seeks_stars(finder):
-    """Whether bright stars are fitted before the search."""
-    return _is_own(finder) and (finder is None or finder.find_stars)
-
-
 def _peaks(settings, image, mask, segm, labels):
     """Candidates of the peak search or of the caller's finder."""
-    if not _is_own(settings.finder):
+    if not settings.is_own:
         return candidates_from_finder(settings.finder, image.astype(float),
                                       mask, segm, labels)
     # thresholds are spaced from the noise upwards
@@ -139,7 +128,7 @@ def _search(settings, observation, segm, points):
     everyone = np.asarray(segm.labels, int)
     wanted = everyone[:0] if settings.contrast == 1 else everyone
     columns, starlit = [], wanted[:0]
-    if points is not None and len(wanted) and _seeks_stars(settings.finder):
+    if points is not None and len(wanted) and settings.find_stars:
         columns, starlit = _around_stars(points, segm, image, wanted)
     peaked = np.setdiff1d(wanted, starlit)
     if len(peaked):
@@ -179,10 +168,10 @@ def choose_sources(settings, observation, segm, positions, labels, *,
     """
     Choose the sources to be fitted, as `Chosen`.
 
-    ``settings`` are those of the search, as attributes of a
-    `~vaephot.deblend.deblender.VAEDeblender`. Given positions are taken as
-    they are. The sources of all parents are chosen, whichever ``labels`` are
-    asked for. Bright stars are fitted first where ``points`` says how.
+    ``settings`` are the `~vaephot.deblend.settings.SearchSettings`. Given
+    positions are taken as they are. The sources of all parents are chosen,
+    whichever ``labels`` are asked for. Bright stars are fitted first where
+    ``points`` says how.
     """
     if positions is None:
         x, y, parent, is_point = _search(settings, observation, segm, points)

@@ -105,7 +105,7 @@ class Footprints:
 
         Parameters
         ----------
-        sources : SourceList
+        sources : `~vaephot.deblend.scene.Sources`
             Sources.
 
         Returns

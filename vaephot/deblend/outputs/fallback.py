@@ -6,6 +6,7 @@ divided by photutils' watershed instead.
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from astropy.utils import minversion
@@ -61,50 +62,45 @@ def _take(chosen, labels):
     return chosen.take(np.isin(chosen.sources.parent, labels))
 
 
-def _failures():
-    """Errors of numerical trouble; any other is one of the program."""
-    from torch.linalg import LinAlgError
-
-    return ArithmeticError, np.linalg.LinAlgError, LinAlgError
-
-
-def _attempt(fit, chosen):
+def _attempt(fit, failures, chosen):
     """Scene or None, and the parents that are suspected."""
     try:
         solution = fit(chosen)
-    except _failures():
+    except failures:
         return None, np.unique(chosen.sources.parent)
     return solution, _broken(solution)
 
 
-def _culprits(fit, chosen, suspects):
+def _culprits(attempt, chosen, suspects):
     """Those of the suspects that cannot be fitted even without the rest."""
-    if not len(_attempt(fit, _take(chosen, suspects))[1]):
+    if not len(attempt(_take(chosen, suspects))[1]):
         return suspects[:0]
     if len(suspects) == 1:
         return suspects
     half = len(suspects) // 2
-    found = np.concatenate([_culprits(fit, chosen, part)
+    found = np.concatenate([_culprits(attempt, chosen, part)
                             for part in (suspects[:half], suspects[half:])])
     # only together do they fail
     return found if len(found) else suspects
 
 
-def fit_or_leave_out(fit, chosen):
+def fit_or_leave_out(fit, chosen, failures):
     """
     Scene of all parents but those that cannot be fitted, and these.
 
-    ``fit(chosen)`` returns a scene; positions that the caller gave are
-    fitted as they are, and what goes wrong there is raised.
+    ``fit(chosen)`` returns a scene, or raises one of the ``failures``;
+    positions that the caller gave are fitted as they are, and what goes
+    wrong there is raised.
     """
     if chosen.given:
         return fit(chosen), _take(chosen, [])
+    attempt = partial(_attempt, fit, failures)
     everything, gone = chosen, np.zeros(0, int)
     while True:
-        solution, suspects = _attempt(fit, chosen)
+        solution, suspects = attempt(chosen)
         if not len(suspects):
             return solution, _take(everything, gone)
-        gone = np.union1d(gone, _culprits(fit, chosen, suspects))
+        gone = np.union1d(gone, _culprits(attempt, chosen, suspects))
         chosen = _take(chosen, np.setdiff1d(chosen.sources.parent, gone))
 
 

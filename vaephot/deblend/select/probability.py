@@ -91,7 +91,7 @@ def worth(gain):
     Parameters
     ----------
     gain : `numpy.ndarray`
-        What `~vaephot.deblend.select.host_test.structure_gains` returned.
+        What `~vaephot.deblend.select.host_test.host_gains` returned.
 
     Returns
     -------
