@@ -2,8 +2,8 @@
 """
 First phase of the fit: shapes common to all bands, on coarse windows.
 
-The sharpest band that sees all sources of a group is fitted alone, or all
-bands where there is none.
+The bands that say most of a group's shapes are fitted, bright and sharp ones:
+of Euclid's bands VIS alone, of the ground's several.
 """
 
 import numpy as np
@@ -80,18 +80,21 @@ class CommonFit:
     def _bands(self, local, noise):
         """The bands (g, b) that each group is fitted in, and fluxes."""
         problem = self.problem
-        used = torch.zeros(noise.shape[:2], dtype=torch.bool,
-                           device=problem.device)
-        used[:, int(np.argmin(problem.fwhm))] = True
+        used = torch.ones(noise.shape[:2], dtype=torch.bool,
+                          device=problem.device)
         flux = first_look(problem, local, used)
-        snr = problem.point_snr(flux, noise).amax(1)
-        faint = (snr < problem.settings.least_snr) & problem.batch.real
-        rows = torch.nonzero(faint.any(1))[:, 0]
-        if len(rows) and noise.shape[1] > 1:
-            used[rows] = True
-            flux[rows] = first_look(problem.take(rows), local[rows],
-                                    used[rows])
-        return used, flux
+        snr = problem.point_snr(flux, noise).clamp(min=0)
+        snr = torch.where(problem.batch.real[:, None], snr, torch.inf)
+        width = torch.as_tensor(problem.fwhm, device=problem.device)
+        # what bands say of the shapes of the faintest source
+        known = (snr.amin(2) / width) ** 2
+        best, order = known.sort(1, descending=True)
+        before = best.cumsum(1) - best
+        enough = before >= problem.settings.least_known * best.sum(
+            1, keepdim=True)
+        used = torch.zeros_like(used).scatter(1, order, ~enough)
+        used[known.sum(1) == 0] = True
+        return used, torch.where(used[..., None], flux, 0.0)
 
     def _wide(self, shape):
         """Shapes (g, k, p) in all bands."""

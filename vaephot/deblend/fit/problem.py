@@ -36,8 +36,9 @@ class FitSettings:
     ``max_common``, ``max_joint``: steps of both phases; ``curved``: first
     steps of the common phase that have a new curvature, all of them;
     ``renew``: steps before which windows and weights are renewed;
-    ``background``: free background of each group and band; ``least_snr``:
-    signal to noise below which one band is not enough to fit shapes to.
+    ``background``: free background of each group and band;
+    ``least_known``: share of what all bands say of the shapes that those of
+    the common phase hold.
     """
 
     refine: bool | str = True
@@ -50,7 +51,7 @@ class FitSettings:
     curved: int = 4
     renew: tuple[int, ...] = (2,)
     background: str | None = None
-    least_snr: float = 5.0
+    least_known: float = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
