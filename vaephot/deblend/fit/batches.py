@@ -256,15 +256,27 @@ class GroupFitter:
             shape, flux = self._former(problem, start)
         else:
             shape, flux = self._common(problem, start, known)
-        fit = JointFit(problem, shape, flux,
-                       self.between[:shape.shape[-1]])
+        fit = JointFit(problem, shape, flux, self.between[:shape.shape[-1]])
         if refine is True:
-            fit.run()
+            self._converge(problem, fit)
         elif refine is False:
             fit.leap()
         else:
             fit.trust.done[:] = True
         return self._found(problem, fit)
+
+    def _converge(self, problem, fit):
+        """Step until groups are done; others get a new curvature."""
+        fit.run()
+        for _ in range(self.settings.max_restarts):
+            left = torch.nonzero(~fit.trust.done)[:, 0]
+            if not len(left):
+                break
+            k = fit.local.shape[2]
+            again = JointFit(problem.take(left), fit.local[left],
+                             fit.flux[left][..., :k], fit.between)
+            again.run()
+            fit.replace(left, again)
 
     def _common(self, problem, start, known):
         """Shapes (g, k, p) and fluxes (g, b, k) of the first phase."""

@@ -48,6 +48,7 @@ class JointFit:
         self.local = shape.clone()
         real = problem.batch.real
         self.fixed = ~(problem.batch.free & real[..., None])
+        self.between = between
         self.tie = torch.where(self.fixed, 0.0, between)
         self.used = torch.ones(g, self.n_bands, dtype=torch.bool,
                                device=problem.device)
@@ -180,6 +181,14 @@ class JointFit:
         won = rows[better]
         self.local[won], self.cost[won] = trial[better], value[better]
         self.flux[won], self.slope[won] = now.flux[better], now.slope[better]
+
+    def replace(self, rows, other):
+        """Take the fit of some groups from another one of these alone."""
+        for name in ('local', 'flux', 'mean', 'precision'):
+            getattr(self, name)[rows] = getattr(other, name)
+        for name in ('linear', 'cross', 'shape'):
+            getattr(self.normal, name)[rows] = getattr(other.normal, name)
+        self.trust.done[rows] = other.trust.done
 
     def covariance(self):
         """Laplace covariance of all fluxes, then the common shapes."""

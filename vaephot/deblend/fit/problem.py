@@ -33,7 +33,8 @@ class FitSettings:
     ``tolerance``, ``relative_tolerance``: a group is done when a step gains
     less than the first for each source plus the second times its value in
     half the chi-square; ``loose``: factor on these while one band is fitted;
-    ``max_common``, ``max_joint``: steps of both phases; ``curved``: first
+    ``max_common``, ``max_joint``: steps of both phases; ``max_restarts``:
+    how often groups that are not done get a new curvature; ``curved``: first
     steps of the common phase that have a new curvature, all of them;
     ``renew``: steps before which windows and weights are renewed;
     ``background``: free background of each group and band;
@@ -48,10 +49,11 @@ class FitSettings:
     max_common: int = 10
     max_common_quick: int = 6
     max_joint: int = 12
+    max_restarts: int = 2
     curved: int = 4
     renew: tuple[int, ...] = (2,)
     background: str | None = None
-    least_known: float = 0.7
+    least_known: float = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
