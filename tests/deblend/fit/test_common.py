@@ -55,11 +55,16 @@ def test_first_look_says_how_bright_sources_are(problem):
     assert flux[1, 0, 1] == 0
 
 
-def test_the_sharpest_band_is_fitted_alone_where_it_sees_all(problem):
+def test_only_bands_that_say_most_of_shapes_are_fitted(problem):
+    every, some = (_common(problem(FLUX, settings={'least_known': share}))
+                   for share in (1.0, 0.5))
+    assert every.used.all()
+    assert (some.used.sum(1) == 1).all()
+    # a source that one band alone sees needs that band
     flux = FLUX.copy()
     flux[1, 0] = 1.0
-    found = _common(problem(flux))
-    assert found.used.tolist() == [[True, True], [True, False]]
+    found = _common(problem(flux, settings={'least_known': 0.5}))
+    assert found.used[0, 1]
 
 
 def test_shapes_of_galaxies_are_found(problem):

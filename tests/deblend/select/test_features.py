@@ -67,7 +67,6 @@ def test_evidence_tells_sources_from_empty_places(make):
     assert drop[:2].min() > 2.5
     assert drop[2] < 1.5
     assert _column(evidence, 'first').tolist() == [1, 0, 0]
-    assert (_column(evidence, 'refined') == 1).all()
     assert _column(evidence, 'around').max() < 0.2
 
 

@@ -26,16 +26,16 @@ def test_models_use_known_features():
 
 
 def test_each_source_has_one_kind():
-    evidence = _evidence(4, first=[1, 0, 1, 0], refined=[0, 0, 1, 1])
+    evidence = _evidence(4, first=[1, 0, 1, 0])
     kinds = kinds_of(evidence)
     np.testing.assert_array_equal(sum(rows.astype(int)
                                       for rows in kinds.values()), 1)
-    assert kinds['beside'].tolist() == [False, False, False, True]
+    assert kinds['beside'].tolist() == [False, True, False, True]
 
 
-@pytest.mark.parametrize(('first', 'refined'), [(1, 0), (0, 0), (0, 1)])
-def test_more_evidence_is_more_probable(first, refined):
-    evidence = _evidence(9, first=first, refined=refined,
+@pytest.mark.parametrize('first', [1, 0])
+def test_more_evidence_is_more_probable(first):
+    evidence = _evidence(9, first=first,
                          log_drop=np.linspace(0, 4, 9), on_host=0.5,
                          log_here=np.linspace(0, 2, 9),
                          log_snr=np.linspace(-0.5, 2, 9))
@@ -45,11 +45,10 @@ def test_more_evidence_is_more_probable(first, refined):
     assert p[-1] > 0.9
 
 
-@pytest.mark.parametrize('refined', [0, 1])
 @pytest.mark.parametrize(('name', 'low', 'high'), [
     ('around', 0.5, 0), ('mirrored', 1, 0), ('log_size', -1, 0)])
-def test_parts_of_a_galaxy_are_less_probable(name, low, high, refined):
-    evidence = _evidence(2, refined=refined, log_drop=2.5, log_snr=1,
+def test_parts_of_a_galaxy_are_less_probable(name, low, high):
+    evidence = _evidence(2, log_drop=2.5, log_snr=1,
                          **{name: [low, high]})
     p = source_probability(evidence)
     odds = p / (1 - p)
@@ -59,7 +58,7 @@ def test_parts_of_a_galaxy_are_less_probable(name, low, high, refined):
 def test_probability_is_the_logistic_function_of_the_sum():
     weights = COEFFICIENTS['beside']
     total = weights['constant'] + 0.5 * weights['log_snr']
-    p = source_probability(_evidence(log_snr=0.5, refined=1))
+    p = source_probability(_evidence(log_snr=0.5))
     assert p[0] == pytest.approx(1 / (1 + np.exp(-total)))
 
 

@@ -23,8 +23,9 @@ LEAST_SNR = 20.0
 # half-light radii within which there must be no other source
 FREE_RADII = 3.0
 # excess of the chi-square of a concentric galaxy, in units of its noise, that
-# asks for asymmetry
-LEAST_EXCESS = 8.0
+# asks for asymmetry: of one alone in its group, and of one in company, whose
+# neighbours may have left it
+LEAST_EXCESS, LEAST_IN_COMPANY = 8.0, 80.0
 
 
 def radii_within(parameters, places):
@@ -73,6 +74,9 @@ def may_be_asymmetric(engine, scene, fixed):
         return out
     rows = rows[_alone(fit.parameters, rows)]
     if len(rows):
+        limit = np.full(len(scene), LEAST_IN_COMPANY)
+        limit[[group.core[0] for group in scene.groups
+               if len(group.members) == 1]] = LEAST_EXCESS
         out[rows] = _excess(engine.pixels, scene, rows,
-                            engine.settings.background) > LEAST_EXCESS
+                            engine.settings.background) > limit[rows]
     return out
