@@ -18,8 +18,8 @@ from astropy.table import Table
 from scipy.ndimage import binary_dilation
 
 from vaephot.deblend.detect.stack import detect
-from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.fit.goodness import make_residual
+from vaephot.deblend.inputs.read import prepare_observation
 
 # pixels around a segment that are not sky either, and noise of bad pixels
 MARGIN, MAX_RMS = 5, 1e10

@@ -129,6 +129,19 @@ def assert_same(one, other, rtol=1e-5):
                                   other.segmentation_image.data)
 
 
+def assert_alike(one, other):
+    """Check that two tables agree far within the noise, as fits end."""
+    for name, error in (('flux', 'flux_err'), ('x_centroid', 'x_err'),
+                        ('y_centroid', 'y_err')):
+        off = np.abs(one[name] - other[name]) / one[error]
+        assert off.max() < 0.05, name
+    for name in ('flux_err', 'reduced_chi2'):
+        np.testing.assert_allclose(one[name], other[name], rtol=0.01,
+                                   err_msg=name)
+    for name in ('area', 'flags', 'n_blended'):
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
 def label(detected):
     """Number connected regions."""
     return label_regions(detected, np.ones((3, 3)))[0]

@@ -530,8 +530,10 @@ def test_empty_places_beside_bright_galaxies_stay_empty(data, refine, step):
     away = np.hypot(*(np.array(places)[:, None] - XY).T).min(0) > 8
     assert pulls[3:][away].std() < 2
     if refine:
-        truth = [row[3] for row in GALAXIES]
-        assert_allclose(scenes.flux_of(result)[:3], truth, rtol=0.3)
+        # Gaussians are not quite galaxies, and share light with what is near
+        truth = np.array([row[3] for row in GALAXIES])
+        error = np.hypot(result.table['flux_err'][:3], 0.1 * truth)
+        assert (abs(scenes.flux_of(result)[:3] - truth) < 3 * error).all()
 
 
 # ----------------------------------------------------- the same again
@@ -547,8 +549,9 @@ def test_one_stamp_at_a_time_gives_the_same(refine):
         2).standard_normal(shape)
     results = [VAEDeblender(device='cpu', refine=refine, batch_size=size)(
         data, error=1.0, psf=FWHM) for size in (None, 1)]
-    # the looks are in single precision
-    scenes.assert_same(*results, rtol=1e-3)
+    scenes.assert_alike(*(result.table for result in results))
+    assert_array_equal(*(result.segmentation_image.data
+                         for result in results))
 
 
 def test_the_order_of_the_parents_does_not_matter(deblend):
@@ -564,10 +567,7 @@ def test_the_order_of_the_parents_does_not_matter(deblend):
                          r.table['y_centroid'].round(2))) for r in results]
     one, other = (r.table[o] for r, o in zip(results, order, strict=True))
     assert_array_equal(new[one['parent_label']], other['parent_label'])
-    for name in ('x_centroid', 'flux', 'flux_err', 'area', 'axis_ratio',
-                 'blendedness', 'reduced_chi2', 'flags'):
-        assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-5,
-                        err_msg=name)
+    scenes.assert_alike(one, other)
 
 
 def test_two_threads_may_share_a_deblender(deblend, segm):

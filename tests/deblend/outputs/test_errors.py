@@ -6,16 +6,16 @@ import pytest
 from photutils.aperture import BoundingBox
 from scipy.ndimage import gaussian_filter
 
+from vaephot.deblend.fit.goodness import (
+    SourceSums,
+    make_residual,
+    sum_sources,
+)
 from vaephot.deblend.outputs import errors
 from vaephot.deblend.outputs.errors import (
     residual_flux,
     spread_over_bands,
     widen_errors,
-)
-from vaephot.deblend.fit.goodness import (
-    SourceSums,
-    make_residual,
-    sum_sources,
 )
 
 SHAPE, SIGMA, FWHM = (40, 60), 1.5, 2.0

@@ -94,7 +94,8 @@ def test_the_other_parents_keep_their_models(troubled, fast, data, segm):
     row = rows_of(run(troubled, data, segm), SINGLE)
     alone = rows_of(fast(data, np.where(segm == SINGLE, segm, 0), error=1.0,
                          psf=FWHM), SINGLE)
-    assert_allclose(row['flux'], alone['flux'], rtol=1e-6)
+    # the noise is measured where there is no light, also that of the others
+    assert abs(row['flux'] - alone['flux']) < 0.01 * alone['flux_err']
     assert 'fallback' not in decode_flags(int(row['flags'][0]))
 
 
