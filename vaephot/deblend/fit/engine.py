@@ -25,7 +25,7 @@ __all__ = ['Engine', 'NeighbourLight']
 
 # light of other groups, over the noise, that asks for another fit
 NEIGHBOUR_SIGMA = 0.1
-MAX_SWEEPS = 6
+MAX_SWEEPS = 12
 # change of all fluxes, over their errors, after which nothing is fitted again
 LEAST_CHANGE = 0.05
 
@@ -354,17 +354,18 @@ class Engine:
 
     def _apart(self, scene, groups):
         """
-        Parts of some groups that may be fitted at once, bright ones first.
+        Parts of some groups that may be fitted at once, faint ones first.
 
         Neighbours that change together may each take the other's light, and
-        again twice as much: one after the other, chi-square only falls.
+        again twice as much: one after the other, chi-square only falls. Bright
+        ones know least of the light of others before these know theirs.
         """
         low, high = self.fitter.problem(groups, scene.sources).footprints()
         low, high = low.min(1), high.max(1)
         bright = np.array([scene.fit.snr[list(group.core)].max()
                            for group in groups])
         part = np.full(len(groups), -1)
-        for g in np.argsort(-bright, kind='stable'):
+        for g in np.argsort(bright, kind='stable'):
             touch = ((low < high[g]) & (high > low[g])).all(1)
             taken = np.append(part[touch], -1)
             part[g] = np.setdiff1d(np.arange(taken.max() + 2), taken)[0]
