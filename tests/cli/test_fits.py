@@ -120,6 +120,42 @@ def test_a_band_without_extension_falls_back_to_the_first_image(field):
     assert len(read_band_images([str(field)], bands=['g', 'J'])) == 1
 
 
+@pytest.mark.parametrize(('prefix', 'name'), [('ERROR_', 'ERR'),
+                                              ('MASK_', 'DQ')])
+def test_errors_and_masks_are_not_the_image_beside_them(
+        tmp_path, prefix, name):
+    path = tmp_path / 'i2d.fits'
+    hdus = [fits.ImageHDU(np.ones((4, 5)), name=n)
+            for n in ('SCI', 'ERR', 'DQ')]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+    image, = read_band_images([str(path)], prefix=prefix)
+    assert image.name == f'{path}[{name}]'
+    fits.delval(path, 'EXTNAME', name)
+    with pytest.raises(InputFileError, match='Name the extension'):
+        read_band_images([str(path)], prefix=prefix)
+
+
+def test_distortions_are_read_with_the_image(tmp_path):
+    path = tmp_path / 'flc.fits'
+    header = fits.Header({
+        'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN', 'CRVAL1': 150.0,
+        'CRVAL2': 2.0, 'CRPIX1': 2.0, 'CRPIX2': 2.0, 'CDELT1': -1e-3,
+        'CDELT2': 1e-3, 'CPDIS1': 'LOOKUP', 'CPDIS2': 'LOOKUP'})
+    tables = []
+    for axis in (1, 2):
+        for text in (f'EXTVER: {axis}.0', 'NAXES: 2.0', 'AXIS.1: 1.0',
+                     'AXIS.2: 2.0'):
+            header.append(fits.Card.fromstring(f"DP{axis}     = '{text}'"))
+        tables.append(fits.ImageHDU(np.full((2, 2), 0.5, 'f4'), fits.Header({
+            'CRPIX1': 1.0, 'CRPIX2': 1.0, 'CRVAL1': 1.0, 'CRVAL2': 1.0,
+            'CDELT1': 8.0, 'CDELT2': 8.0}), name='WCSDVARR', ver=axis))
+    image = fits.ImageHDU(np.ones((4, 5), 'f4'), header, name='SCI')
+    fits.HDUList([fits.PrimaryHDU(), image, *tables]).writeto(path)
+    place = read_image(str(path)).wcs.pixel_to_world(0.5, 0.5)
+    assert abs(place.ra.deg - 150) < 1e-7
+    assert abs(place.dec.deg - 2) < 1e-7
+
+
 def test_cubes_among_several_files_are_refused(field, tmp_path):
     cube = tmp_path / 'cube.fits'
     fits.writeto(cube, np.zeros((2, 4, 5)))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from vaephot import VAEDeblender
 from vaephot.photometry.apertures import aperture_table
 
 BLENDS = run_path(str(Path(__file__).parents[1] / '_blends.py'))
@@ -49,6 +50,18 @@ def test_errors_count_the_pixels_of_the_circle(result):
     row = result.labels.tolist().index(3)
     assert table['aperture_flux_err_0_Y'][row].value == pytest.approx(
         0.05 * np.sqrt(np.pi * 9), rel=1e-6)
+
+
+def test_rows_without_a_source_have_no_flux():
+    image = np.random.default_rng(1).standard_normal((40, 60))
+    y, x = np.mgrid[:40, :60]
+    image += 60 * np.exp(-((x - 20) ** 2 + (y - 20) ** 2) / 8)
+    segm = np.zeros(image.shape, int)
+    segm[15:26, 15:26], segm[18:22, 48:52] = 1, 2
+    result = VAEDeblender(device='cpu', refine=False)(
+        image, segm, error=1.0, psf=3.0)
+    flux = result.aperture_table([3.0], kron=False)['aperture_flux_0']
+    assert np.isfinite(flux).tolist() == [True, False]
 
 
 def test_angles_are_turned_into_pixels(result):

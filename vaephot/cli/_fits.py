@@ -22,6 +22,10 @@ ZEROPOINT_KEYWORDS = ('MAGZERO', 'MAGZPT', 'ZEROPNT', 'ZEROPOIN', 'PHOTZP',
                       'ZPAB', 'ABZP', 'ZP', 'MAGZP', 'ZPTMAG')
 GAIN_KEYWORDS = ('GAIN', 'EGAIN', 'GAINEFF')
 OVERSAMPLING_KEYWORDS = ('OVERSAMP', 'OVERSAMPLING', 'OVERSMPL')
+# extensions with errors and bad pixels in the files of the archives
+_USUAL = {'ERROR_': ('ERR', 'ERROR', 'RMS'), 'MASK_': ('DQ', 'MASK')}
+# extensions with the distortions of a WCS
+_DISTORTIONS = ('WCSDVARR', 'D2IMARR')
 _WITH_EXTENSION = re.compile(r'(?P<path>.+)\[(?P<extension>[^\[\]]+)\]')
 
 
@@ -42,18 +46,21 @@ class FitsImage:
         Its header.
     name : str
         Where it is from, as ``file[extension]``.
+    tables : `~astropy.io.fits.HDUList`, optional
+        Distortions that the header refers to.
     """
 
     data: np.ndarray
     header: fits.Header
     name: str
+    tables: fits.HDUList = None
 
     @property
     def wcs(self):
         """Celestial coordinates, or `None`."""
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', FITSFixedWarning)
-            wcs = WCS(self.header)
+            wcs = WCS(self.header, self.tables)
         return wcs.celestial if wcs.has_celestial else None
 
     @property
@@ -193,7 +200,7 @@ def _open(path):
         raise InputFileError(msg, path=path) from err
 
 
-def _load(hdu, path):
+def _load(hdu, path, hdus):
     """Data and header of an HDU, whole."""
     name = f'{path}[{hdu.name}]' if hdu.name else str(path)
     try:
@@ -205,7 +212,10 @@ def _load(hdu, path):
         msg = (f'{name} has the shape {hdu.data.shape}; expected an image '
                '(y, x) or a cube (band, y, x).')
         raise ShapeMismatchError(msg, shape=hdu.data.shape)
-    return FitsImage(data=data, header=hdu.header.copy(), name=name)
+    tables = fits.HDUList([other.copy() for other in hdus
+                           if other.name in _DISTORTIONS])
+    return FitsImage(data=data, header=hdu.header.copy(), name=name,
+                     tables=tables)
 
 
 def read_image(text, extension=None):
@@ -236,24 +246,30 @@ def read_image(text, extension=None):
     path, own = split_extension(str(text))
     with _open(path) as hdus:
         hdu = _find_hdu(hdus, path, extension if own is None else own)
-        return _load(hdu, path)
+        return _load(hdu, path, hdus)
 
 
 def _names_of(text, extension, bands, prefix):
-    """One name per band, if a file has extensions of these names."""
+    """Names of the extensions of a file that are meant, or None."""
     path, own = split_extension(text)
-    if own is not None or extension is not None or not bands:
+    if own is not None or extension is not None or not (bands or prefix):
         return None
     with _open(path) as hdus:
-        known = {hdu.name.upper() for hdu in hdus if _is_image(hdu)}
-    wanted = [prefix + band for band in bands]
-    if all(name.upper() in known for name in wanted):
+        known = [hdu.name.upper() for hdu in hdus if _is_image(hdu)]
+    wanted = [prefix + band for band in bands or ()]
+    if wanted and all(name.upper() in known for name in wanted):
         return [f'{path}[{name}]' for name in wanted]
     if prefix and len(known) > 1:
+        usual = [name for name in _USUAL.get(prefix, ()) if name in known]
+        if len(usual) == 1 and not wanted:
+            return [f'{path}[{usual[0]}]']
+        if not (wanted or prefix in _USUAL):
+            return None
         # its first image may well be the data themselves
+        wanted = wanted or _USUAL.get(prefix, ())
         msg = (f'{path} has several images but not {", ".join(wanted)}; it '
-               f'has {", ".join(sorted(known))}. Name the extension, as in '
-               f'{path.name}[EXT].')
+               f'has {", ".join(sorted(set(known)))}. Name the extension, as '
+               f'in {path.name}[EXT].')
         raise InputFileError(msg, path=path)
     return None
 
@@ -263,8 +279,9 @@ def _planes(image):
     if image.data.ndim == 2:
         return [image]
     header = image.header
-    return [FitsImage(data=plane, header=header, name=f'{image.name}, '
-                      f'plane {i + 1}') for i, plane in enumerate(image.data)]
+    return [FitsImage(data=plane, header=header, tables=image.tables,
+                      name=f'{image.name}, plane {i + 1}')
+            for i, plane in enumerate(image.data)]
 
 
 def read_band_images(texts, extension=None, *, bands=None, prefix=''):
@@ -275,7 +292,9 @@ def read_band_images(texts, extension=None, *, bands=None, prefix=''):
     ----------
     texts : list of str
         One file per band, or one file with a cube, or, if ``bands`` are
-        given, one file with an extension ``prefix + band`` for each.
+        given, one file with an extension ``prefix + band`` for each. Of
+        errors and masks without ``bands`` also one with an extension of a
+        usual name, such as ``ERR`` and ``DQ``.
     extension : int, str or None, optional
         Extension of the files that name none themselves.
     bands : sequence of str or None, optional

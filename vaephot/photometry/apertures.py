@@ -53,6 +53,9 @@ def _in_circles(view, radii):
     for i, source in enumerate(view):
         place = (source.x_centroid - source.bbox.ixmin,
                  source.y_centroid - source.bbox.iymin)
+        if not np.isfinite(place).all():  # there is no source
+            flux[i] = np.nan
+            continue
         image, window = _plain(source.image), source.slices
         for j, radius in enumerate(radii):
             cover = CircularAperture(place, radius).to_mask(
