@@ -41,6 +41,10 @@ LIGHT_TOLERANCE = 5e-4
 MAX_MODEL_FWHM = 20
 # an image whose centroid is closer than this to a pixel is not resampled
 CENTRE_TOLERANCE = 0.01
+# an array of a smaller FWHM [px] has power beyond its Nyquist frequency: a
+# quintic spline is drawn through it, with so many samples a pixel. Of Gaussian
+# PSFs, between the pixels, it is nearer than a Fourier series below this
+SHARP_FWHM, SHARP_ORDER, SHARP_OVERSAMPLING = 2.2, 5, 4
 # positions of a varying PSF are rounded to this many pixels
 POSITION_STEP = 1.0
 MAX_CACHE_BYTES = 64 * 2**20
@@ -405,6 +409,12 @@ def _from_array(data, band):
     _check_size(data.shape, (1, 1), band)
     _check_is_psf(data, band)
     x, y = centroid(data)
+    if measure_fwhm(data) < SHARP_FWHM and min(data.shape) >= MIN_SIDE:
+        # moved by sines and cosines it would have a cross of ripples
+        image = _resample(data, (x, y), (1, 1), SHARP_OVERSAMPLING,
+                          SHARP_ORDER)
+        _check_size(image.shape, 2 * (SHARP_OVERSAMPLING,), band)
+        return image / image.sum(), SHARP_OVERSAMPLING
     image = _centre_on_pixel(data, round(x), round(y))
     _check_size(image.shape, (1, 1), band)
     shift = (y - round(y), x - round(x))
@@ -494,22 +504,21 @@ def _from_samples(data, origin, oversampling, band):
     if oy == ox and max(abs(x0 - ix), abs(y0 - iy)) < 1e-6:
         image = _centre_on_pixel(data, ix, iy)
     else:
-        image = _resample(data, (x0, y0), (oy, ox))
+        image = _resample(data, (x0, y0), (oy, ox), max(oy, ox))
     os = max(oy, ox)
     _check_size(image.shape, (os, os), band)
     return _normalised(image, band), os
 
 
-def _resample(data, origin, oversampling):
+def _resample(data, origin, oversampling, finest, order=3):
     """Spline through samples, evaluated on a square grid at the origin."""
     ny, nx = data.shape
-    finest = max(oversampling)
     sy, sx = (value / finest for value in oversampling)
     half = int(np.floor(max(origin[0] / sx, (nx - 1 - origin[0]) / sx,
                             origin[1] / sy, (ny - 1 - origin[1]) / sy)))
     steps = np.arange(-half, half + 1)
     x, y = origin[0] + steps * sx, origin[1] + steps * sy
-    orders = {'kx': min(3, ny - 1), 'ky': min(3, nx - 1)}
+    orders = {'kx': min(order, ny - 1), 'ky': min(order, nx - 1)}
     spline = RectBivariateSpline(np.arange(ny), np.arange(nx), data, **orders)
     image = spline(y, x)
     image[(y < 0) | (y > ny - 1)] = 0
