@@ -12,9 +12,8 @@ from vaephot.deblend.encode.stamps import (
     band_evidence,
     bin_factors,
     encode,
-    prior_of_band,
-    prior_of_sources,
 )
+from vaephot.deblend.fit.priors import prior_of_sources
 from vaephot.models.normalization import CANONICAL_FWHM
 
 SIZE = 16
@@ -304,37 +303,11 @@ def _rows_evidence(vae, view, targets, rows):
     return type(found)(*[column[:len(rows)] for column in found])
 
 
-def _prior(vae, fwhm, places=((40.3, 25.8), (10.0, 12.5)), sigma=0.5):
-    n = len(places)
-    return prior_of_band(vae, np.array(places), np.full(n, sigma),
-                         np.full(n, fwhm), np.full(n, 50.0), device='cpu')
-
-
-@pytest.mark.parametrize('fwhm', [2.5, 4.0, 11.0])
-def test_prior_is_in_pixels_of_the_image(tiny_vae, fwhm):
-    prior = _prior(tiny_vae, fwhm, sigma=0.7)
-    np.testing.assert_allclose(prior.mean[:, :2],
-                               [(40.3, 25.8), (10.0, 12.5)])
-    np.testing.assert_allclose(prior.precision[:, :2], 0.7 ** -2)
-    assert (prior.mean[:, 3:] == 0).all()
-    assert (prior.precision[:, 5:] == 1).all()
-
-
-def test_prior_size_scales_with_the_binning(tiny_vae):
-    one, three = _prior(tiny_vae, 3.0), _prior(tiny_vae, 9.0)
-    np.testing.assert_allclose(three.mean[:, 2] - one.mean[:, 2], np.log(3),
-                               rtol=1e-6)
-    np.testing.assert_allclose(three.precision[:, 2:], one.precision[:, 2:],
-                               rtol=1e-6)
-
-
-def test_prior_of_no_signal_is_that_of_a_ratio_of_one(tiny_vae):
-    snr = np.array([-5.0, 0.0, 1.0])
-    prior = prior_of_band(tiny_vae, np.zeros((3, 2)), np.ones(3),
-                          np.full(3, 3.0), snr, device='cpu')
-    assert torch.isfinite(prior.mean).all()
-    torch.testing.assert_close(prior.mean[0], prior.mean[2])
-    torch.testing.assert_close(prior.mean[1], prior.mean[2])
+def _prior_of(vae, places, sigma, fwhm, snr):
+    with torch.no_grad():
+        return prior_of_sources(vae.prior, torch.as_tensor(places),
+                                torch.as_tensor(sigma), fwhm,
+                                torch.as_tensor(snr))
 
 
 def _crowd(n=40):
@@ -391,17 +364,11 @@ def test_bands_are_pooled_with_the_prior_of_the_best(
     sources = make_sources([(40.3, 25.8), (10.0, 12.5)], [1, 2])
     snr = np.array([[30.0, 20.0], [10.0, 90.0]])
     fwhm = np.array([view.fwhm for view in views])
-    prior = prior_of_sources(tiny_vae, fwhm, sources, snr, device='cpu')
+    prior = _prior_of(tiny_vae, np.column_stack([sources.x, sources.y]),
+                      sources.position_sigma, fwhm, snr)
     targets = _targets(sources.x, sources.y)
     posterior = encode(tiny_vae, views, targets, prior, snr, device='cpu')
     assert (posterior.precision > prior.precision).all()
-    for row, band in enumerate((0, 1)):
-        best = prior_of_band(
-            tiny_vae, np.array([[sources.x[row], sources.y[row]]]),
-            sources.position_sigma[:1], np.array([views[band].fwhm]),
-            snr[row, band:band + 1], device='cpu')
-        torch.testing.assert_close(prior.mean[row], best.mean[0])
-        torch.testing.assert_close(prior.precision[row], best.precision[0])
     found = [band_evidence(tiny_vae, view, band, targets, snr[:, band],
                            device='cpu')
              for band, view in enumerate(views)]

@@ -20,8 +20,7 @@ from vaephot.models.encoder import Evidence, Gaussian, combine, limit_guess
 from vaephot.models.normalization import bin_factor, bin_psf, psf_numbers
 from vaephot.models.vae import StampBatch
 
-__all__ = ['BandView', 'Targets', 'band_evidence', 'bin_factors', 'encode',
-           'prior_of_band', 'prior_of_sources']
+__all__ = ['BandView', 'Targets', 'band_evidence', 'bin_factors', 'encode']
 
 # neighbours that are marked on a stamp
 MAX_MARKED = 8
@@ -287,77 +286,6 @@ def _to_image(gaussian, corner, factors):
     mean[:, 2] += torch.log(factor[:, 0])
     precision[:, :2] /= factor ** 2
     return Gaussian(mean, precision)
-
-
-def prior_of_band(vae, places, position_sigma, fwhm, snr, *, device):
-    """
-    Prior of sources by their brightness in one band.
-
-    Parameters
-    ----------
-    vae : `~vaephot.models.vae.VAE`
-        The autoencoder.
-    places : `numpy.ndarray`, (n, 2)
-        Where the sources were found.
-    position_sigma : `numpy.ndarray`, (n,)
-        1-sigma of that in pixels.
-    fwhm : `numpy.ndarray`, (n,)
-        Width of the PSF in pixels.
-    snr : `numpy.ndarray`, (n,)
-        Point-source signal-to-noise ratios.
-    device : str
-        Where the network runs.
-
-    Returns
-    -------
-    `~vaephot.models.encoder.Gaussian`
-        Each entry ``(n, n_parameters)``, float64, on the CPU.
-    """
-    factor = bin_factor(fwhm)
-
-    def tensor(values):
-        return torch.as_tensor(np.asarray(values), dtype=torch.float64,
-                               device=device)
-    with torch.no_grad():
-        prior = vae.prior(tensor(places / factor[:, None]),
-                          tensor(np.log(fwhm / factor)),
-                          tensor(np.log(np.maximum(snr, 1.0))),
-                          tensor(position_sigma / factor))
-    mean, precision = prior.mean.cpu(), prior.precision.cpu()
-    scale = torch.as_tensor(factor, dtype=torch.float64)[:, None]
-    mean[:, :2] *= scale
-    mean[:, 2] += torch.log(scale[:, 0])
-    precision[:, :2] /= scale ** 2
-    return Gaussian(mean, precision)
-
-
-def prior_of_sources(vae, fwhm, sources, snr, *, device):
-    """
-    Prior of sources by the band that shows them best.
-
-    Parameters
-    ----------
-    vae : `~vaephot.models.vae.VAE`
-        The autoencoder.
-    fwhm : `numpy.ndarray`, (n_bands,)
-        Width of the PSF in pixels.
-    sources : `~vaephot.deblend.groups.SourceList`
-        Sources.
-    snr : `numpy.ndarray`, (n, n_bands)
-        Point-source signal-to-noise ratios.
-    device : str
-        Where the network runs.
-
-    Returns
-    -------
-    `~vaephot.models.encoder.Gaussian`
-        As `prior_of_band` returns it.
-    """
-    reference = np.argmax(snr / fwhm, axis=1)
-    return prior_of_band(
-        vae, np.column_stack([sources.x, sources.y]), sources.position_sigma,
-        fwhm[reference], snr[np.arange(len(sources)), reference],
-        device=device)
 
 
 def encode(vae, views, targets, prior, snr, *, device):
