@@ -156,3 +156,25 @@ def test_order_of_the_sources_does_not_matter(crowd, n):
                 for g in groups}
     assert named(_groups(sources, segm), list(range(n))) == named(
         _groups(sources.take(order), segm), order.tolist())
+
+
+def test_the_nearest_sources_stay_together(crowd, make_sources):
+    sources, segm = crowd()
+    pair = np.array([[150.0, 200.0], [152.0, 200.5]])
+    places = np.stack([sources.x, sources.y], 1)
+    places = places[np.hypot(*(places - pair[0]).T) > 4]
+    groups = _groups(make_sources(np.concatenate([places, pair]), 1), segm)
+    n = len(places)
+    assert any({n, n + 1} <= set(group.core) for group in groups)
+
+
+def test_what_is_far_away_does_not_change_how_a_crowd_is_cut(make_sources):
+    rng = np.random.default_rng(2)
+    near, far = (np.stack([rng.uniform(low, low + 90, 30),
+                           rng.uniform(40, 160, 30)], 1)
+                 for low in (20, 190))
+    segm = _segm((200, 300), [(5, 295, 5, 195)])
+    here, everywhere = ({group.core for group in _groups(
+        make_sources(places, 1), segm)} for places in (
+            near, np.concatenate([near, far])))
+    assert here < everywhere

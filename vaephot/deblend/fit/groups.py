@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 __all__ = ['Footprints', 'Group', 'make_groups', 'segment_boxes']
 
@@ -122,15 +123,6 @@ class Footprints:
         return sorted((np.sort(g) for g in groups), key=lambda g: g[0])
 
 
-def _halves(sources, members):
-    """Cut a set of sources across its longer side."""
-    x, y = sources.x[members], sources.y[members]
-    along = x if np.ptp(x) >= np.ptp(y) else y
-    order = members[np.argsort(along, kind='stable')]
-    middle = len(order) // 2
-    return np.sort(order[:middle]), np.sort(order[middle:])
-
-
 def _span(sources, members, boxes):
     """Box around sources and the segments whose boxes are given."""
     x, y = sources.x[members], sources.y[members]
@@ -162,13 +154,35 @@ def _neighbours(sources, core, others, reach):
     return np.sort(others[order])
 
 
-def _cut(sources, members):
-    """Cut a group until each part is small enough."""
-    long = _is_long(_span(sources, members, {}))
-    if len(members) == 1 or (len(members) <= MAX_CORE and not long):
-        return [members]
-    return [part for half in _halves(sources, members)
-            for part in _cut(sources, half)]
+def _pairs(x, y, reach):
+    """Pairs (n, 2) of places within a reach, the nearest first."""
+    places = np.stack([x, y], -1)
+    pairs = cKDTree(places).query_pairs(reach, output_type='ndarray')
+    apart = np.hypot(*(places[pairs[:, 0]] - places[pairs[:, 1]]).T)
+    # ties by place, for an order that does not depend on the numbers
+    low, high = np.minimum(*places[pairs.T]), np.maximum(*places[pairs.T])
+    return pairs[np.lexsort([*high.T, *low.T, apart.round(6)])]
+
+
+def _cut(sources, members, reach):
+    """
+    Cut a group into small parts that keep the nearest sources together.
+
+    Parts are joined as long as they stay small, from the nearest pair on, so
+    that which are joined depends on what is near and on nothing else.
+    """
+    part, parts = np.arange(len(members)), {
+        k: members[k:k + 1] for k in range(len(members))}
+    for i, j in _pairs(sources.x[members], sources.y[members], reach):
+        one, two = part[i], part[j]
+        both = np.concatenate([parts[one], parts[two]])
+        if (one == two or len(both) > MAX_CORE
+                or _is_long(_span(sources, both, {}))):
+            continue
+        part[part == two] = one
+        parts[one] = both
+        del parts[two]
+    return sorted((np.sort(p) for p in parts.values()), key=lambda p: p[0])
 
 
 def make_groups(sources, connected, boxes, fwhm):
@@ -185,7 +199,7 @@ def make_groups(sources, connected, boxes, fwhm):
         span = _span(sources, members, boxes)
         whole = (len(members) <= MAX_SOURCES
                  and not (_is_long(span) and len(members) > 1))
-        for core in [members] if whole else _cut(sources, members):
+        for core in [members] if whole else _cut(sources, members, reach):
             halo = _neighbours(sources, core, np.setdiff1d(members, core),
                                reach)
             both = np.concatenate([core, halo])
