@@ -172,7 +172,8 @@ def make_sources():
         return Sources(x=x, y=y, parent=column(parents, int),
                        position_sigma=column(sigma, float),
                        radius=column(radius, float),
-                       is_point=column(is_point, bool))
+                       is_point=column(is_point, bool),
+                       is_known=column(is_point, bool))
     return make
 
 

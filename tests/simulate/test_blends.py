@@ -120,6 +120,14 @@ def test_blendedness_can_be_chosen():
     assert blends.case == 'custom'
 
 
+def test_a_share_of_the_sources_are_stars():
+    case = BlendCase(stamp_size=32, n_neighbors=(1, 1), star_share=0.5)
+    stars = draw_blends(case, 40, survey='hsc-wide', seed=2).is_star
+    assert 25 < stars.sum() < 55  # 40 +- 4.5 of 80
+    assert not draw_blends(BlendCase(stamp_size=32), 4, survey='hsc-wide',
+                           seed=2).is_star.any()
+
+
 def test_a_blendedness_that_never_happens_is_an_error(monkeypatch):
     monkeypatch.setattr('vaephot.simulate.blends.MAX_TRIES', 3)
     case = BlendCase(stamp_size=32, blendedness=(0.5, 0.6))
@@ -130,7 +138,8 @@ def test_a_blendedness_that_never_happens_is_an_error(monkeypatch):
 @pytest.mark.parametrize('change', [
     {'stamp_size': 4}, {'n_neighbors': (2, 1)}, {'blendedness': (0.5, 0.2)},
     {'blendedness': (0.5, 1.2)}, {'mag': (26, 20)}, {'mag': (np.nan, 25)},
-    {'bright_radius': (-1.0, -0.5)}, {'neighbor_distance': (-3.0, -1.0)}])
+    {'bright_radius': (-1.0, -0.5)}, {'neighbor_distance': (-3.0, -1.0)},
+    {'star_share': 1.2}])
 def test_impossible_cases_are_refused(change):
     with pytest.raises(CatalogError):
         BlendCase(**{'stamp_size': 32, **change})

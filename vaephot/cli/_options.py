@@ -5,7 +5,8 @@ import argparse
 
 from vaephot.exceptions import VaephotError
 
-__all__ = ['UsageError', 'add_common_options', 'positive_int']
+__all__ = ['UsageError', 'add_common_options', 'positive_float',
+           'positive_int']
 
 
 class UsageError(VaephotError, ValueError):
@@ -48,5 +49,30 @@ def positive_int(text):
     value = int(text)
     if value < 1:
         msg = f'{text!r} is no positive whole number'
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def positive_float(text):
+    """
+    Read a number above 0, as the ``type`` of an option.
+
+    Parameters
+    ----------
+    text : str
+        What the user wrote.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is not; argparse names the option then.
+    """
+    value = float(text)
+    if not value > 0:
+        msg = f'{text!r} is no positive number'
         raise argparse.ArgumentTypeError(msg)
     return value

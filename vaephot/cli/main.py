@@ -26,10 +26,16 @@ SUBCOMMANDS = (
     'evaluate',
     'simulate',
     'train',
+    'train-classifier',
     'weights',
 )
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def _module(name):
+    """Module of a subcommand."""
+    return import_module(f'vaephot.cli.{name.replace("-", "_")}')
 
 
 def make_parser():
@@ -52,7 +58,7 @@ def make_parser():
     subparsers = parser.add_subparsers(dest='command', required=True,
                                        metavar='COMMAND')
     for name in SUBCOMMANDS:
-        import_module(f'vaephot.cli.{name}').add_parser(subparsers)
+        _module(name).add_parser(subparsers)
     add_common_options(subparsers)
     return parser
 
@@ -83,7 +89,7 @@ def main(argv=None):
 def _run(args):
     """Call the subcommand and turn errors into an exit code."""
     try:
-        command = import_module(f'vaephot.cli.{args.command}')
+        command = _module(args.command)
         code = command.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:

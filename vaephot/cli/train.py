@@ -1,13 +1,12 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The subcommand ``vaephot train``."""
 
-import argparse
 import logging
 import math
 import sys
 from pathlib import Path
 
-from vaephot.cli._options import UsageError, positive_int
+from vaephot.cli._options import UsageError, positive_float, positive_int
 from vaephot.cli._output import (
     add_overwrite_option,
     atomic_write,
@@ -48,7 +47,7 @@ def add_parser(subparsers):
     parser.add_argument('--workers', type=positive_int, default=0,
                         metavar='N', help='threads that draw stamps ahead, '
                         'worth it with a GPU (default: none)')
-    parser.add_argument('--max-minutes', type=_minutes, default=math.inf,
+    parser.add_argument('--max-minutes', type=positive_float, default=math.inf,
                         metavar='M', help='stop after this time')
     parser.add_argument('--validate-every', type=positive_int, default=200,
                         metavar='N', help='steps between two lines of '
@@ -57,14 +56,6 @@ def add_parser(subparsers):
                         help='weights of the finished run, '
                         f'NAME{WEIGHTS_SUFFIX}')
     add_overwrite_option(parser)
-
-
-def _minutes(text):
-    value = float(text)
-    if not value > 0:
-        msg = f'{text!r} is no positive number'
-        raise argparse.ArgumentTypeError(msg)
-    return value
 
 
 def run(args):

@@ -27,6 +27,7 @@ from vaephot.deblend.select.unlabelled import merge_unlabelled
 from vaephot.deblend.settings import SearchSettings
 from vaephot.exceptions import ShapeMismatchError
 from vaephot.models.bundle import build_vaes
+from vaephot.models.classifier import build_classifier
 from vaephot.utils.device import resolve_device
 from vaephot.utils.labels import validate_labels
 from vaephot.weights import load_weights
@@ -130,6 +131,7 @@ class VAEDeblender:
         loaded = load_weights(weights)
         self._record = loaded.record
         self._vae = build_vaes(loaded)['blended'].to(self.device)
+        self._classifier = find_classifier(loaded)
 
     def __repr__(self):
         names = ('n_pixels', 'contrast', 'n_levels', 'mode', 'connectivity',
@@ -206,7 +208,7 @@ class VAEDeblender:
         labels = None if labels is None else validate_labels(segm, labels)
         engine = self._engine(observation, segm)
         chosen = choose_sources(self._search, first, segm, positions, labels,
-                                points=_points(engine))
+                                points=PointSources.of(engine))
         scene, left_out = fit_or_leave_out(
             partial(self._deblend, engine), chosen, FAILURES)
         scene = merge_unlabelled(engine, scene, chosen.labels)
@@ -239,7 +241,7 @@ class VAEDeblender:
         labels = None if labels is None else validate_labels(segm, labels)
         engine = self._engine(observation, segm)
         chosen = choose_sources(self._search, first, segm, None, labels,
-                                points=_points(engine))
+                                points=PointSources.of(engine))
         scene, left_out = fit_or_leave_out(
             partial(self._deblend, engine), chosen, FAILURES)
         scene, fallback = add_fallback(engine, scene, left_out, self._search)
@@ -284,7 +286,8 @@ class VAEDeblender:
         """Scene of the sources among candidates."""
         with tqdm(total=len(chosen.sources), unit='source', desc='deblend',
                   disable=not self.progress_bar) as bar:
-            return deblend(engine, chosen, self._search, bar.update)
+            return deblend(engine, chosen, self._search, self._classifier,
+                           bar.update)
 
     def _meta(self):
         """What made a result: version, weights, settings, date."""
@@ -294,6 +297,11 @@ class VAEDeblender:
                 'weights_sha256': self._record.sha256, 'device': self.device,
                 **{name: getattr(self, name) for name in names},
                 'date': datetime.now(UTC).isoformat(timespec='seconds')}
+
+
+def find_classifier(weights):
+    """Classifier of weights, that of the default ones if they have none."""
+    return build_classifier(weights) or build_classifier(load_weights(None))
 
 
 def _check_background(kind):
@@ -326,10 +334,3 @@ def _check_batch_size(batch_size):
         msg = f'batch_size is {batch_size}; it must be >= 1 or None.'
         raise ValueError(msg)
 
-
-def _points(engine):
-    """What the search for stars draws them with."""
-    return PointSources(
-        pixels=engine.pixels, draw=engine.draw_points,
-        draw_image=engine.point_image,
-        free_sky=engine.settings.background is not None)

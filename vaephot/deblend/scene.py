@@ -20,7 +20,8 @@ class Sources(Rows):
     ``parent``: label of the segment they lie in, 0 outside of all;
     ``position_sigma``: prior 1-sigma of the positions in pixels;
     ``radius``: of each one's part of its segment, 0 outside of all;
-    ``is_point``: whether it is fitted as a point source.
+    ``is_point``: whether it is fitted as a point source; ``is_known``:
+    whether that was said or seen before the fit.
     """
 
     x: np.ndarray
@@ -29,6 +30,7 @@ class Sources(Rows):
     position_sigma: np.ndarray
     radius: np.ndarray
     is_point: np.ndarray
+    is_known: np.ndarray
 
     def __len__(self):
         return len(self.x)
@@ -164,8 +166,9 @@ class Scene:
     ``groups``: what was fitted together; ``drawn``: models of all sources
     on each pixel grid (`Drawn`), the reference first; ``seen``: light of
     others that each group was fitted with, images of the bands or `None`;
-    ``rejected``: parents that lost a candidate; ``p_source`` ``(n,)``:
-    probability of each to be a source of its own, once scored.
+    ``rejected``: parents that lost a candidate; ``scores`` ``(n, 2)``:
+    probabilities of each to be a source of its own, and of being a point if
+    so, once they are known.
     """
 
     sources: Sources
@@ -174,7 +177,7 @@ class Scene:
     drawn: tuple
     seen: dict = field(default_factory=dict)
     rejected: tuple = ()
-    p_source: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
     def __len__(self):
         return len(self.sources)
@@ -183,6 +186,16 @@ class Scene:
     def is_point(self):
         """Sources fitted as point sources, (n,)."""
         return self.sources.is_point
+
+    @property
+    def p_source(self):
+        """Probability of each to be a source of its own, (n,)."""
+        return self.scores[:, 0]
+
+    @property
+    def p_point(self):
+        """Probability of each source to be a point, (n,)."""
+        return self.scores[:, 1]
 
     @property
     def boxes(self):
@@ -207,6 +220,7 @@ class Scene:
     def in_bands(self, rows):
         """The same with the fluxes of some bands."""
         return replace(self, fit=self.fit.in_bands(rows))
+
 
     def image_without(self, rows):
         """Model image without some of the sources."""

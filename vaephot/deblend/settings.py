@@ -23,8 +23,8 @@ class PeakFinder:
     The default of the ``finder`` argument of
     `~vaephot.deblend.deblender.VAEDeblender`. Candidates are the peaks of a
     multi-threshold search and what is left over after a fit. Each gets a
-    probability to be a source of its own, the column ``p_source``, from the
-    gain in chi-square and from how it lies to its neighbours.
+    probability to be a source of its own, the column ``p_source``, from a
+    classifier that the weights bring along.
 
     Parameters
     ----------
@@ -33,8 +33,7 @@ class PeakFinder:
         parent stays. Towards 1 the search is cautious (few false
         sources), towards 0 aggressive (few missed ones); 0 drops nothing
         but what the contrast and the fit rule out. What is alone in its
-        segment and below three fifths of it is flagged ``no_source`` and
-        has no position.
+        segment and below it is flagged ``no_source``.
     n_rounds : int, optional
         How often the residual of the fit is searched for more sources; 0
         takes the peaks only.
@@ -116,9 +115,6 @@ class PeakFinder:
                        'x_centroid': found.x, 'y_centroid': found.y})
 
 
-# least probability of a source that is alone in its segment, in units of that
-# of a child: detections of the caller's are believed more than ours
-ALONE_SHARE = 0.6
 # detections of other finders below this signal-to-noise ratio are no sources
 MIN_SNR = 4.0
 
@@ -168,11 +164,6 @@ class SearchSettings:
     def min_probability(self):
         """Least probability of a child; those of other finders all stay."""
         return self._own.min_probability if self._own else 0.0
-
-    @property
-    def min_alone(self):
-        """Least probability of a source that is alone in its segment."""
-        return ALONE_SHARE * self.min_probability
 
     @property
     def n_rounds(self):

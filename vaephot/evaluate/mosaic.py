@@ -9,6 +9,8 @@ from photutils.segmentation import detect_sources
 from scipy.ndimage import convolve1d, label
 from scipy.special import ndtr
 
+from vaephot.utils.layout import lay_out
+
 __all__ = ['GAP', 'DetectSettings', 'Mosaic', 'detect_segments',
            'image_psfs', 'make_mosaic', 'smoothing_line']
 
@@ -114,21 +116,12 @@ def make_mosaic(observed):
     -------
     Mosaic
     """
-    n, n_bands, ny, nx = observed.image.shape
-    gap = GAP if n > 1 else 0
-    n_columns = int(np.ceil(np.sqrt(n)))
-    n_rows = -(-n // n_columns)
-    frame = (gap + n_rows * (ny + gap), gap + n_columns * (nx + gap))
-    image = np.zeros((n_bands, *frame))
-    mask = np.ones((n_bands, *frame), bool)
-    empty = np.ones(frame, bool)
-    row, column = np.divmod(np.arange(n), n_columns)
-    corners = gap + np.stack([column * (nx + gap), row * (ny + gap)], axis=1)
-    for k, (x0, y0) in enumerate(corners):
-        box = np.s_[y0:y0 + ny, x0:x0 + nx]
-        image[:, *box] = observed.image[k]
-        mask[:, *box] = observed.mask[k]
-        empty[box] = False
+    ny, nx = observed.image.shape[2:]
+    image, mask, corners = lay_out(observed.image, observed.mask,
+                                   GAP if len(observed.image) > 1 else 0)
+    empty = np.ones(mask.shape[1:], bool)
+    for x0, y0 in corners:
+        empty[y0:y0 + ny, x0:x0 + nx] = False
     return Mosaic(image=image, mask=mask, gap=empty, corners=corners,
                   shape=(ny, nx))
 

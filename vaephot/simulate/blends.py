@@ -99,6 +99,9 @@ class BlendCase:
     blendedness : tuple of float or None, optional
         Range of the blendedness of the central galaxy in the first
         band: blends are drawn until one is within. `None` takes any.
+    star_share : float, optional
+        Share of the central galaxy and of its neighbours of similar
+        brightness that are stars instead.
     """
 
     stamp_size: int
@@ -112,6 +115,7 @@ class BlendCase:
     bright_distance: tuple[float, float] = (0.8, 2.8)
     cluster: Cluster | None = None
     blendedness: tuple[float, float] | None = None
+    star_share: float = 0.0
 
     def __post_init__(self):
         low, high = self.n_neighbors
@@ -125,6 +129,9 @@ class BlendCase:
             limits = getattr(self, name)
             if limits is not None:
                 check_range('a blend', name, limits, low=least)
+        if not 0 <= self.star_share <= 1:
+            msg = f'star_share is {self.star_share}; give a share, 0 to 1.'
+            raise CatalogError(msg, star_share=self.star_share)
         if self.blendedness is not None and not (
                 0 <= self.blendedness[0] < self.blendedness[1] <= 1):
             msg = (f'blendedness is {self.blendedness}; give a range within '
@@ -264,7 +271,13 @@ def _draw_sources(rng, case, survey, population):
     pixel_scale = survey.pixel_scale
     mag = rng.uniform(*case.mag)
     galaxy = partial(draw_galaxy_source, rng, survey, population=population)
-    sources = [galaxy(mag, *center)]
+
+    def draw(mag, *place):
+        """A galaxy, or a star for some of them."""
+        if case.star_share and rng.random() < case.star_share:
+            return draw_star_source(rng, survey, mag, *place)
+        return galaxy(mag, *place)
+    sources = [draw(mag, *center)]
     if case.bright_mag is not None:
         place = _around(rng, center, case.bright_distance, pixel_scale)
         sources.append(galaxy(
@@ -281,7 +294,7 @@ def _draw_sources(rng, case, survey, population):
     for _ in range(rng.integers(*case.n_neighbors, endpoint=True)):
         place = _around(rng, center, case.neighbor_distance, pixel_scale)
         near = np.clip(mag + rng.uniform(*case.neighbor_mag), *MAG_LIMITS)
-        sources.append(galaxy(near, *place))
+        sources.append(draw(near, *place))
     return sources
 
 

@@ -44,7 +44,8 @@ def make_sources(places, parents):
     return Sources(x=x, y=y, parent=parent,
                    position_sigma=np.full(len(x), 0.5),
                    radius=np.where(parent > 0, 6.0, 0.0),
-                   is_point=np.zeros(len(x), bool))
+                   is_point=np.zeros(len(x), bool),
+                   is_known=np.zeros(len(x), bool))
 
 
 @pytest.fixture

@@ -175,16 +175,19 @@ def choose_sources(settings, observation, segm, positions, labels, *,
     """
     if positions is None:
         x, y, parent, is_point = _search(settings, observation, segm, points)
+        is_known = is_point.copy()
         sigma = np.where(is_point, STAR_SIGMA, POSITION_SIGMA)
     else:
         given = candidates_from_positions(positions, segm)
         x, y, parent = given.x, given.y, given.label
         is_point = np.array(given.point_source.filled(False), bool)
+        is_known = ~np.ma.getmaskarray(given.point_source)
         sigma = np.where(given.fixed, FIXED_SIGMA, POSITION_SIGMA)
         if points is not None:
             _add_stars(observation, points, given, x, y, is_point, sigma)
     parent = np.asarray(parent, int)
     sources = Sources(x=x, y=y, parent=parent, position_sigma=sigma,
-                      radius=segment_radii(parent, segm), is_point=is_point)
+                      radius=segment_radii(parent, segm), is_point=is_point,
+                      is_known=is_known)
     return Chosen(sources=sources, given=positions is not None,
                   labels=labels)

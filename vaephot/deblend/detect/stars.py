@@ -106,6 +106,13 @@ class PointSources:
     draw_image: Callable
     free_sky: bool = False
 
+    @classmethod
+    def of(cls, engine):
+        """Those of an `~vaephot.deblend.fit.engine.Engine`."""
+        return cls(pixels=engine.pixels, draw=engine.draw_points,
+                   draw_image=engine.point_image,
+                   free_sky=engine.settings.background is not None)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Stamps(Rows):

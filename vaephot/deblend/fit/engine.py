@@ -277,15 +277,28 @@ class Engine:
                  if free[list(group.core)].any()]
         if not again:
             return scene
-        fit = self.fitter.fit(scene.sources, again, start=scene.fit,
-                              asymmetric=free,
-                              light=self._light(scene.drawn))
-        rows = np.array([k for group in again for k in group.core], int)
+        return self.settle(self._again(scene, again, asymmetric=free))
+
+    def as_points(self, scene, rows):
+        """A scene with some galaxies (n,) fitted as points."""
+        if self.settings.refine == 'network':
+            return scene
+        sources = replace(scene.sources, is_point=scene.is_point | rows)
+        again = [group for group in scene.groups
+                 if rows[list(group.members)].any()]
+        return self._again(replace(scene, sources=sources), again,
+                           known=~rows, asymmetric=self.asymmetric(scene.fit))
+
+    def _again(self, scene, groups, **how):
+        """A scene with some groups fitted without the light of others."""
+        fit = self.fitter.fit(scene.sources, groups, start=scene.fit,
+                              light=self._light(scene.drawn), **how)
+        rows = np.array([k for group in groups for k in group.core], int)
         fit = scene.fit.merge(fit, rows)
-        drawn = self._redrawn(scene.drawn, fit, rows, len(scene))
         seen = {**scene.seen,
-                **self._seen(again, scene.sources, scene.drawn)}
-        return self.settle(replace(scene, fit=fit, drawn=drawn, seen=seen))
+                **self._seen(groups, scene.sources, scene.drawn)}
+        drawn = self._redrawn(scene.drawn, fit, rows, len(scene))
+        return replace(scene, fit=fit, drawn=drawn, seen=seen)
 
     def fit_alone(self, scene, groups, without):
         """
@@ -317,7 +330,8 @@ class Engine:
                 break
             before = scene.fit
             for part in self._apart(scene, again):
-                scene = self._sweep(scene, part)
+                scene = self._again(scene, part, joint=True,
+                                    asymmetric=self.asymmetric(scene.fit))
             change = np.abs(scene.fit.flux - before.flux)
             if (change < LEAST_CHANGE * scene.fit.flux_err).all():
                 break
@@ -371,18 +385,6 @@ class Engine:
             part[g] = np.setdiff1d(np.arange(taken.max() + 2), taken)[0]
         return [[groups[g] for g in np.flatnonzero(part == number)]
                 for number in range(part.max() + 1)]
-
-    def _sweep(self, scene, groups):
-        """Fit some groups again, without the light of the others."""
-        fit = self.fitter.fit(scene.sources, groups, start=scene.fit,
-                              joint=True, light=self._light(scene.drawn),
-                              asymmetric=self.asymmetric(scene.fit))
-        rows = np.array([k for group in groups for k in group.core], int)
-        fit = scene.fit.merge(fit, rows)
-        seen = {**scene.seen,
-                **self._seen(groups, scene.sources, scene.drawn)}
-        drawn = self._redrawn(scene.drawn, fit, rows, len(scene))
-        return replace(scene, fit=fit, drawn=drawn, seen=seen)
 
     def asymmetric(self, fit):
         """Sources with asymmetry, (n,)."""

@@ -229,7 +229,7 @@ def _measurements(fit, solution, shapes, sums, empty, **columns):
         orientation=known(shapes.orientation),
         flux=fit.flux, flux_err=fit.flux_err, blendedness=sums.blendedness,
         reduced_chi2=reduced_chi2(sums)[0], p_source=solution.p_source,
-        **columns)
+        p_point=solution.p_point, **columns)
 
 
 # ------------------------------------------------------------------- images

@@ -225,7 +225,7 @@ def _sources(sources, labels, places, sigma):
     x, y = places.T
     return sources.join(Sources(
         x=x, y=y, parent=labels, radius=sigma, position_sigma=np.zeros(n),
-        is_point=np.zeros(n, bool)))
+        is_point=np.zeros(n, bool), is_known=np.zeros(n, bool)))
 
 
 def _warn(labels):
@@ -270,8 +270,8 @@ def add_fallback(engine, scene, left_out, search):
                   for i, d in enumerate(scene.drawn))
     return replace(
         scene, fit=_rows_behind(scene.fit, light, engine.image_bands),
-        drawn=drawn, p_source=np.concatenate([scene.p_source,
-                                              np.full(n, np.nan)]),
+        drawn=drawn,
+        scores=np.concatenate([scene.scores, np.full((n, 2), np.nan)]),
         sources=_sources(scene.sources, np.array(parent),
                          np.array([row[0] for row in light]),
                          np.array([row[1] for row in light])),

@@ -13,7 +13,7 @@ import numpy as np
 
 from vaephot.deblend.fit.asymmetry import radii_within
 from vaephot.deblend.fit.groups import Group
-from vaephot.deblend.select.features import find_hosts
+from vaephot.deblend.select.surroundings import find_hosts
 from vaephot.utils.boxes import overlap
 from vaephot.utils.rows import Rows
 

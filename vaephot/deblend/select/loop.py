@@ -10,8 +10,7 @@ import numpy as np
 
 from vaephot.deblend.detect.residual_peaks import find_residual_peaks
 from vaephot.deblend.scene import Sources
-from vaephot.deblend.select.features import chi2_gain
-from vaephot.deblend.select.score import Scorer
+from vaephot.deblend.select.gain import chi2_gain
 from vaephot.utils.labels import brightest_of_parent, sum_by_label
 
 __all__ = ['drop_doubtful', 'search_residual', 'select_sources',
@@ -88,7 +87,8 @@ def _new_sources(found, rows):
     return Sources(x=found.x[rows], y=found.y[rows],
                    parent=found.parent[rows],
                    position_sigma=np.full(n, RESIDUAL_SIGMA),
-                   radius=np.zeros(n), is_point=np.zeros(n, bool))
+                   radius=np.zeros(n), is_point=np.zeros(n, bool),
+                   is_known=np.zeros(n, bool))
 
 
 def _without_added(new, old, keep):
@@ -225,7 +225,7 @@ def with_good_pixels(engine, labels):
 
 def _drop(engine, scene, search, labels, scorer):
     """Drop sources without evidence, close ones one at a time."""
-    for probability in (scorer.upper_bound, scorer):
+    for probability in (scorer.hope, lambda some: scorer(some)[:, 0]):
         for _ in range(MAX_REJECTIONS):
             drop = _rejected(engine, scene, search, probability(scene),
                              labels)
@@ -235,16 +235,15 @@ def _drop(engine, scene, search, labels, scorer):
     return scene
 
 
-def drop_doubtful(engine, scene, search):
+def drop_doubtful(engine, scene, search, scorer):
     """
-    Drop sources without evidence until none is; the scene has ``p_source``.
+    Drop sources without evidence until none is; the scene gets its scores.
 
     What is left has to explain the light of those that go, and may grow
     over another source that is dropped for that later; so parents that lost
     sources are searched once more. At least one source of each parent that
     had any stays.
     """
-    scorer = Scorer(engine)
     labels = with_good_pixels(engine, _may_split(engine, search))
     scene = _drop(engine, scene, search, labels, scorer)
     if search.n_rounds and engine.settings.refine is True:
@@ -255,17 +254,14 @@ def drop_doubtful(engine, scene, search):
     # the light of other groups may take a source below the limit
     for _ in range(MAX_REJECTIONS):
         scene = engine.settle(scene)
-        p_source = scorer(scene)
-        drop = _rejected(engine, scene, search, p_source, labels)
+        drop = _rejected(engine, scene, search, scorer(scene)[:, 0], labels)
         if not drop.any():
             break
         scene = engine.refit(scene, ~drop)
-    else:
-        p_source = scorer(scene)
-    return replace(scene, p_source=p_source)
+    return replace(scene, scores=scorer(scene))
 
 
-def select_sources(engine, scene, search):
+def select_sources(engine, scene, search, scorer):
     """
     Add sources that are left over, drop those without evidence.
 
@@ -277,12 +273,14 @@ def select_sources(engine, scene, search):
         Their fit.
     search : `~vaephot.deblend.settings.SearchSettings`
         How much evidence is asked for.
+    scorer : `~vaephot.deblend.select.score.Scorer`
+        What the evidence is.
 
     Returns
     -------
     `~vaephot.deblend.scene.Scene`
-        With the probabilities ``p_source``, and at least one source of
-        each parent that had any.
+        With its scores, and at least one source of each parent that had
+        any.
     """
     return drop_doubtful(engine, search_residual(engine, scene, search),
-                         search)
+                         search, scorer)

@@ -28,5 +28,5 @@ def find_empty(engine, scene, chosen, search):
     labels = (engine.parents.labels if chosen.labels is None
               else chosen.labels)
     asked = with_good_pixels(engine, np.asarray(labels, int))
-    return ((scene.p_source < search.min_alone)
+    return ((scene.p_source < search.min_probability)
             & (sum_by_label(parent) == 1) & np.isin(parent, asked))

@@ -1,66 +1,76 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Score the sources of a scene: their probability to be sources."""
-
-from dataclasses import replace
+"""Score the sources of a scene: their probabilities."""
 
 import numpy as np
 
-from vaephot.deblend.select.features import measure_evidence
+from vaephot.deblend.select.features import compare, measure_features
 from vaephot.deblend.select.host_test import find_pairs, host_gains
-from vaephot.deblend.select.probability import (
-    source_probability,
-    with_rivals,
-)
-from vaephot.deblend.select.star_artefacts import unconfirmed
 
-__all__ = ['Scorer', 'with_probability']
+__all__ = ['Scorer']
 
-# probability of what only one band shows beside a bright star, at most
-UNCONFIRMED = 0.05
-# probability from which on a source is no part of another
-SURE = 0.97
-
-
-def _probability(engine, scene):
-    """Probability of all sources of a scene, hosts not tested, (n,)."""
-    seen = scene.in_bands(engine.image_bands)
-    value = source_probability(measure_evidence(engine.pixels, seen))
-    return np.where(unconfirmed(engine.pixels, seen),
-                    np.minimum(value, UNCONFIRMED), value)
-
-
-def with_probability(engine, scene):
-    """A scene with the probabilities of its sources."""
-    return replace(scene, p_source=_probability(engine, scene))
+# only sources that are doubtful without it are compared with their hosts
+DOUBTFUL = 0.05, 0.97
 
 
 class Scorer:
     """
-    Probabilities that know of the asymmetry of hosts.
+    Probabilities of the sources of scenes.
 
-    What a source gains over that of its host is measured once as long as
-    the sources of its parent stay the same.
+    What a source gains over the asymmetry of its host is measured where the
+    other features leave doubt, and once as long as the sources of its parent
+    stay the same.
+
+    Parameters
+    ----------
+    engine : `~vaephot.deblend.fit.engine.Engine`
+        Images and fit.
+    classifier : `~vaephot.models.classifier.SourceClassifier`
+        What makes probabilities of features.
     """
 
-    def __init__(self, engine):
-        self.engine = engine
+    def __init__(self, engine, classifier):
+        self.engine, self.classifier = engine, classifier
         self._known = {}
         self._last = None, None
 
-    def upper_bound(self, scene):
-        """Probabilities if each source wins against its host, (n,)."""
-        pairs = find_pairs(self.engine, scene)
-        gain = np.full(len(scene), np.nan)
-        gain[pairs.rows] = np.inf
-        return with_rivals(_probability(self.engine, scene), gain)
+    def hope(self, scene):
+        """
+        Probabilities to be a source without comparisons, (n,).
+
+        1 where a comparison is due: it may turn out well.
+        """
+        value = self.first_look(scene)[:, 0]
+        value[self._doubtful(scene, value).rows] = 1.0
+        return value
+
+    def first_look(self, scene):
+        """Probabilities without comparisons with hosts, (n, 2)."""
+        return self.classifier.probabilities(
+            measure_features(self.engine, scene))
 
     def __call__(self, scene):
-        """Probabilities of all sources of a scene, (n,)."""
-        if self._last[0] is scene:
-            return self._last[1]
+        """Probabilities to be a source, and of these to be a point, (n, 2)."""
+        if self._last[0] is not scene:
+            features = self.features(scene)
+            self._last = scene, self.classifier.probabilities(features)
+        return self._last[1]
+
+    def features(self, scene):
+        """Features (n, n_features), comparisons with hosts included."""
+        features = measure_features(self.engine, scene)
+        pairs = self._doubtful(
+            scene, self.classifier.probabilities(features)[:, 0])
+        return compare(features, pairs.rows, self._gains(scene, pairs))
+
+    def _doubtful(self, scene, probability):
+        """Pairs of hosts and sources that are to be compared."""
         pairs = find_pairs(self.engine, scene)
-        before = _probability(self.engine, scene)
-        pairs = pairs.take(before[pairs.rows] < SURE)
+        low, high = DOUBTFUL
+        value = probability[pairs.rows]
+        return pairs.take((value > low) & (value < high))
+
+    def _gains(self, scene, pairs):
+        """What sources gain over their hosts, (m,)."""
         x, y, parent = (getattr(scene.sources, name)
                         for name in ('x', 'y', 'parent'))
         keys = [(x[k], y[k], x[parent == parent[k]].tobytes())
@@ -69,7 +79,4 @@ class Scorer:
         gains = host_gains(self.engine, scene, pairs.take(new))
         self._known.update(zip([k for k, n in zip(keys, new, strict=True)
                                 if n], gains.tolist(), strict=True))
-        gain = np.full(len(x), np.nan)
-        gain[pairs.rows] = [self._known[key] for key in keys]
-        self._last = scene, with_rivals(before, gain)
-        return self._last[1]
+        return np.array([self._known[key] for key in keys])

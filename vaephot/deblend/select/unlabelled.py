@@ -33,6 +33,5 @@ def merge_unlabelled(engine, scene, labels):
     keep = ~crowded | brightest_of_parent(bright, parent)
     single = engine.refit(scene, keep)
     fit = single.fit.merge(scene.fit.take(keep), ~crowded[keep])
-    p_source = None if scene.p_source is None else scene.p_source[keep]
     return replace(single, fit=fit, rejected=scene.rejected,
-                   p_source=p_source, drawn=engine.draw(fit))
+                   scores=scene.scores[keep], drawn=engine.draw(fit))
