@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from photutils.psf import ImagePSF
-from photutils.segmentation import detect_sources
-from scipy.ndimage import convolve1d, label
+from scipy.ndimage import convolve1d
 from scipy.special import ndtr
 
+from vaephot.deblend.detect.stack import segments_above
 from vaephot.utils.layout import lay_out
 
 __all__ = ['GAP', 'DetectSettings', 'Mosaic', 'detect_segments',
@@ -184,15 +184,8 @@ def detect_segments(mosaic, sky_rms, settings=None):
     smooth = mosaic.image[0]
     for axis in (0, 1):
         smooth = convolve1d(smooth, line, axis=axis, mode='constant')
-    threshold = settings.threshold * sky_rms
-    # detect_sources warns where there is nothing
-    regions, n_regions = label((smooth > threshold) & ~mosaic.mask[0],
-                               np.ones((3, 3)))
-    if (n_regions == 0
-            or np.bincount(regions.flat)[1:].max() < settings.n_pixels):
-        return smooth, None
-    return smooth, detect_sources(smooth, threshold, settings.n_pixels,
-                                  mask=mosaic.mask[0])
+    return smooth, segments_above(smooth, settings.threshold * sky_rms,
+                                  settings.n_pixels, mosaic.mask[0])
 
 
 def image_psfs(observed):

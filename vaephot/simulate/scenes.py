@@ -22,7 +22,7 @@ __all__ = ['LabelledImage', 'draw_labelled_image']
 
 # how often each survey, kind of blend and population is drawn
 SURVEYS = {'euclid-wide': 4.0, 'euclid-deep': 1.0, 'hsc-wide': 1.5,
-           'lsst': 1.0, 'cosmos-acs': 1.0}
+           'lsst': 1.0, 'cosmos-acs': 0.5}
 KINDS = {'isolated': 1.0, 'faint': 1.3, 'bright': 1.2, 'crowded': 0.4,
          'star': 0.5, 'extreme': 0.3}
 POPULATIONS = {'mock': 1.0, 'smooth': 0.5, 'real': 0.3}
@@ -52,7 +52,7 @@ class LabelledImage:
     mask : `~numpy.ndarray` of bool, (n_bands, ny, nx)
         True for bad pixels.
     sky_rms, gain : `~numpy.ndarray`, (n_bands,)
-        Noise of large areas of the sky per pixel, electrons per unit.
+        Noise of a pixel of the sky, electrons per unit.
     psf : `~numpy.ndarray`, (n_bands, P, P)
         Effective PSFs as they are told.
     oversampling : int
@@ -184,7 +184,7 @@ def draw_labelled_image(seed, n_blends=12, *, real=None):
     xy = np.stack([blends.x[blend, source], blends.y[blend, source]], 1)
     return LabelledImage(
         data=data, mask=mask, psf=psf, oversampling=blends.oversampling,
-        sky_rms=(blends.sky_rms * blends.noise_correlation)[rows],
+        sky_rms=blends.sky_rms[rows],
         gain=np.asarray(blends.gain)[rows],
         bands=tuple(blends.bands[i] for i in rows), kind=kind,
         xy=xy + corners[blend], is_star=blends.is_star[blend, source])

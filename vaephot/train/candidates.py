@@ -10,12 +10,14 @@ classifier has to tell sources in both.
 from dataclasses import dataclass, field, fields
 
 import numpy as np
+from astropy.convolution import Gaussian2DKernel, convolve_fft
+from astropy.stats import gaussian_fwhm_to_sigma
 from photutils.psf import ImagePSF
 from photutils.segmentation import SegmentationImage
 from scipy.spatial import cKDTree
 
 from vaephot.deblend.detect.candidates import choose_sources
-from vaephot.deblend.detect.stack import detect
+from vaephot.deblend.detect.stack import detect, segments_above
 from vaephot.deblend.detect.stars import PointSources
 from vaephot.deblend.fit.engine import Engine
 from vaephot.deblend.fit.problem import FitSettings
@@ -39,6 +41,11 @@ MAX_DISTANCE, MAX_DISTANCE_FWHM = 3.0, 0.8
 KEPT_SHARE = 0.25
 # share of the candidates of the first look that are compared with their hosts
 COMPARED_SHARE = 0.3
+# share of the images that are fitted to convergence, the others quickly
+REFINED_SHARE = 0.75
+# detection as photutils' guide has it: FWHM of the kernel in pixels, and
+# threshold in units of the noise
+GUIDE_FWHM, GUIDE_THRESHOLD = 3.0, 1.5
 SEARCH = {'n_pixels': 5, 'contrast': 0.001, 'n_levels': 32,
           'mode': 'exponential', 'connectivity': 8}
 
@@ -200,17 +207,27 @@ class _RecordingScorer(Scorer):
         return features
 
 
-def _make_engine(image, vae, refine):
-    """Engine of an image, its parents detected."""
+def _detect_as_guide(image):
+    """Segments of the first band as photutils' guide detects them."""
+    kernel = Gaussian2DKernel(GUIDE_FWHM * gaussian_fwhm_to_sigma)
+    smooth = convolve_fft(image.data[0], kernel, allow_huge=True)
+    return segments_above(smooth, GUIDE_THRESHOLD * image.sky_rms[0],
+                          SEARCH['n_pixels'], image.mask[0])
+
+
+def _make_engine(image, vae, rng):
+    """Engine of an image, its parents detected in one of two ways."""
     scale = image.oversampling ** 2
     psfs = [ImagePSF(psf / psf.sum() * scale,
                      oversampling=image.oversampling) for psf in image.psf]
     observation = prepare_observation(
         image.data, error=image.sky_rms, gain=image.gain, mask=image.mask,
-        psf=psfs, bands=image.bands, noise_correlation=1)
-    found = detect(observation.reference, SEARCH['n_pixels'])
+        psf=psfs, bands=image.bands)
+    found = (detect(observation.reference, SEARCH['n_pixels'])
+             if rng.random() < 0.5 else _detect_as_guide(image))
     if found is None:
         found = SegmentationImage(np.zeros(image.data.shape[1:], int))
+    refine = bool(rng.random() < REFINED_SHARE)
     return Engine(observation, found, vae, FitSettings(refine=refine))
 
 
@@ -244,7 +261,7 @@ def collect_candidates(image, seed, vae, classifier=None):
     Candidates
     """
     rng = np.random.default_rng([seed, 2])
-    engine = _make_engine(image, vae, bool(rng.random() < 0.7))
+    engine = _make_engine(image, vae, rng)
     search = SearchSettings(**SEARCH)
     chosen = choose_sources(search, engine.observation.reference,
                             engine.parents, None, None,

@@ -24,7 +24,7 @@ GALAXY_FWHM = (0.0, 1.5, 3.0)
 # share of the models' light that may be wrong under a filter
 MISFIT = 0.03
 # least signal-to-noise ratio of a peak
-MIN_SIGNIFICANCE = 4.0
+MIN_SIGNIFICANCE = 3.5
 # least distance from a known source, in FWHM of the sharpest band and at
 # least in pixels: closer ones are errors of the model of that source
 MIN_DISTANCE_FWHM = 0.9

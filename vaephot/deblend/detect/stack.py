@@ -7,7 +7,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from photutils.segmentation import detect_sources
 from scipy.ndimage import label as label_regions
 
-__all__ = ['detect', 'detection_image', 'filter_matrix', 'gaussian_line']
+__all__ = ['detect', 'detection_image', 'filter_matrix', 'gaussian_line',
+           'segments_above']
 
 # threshold in units of the noise of single pixels, as is usual after
 # smoothing ...
@@ -53,7 +54,12 @@ def detect(observation, n_pixels):
     """
     image, reduction = _stack(observation, [1.0] * len(observation.psfs))
     threshold = min(THRESHOLD * reduction, MAX_SMOOTHED_THRESHOLD)
-    mask = observation.mask.all(axis=0)
+    return segments_above(image, threshold, n_pixels,
+                          observation.mask.all(axis=0))
+
+
+def segments_above(image, threshold, n_pixels, mask):
+    """Segmentation of an image (ny, nx), None if it is empty."""
     # detect_sources warns where there is nothing
     regions, n_regions = label_regions((image > threshold) & ~mask,
                                        np.ones((3, 3)))

@@ -19,7 +19,7 @@ __all__ = ['drop_doubtful', 'search_residual', 'select_sources',
 # prior 1-sigma of the positions of residual peaks, in pixels
 RESIDUAL_SIGMA = 1.0
 # least gain in chi-square of a source that is added
-MIN_GAIN = 25.0
+MIN_GAIN = 14.0
 # places of a parent that are tried in turn, and the least signal-to-noise
 # ratio of all but the first
 MAX_TRIES = 3
