@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from vaephot.deblend.encode.posterior import network_fit
-from vaephot.deblend.select.loop import select_sources
+from vaephot.deblend.select.loop import drop_impossible, select_sources
 from vaephot.deblend.select.points import fit_points
 from vaephot.deblend.select.score import Scorer
 
@@ -33,13 +33,32 @@ def deblend(engine, chosen, search, classifier, progress=None):
     `~vaephot.deblend.scene.Scene`
         With its scores.
     """
-    start, scorer = None, Scorer(engine, classifier)
-    if engine.settings.refine == 'network':
-        start = network_fit(engine, chosen.sources)
-    scene = engine.fit(chosen.sources, start=start, progress=progress)
-    if chosen.given:
-        scene = engine.settle(scene)
-        scene = replace(scene, scores=scorer.first_look(scene))
-    else:
-        scene = select_sources(engine, scene, search, scorer)
+    find = _measure if chosen.given else _select
+    scene = find(engine, chosen, search, classifier, progress)
     return engine.fit_asymmetry(fit_points(engine, scene))
+
+
+def _start(engine, chosen):
+    """What the networks see, where they alone are asked."""
+    if engine.settings.refine == 'network':
+        return network_fit(engine, chosen.sources)
+    return None
+
+
+def _measure(engine, chosen, search, classifier, progress):
+    """Fit sources that were given; all of them stay."""
+    scene = engine.settle(engine.fit(
+        chosen.sources, start=_start(engine, chosen), progress=progress))
+    return replace(scene, scores=Scorer(engine, classifier).first_look(scene))
+
+
+def _select(engine, chosen, search, classifier, progress):
+    """Tell sources by quick fits of candidates, then fit what is left."""
+    quick = engine.quick()
+    scene = quick.fit(chosen.sources, start=_start(engine, chosen),
+                      progress=progress)
+    scene = select_sources(
+        quick, scene, search, Scorer(quick, classifier),
+        search.n_rounds if engine.settings.refine is True else 0)
+    scene = engine.finish(scene)
+    return drop_impossible(engine, scene)

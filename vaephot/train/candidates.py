@@ -41,8 +41,8 @@ MAX_DISTANCE, MAX_DISTANCE_FWHM = 3.0, 0.8
 KEPT_SHARE = 0.25
 # share of the candidates of the first look that are compared with their hosts
 COMPARED_SHARE = 0.3
-# share of the images that are fitted to convergence, the others quickly
-REFINED_SHARE = 0.75
+# share of the images whose residuals are searched, and how often
+ROUNDS_SHARE, N_ROUNDS = 0.75, 2
 # detection as photutils' guide has it: FWHM of the kernel in pixels, and
 # threshold in units of the noise
 GUIDE_FWHM, GUIDE_THRESHOLD = 3.0, 1.5
@@ -227,8 +227,7 @@ def _make_engine(image, vae, rng):
              if rng.random() < 0.5 else _detect_as_guide(image))
     if found is None:
         found = SegmentationImage(np.zeros(image.data.shape[1:], int))
-    refine = bool(rng.random() < REFINED_SHARE)
-    return Engine(observation, found, vae, FitSettings(refine=refine))
+    return Engine(observation, found, vae, FitSettings(refine=False))
 
 
 def _features(engine, scene, rng, share):
@@ -262,11 +261,13 @@ def collect_candidates(image, seed, vae, classifier=None):
     """
     rng = np.random.default_rng([seed, 2])
     engine = _make_engine(image, vae, rng)
+    n_rounds = N_ROUNDS if rng.random() < ROUNDS_SHARE else 0
     search = SearchSettings(**SEARCH)
     chosen = choose_sources(search, engine.observation.reference,
                             engine.parents, None, None,
                             points=PointSources.of(engine))
-    scene = search_residual(engine, engine.fit(chosen.sources), search)
+    scene = search_residual(engine, engine.fit(chosen.sources), search,
+                            n_rounds)
     looks = _Looks(image, seed, float(engine.fwhm.min()))
     looks.add(scene, _features(engine, scene, rng, COMPARED_SHARE))
     if classifier is None:
@@ -276,5 +277,5 @@ def collect_candidates(image, seed, vae, classifier=None):
         looks.add(scene, _features(engine, scene, rng, 1))
     else:
         drop_doubtful(engine, scene, search,
-                      _RecordingScorer(engine, classifier, looks))
+                      _RecordingScorer(engine, classifier, looks), n_rounds)
     return looks.all()

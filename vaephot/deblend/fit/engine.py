@@ -8,6 +8,7 @@ sources is drawn, and groups on which others shine are fitted again without
 that light, until it changes no more.
 """
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -137,6 +138,24 @@ class Engine:
         return out
 
     # -------------------------------------------------------------------- fit
+    def quick(self):
+        """An engine that fits the same quickly."""
+        if self.settings.refine is not True:
+            return self
+        out = copy(self)
+        out.fitter = copy(self.fitter)
+        out.settings = out.fitter.settings = replace(self.settings,
+                                                     refine=False)
+        return out
+
+    def finish(self, scene):
+        """A scene whose quick fits have been brought to convergence."""
+        if self.settings.refine is not True or not len(scene):
+            return scene
+        scene = self._again(scene, scene.groups, joint=True,
+                            asymmetric=self.asymmetric(scene.fit))
+        return self.settle(scene)
+
     def groups(self, sources):
         """What is fitted together."""
         return make_groups(sources, self._footprints.group(sources),
@@ -229,9 +248,10 @@ class Engine:
         seen = {**same, **self._seen(changed, sources, tuple(drawn))}
         drawn = self._redrawn(drawn, fit, rows, n_old)
         lost = np.union1d(scene.rejected, scene.sources.parent[~keep])
+        scored = scene.scores is not None and len(sources) == n_old
         return Scene(sources=sources, fit=fit, groups=groups, drawn=drawn,
-                     seen=seen,
-                     rejected=tuple(lost.astype(int).tolist()))
+                     seen=seen, rejected=tuple(lost.astype(int).tolist()),
+                     scores=scene.scores[keep] if scored else None)
 
     def _redrawn(self, drawn, fit, rows, n_old):
         """Models with those of some sources renewed, others behind them."""

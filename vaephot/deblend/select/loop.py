@@ -13,8 +13,8 @@ from vaephot.deblend.scene import Sources
 from vaephot.deblend.select.gain import chi2_gain
 from vaephot.utils.labels import brightest_of_parent, sum_by_label
 
-__all__ = ['drop_doubtful', 'search_residual', 'select_sources',
-           'with_good_pixels']
+__all__ = ['drop_doubtful', 'drop_impossible', 'search_residual',
+           'select_sources', 'with_good_pixels']
 
 # prior 1-sigma of the positions of residual peaks, in pixels
 RESIDUAL_SIGMA = 1.0
@@ -62,7 +62,7 @@ def _coincident(engine, scene):
     return out
 
 
-def _drop_impossible(engine, scene):
+def drop_impossible(engine, scene):
     """
     Drop what cannot be a source, before more is added.
 
@@ -149,14 +149,13 @@ def _add_residual_peaks(engine, scene, labels):
     return scene, np.array(sorted(done), int)
 
 
-def search_residual(engine, scene, search):
+def search_residual(engine, scene, search, n_rounds):
     """Add residual peaks until nothing is left over."""
     labels = _may_split(engine, search)
-    rounds = search.n_rounds if engine.settings.refine is True else 0
-    for _ in range(rounds):
+    for _ in range(n_rounds):
         if not len(labels):
             break
-        scene = _drop_impossible(engine, scene)
+        scene = drop_impossible(engine, scene)
         scene, labels = _add_residual_peaks(engine, scene, labels)
     return scene
 
@@ -235,7 +234,7 @@ def _drop(engine, scene, search, labels, scorer):
     return scene
 
 
-def drop_doubtful(engine, scene, search, scorer):
+def drop_doubtful(engine, scene, search, scorer, n_rounds):
     """
     Drop sources without evidence until none is; the scene gets its scores.
 
@@ -246,7 +245,7 @@ def drop_doubtful(engine, scene, search, scorer):
     """
     labels = with_good_pixels(engine, _may_split(engine, search))
     scene = _drop(engine, scene, search, labels, scorer)
-    if search.n_rounds and engine.settings.refine is True:
+    if n_rounds:
         scene, again = _add_residual_peaks(engine, scene,
                                            np.array(scene.rejected, int))
         if len(again):
@@ -261,7 +260,7 @@ def drop_doubtful(engine, scene, search, scorer):
     return replace(scene, scores=scorer(scene))
 
 
-def select_sources(engine, scene, search, scorer):
+def select_sources(engine, scene, search, scorer, n_rounds):
     """
     Add sources that are left over, drop those without evidence.
 
@@ -275,6 +274,8 @@ def select_sources(engine, scene, search, scorer):
         How much evidence is asked for.
     scorer : `~vaephot.deblend.select.score.Scorer`
         What the evidence is.
+    n_rounds : int
+        How often the residual is searched.
 
     Returns
     -------
@@ -282,5 +283,5 @@ def select_sources(engine, scene, search, scorer):
         With its scores, and at least one source of each parent that had
         any.
     """
-    return drop_doubtful(engine, search_residual(engine, scene, search),
-                         search, scorer)
+    scene = search_residual(engine, scene, search, n_rounds)
+    return drop_doubtful(engine, scene, search, scorer, n_rounds)

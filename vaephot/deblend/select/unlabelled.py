@@ -34,4 +34,4 @@ def merge_unlabelled(engine, scene, labels):
     single = engine.refit(scene, keep)
     fit = single.fit.merge(scene.fit.take(keep), ~crowded[keep])
     return replace(single, fit=fit, rejected=scene.rejected,
-                   scores=scene.scores[keep], drawn=engine.draw(fit))
+                   drawn=engine.draw(fit))
