@@ -59,11 +59,11 @@ def _frame(box):
     return np.s_[:, box.iymin:box.iymax, box.ixmin:box.ixmax]
 
 
-def _weights(pixels, solution):
-    """Inverse variance in the box of each source, (n_bands, ny, nx) each."""
-    frames = [_frame(box) for box in solution.boxes]
-    return [pixels.weight(solution.model_image[frame], *frame[1:])
-            for frame in frames]
+def _weights(pixels, solution, rows):
+    """Inverse variance (n_bands, h, w) in the boxes of some, by row."""
+    frames = {int(k): _frame(solution.boxes[k]) for k in rows}
+    return {k: pixels.weight(solution.model_image[frame], *frame[1:])
+            for k, frame in frames.items()}
 
 
 def _products(solution, weights, members):
@@ -83,15 +83,15 @@ def _products(solution, weights, members):
     return out
 
 
-def _drop_costs(solution, weights):
+def _drop_costs(solution, weights, groups):
     """
-    Chi-square that each source saves, the fluxes of the others adapted.
+    Chi-square that sources of groups save, the fluxes of others adapted.
 
     Shapes and positions of the others stay as they are; only bands in
     which the source is bright count.
     """
     cost = np.zeros(len(solution.sources))
-    for group in solution.groups:
+    for group in groups:
         members = list(group.members)
         products = _products(solution, weights, members)
         scale = np.sqrt(np.maximum(
@@ -112,17 +112,17 @@ def _freedom(products, scale):
     return np.maximum(np.diagonal(inverse, axis1=1, axis2=2), 1.0)
 
 
-def _central_share(solution, weights):
-    """Share of each source in the light at its brightest pixel."""
-    share = np.zeros(len(solution.sources))
-    for k, (box, model) in enumerate(zip(solution.boxes, solution.models,
-                                         strict=True)):
+def _central_share(solution, weights, rows):
+    """Share of some sources in the light at their brightest pixels, (m,)."""
+    share = np.zeros(len(rows))
+    for i, k in enumerate(rows):
+        box, model = solution.boxes[k], solution.models[k]
         root = np.sqrt(weights[k])
         stack = np.einsum('byx,byx->yx', root, model)
         top = np.unravel_index(np.argmax(stack), stack.shape)
         behind = (root[:, *top] * solution.model_image[
             :, box.iymin + top[0], box.ixmin + top[1]]).sum()
-        share[k] = stack[top] / behind if behind > 0 else 0
+        share[i] = stack[top] / behind if behind > 0 else 0
     return np.clip(share, 0, 1)
 
 
@@ -131,11 +131,11 @@ def _axis_ratio(parameters):
     return np.exp(-np.hypot(parameters[:, 3], parameters[:, 4]))
 
 
-def _beside(pixels, solution, host):
-    """Features that compare sources with their hosts, 0 without one."""
-    fit = solution.fit
+def _beside(pixels, solution, host, rows):
+    """Features that compare some sources with their hosts, 0 without one."""
+    fit, some = solution.fit, rows
     log_size, log_distance, colour = np.zeros((3, len(host)))
-    rows = np.flatnonzero(host >= 0)
+    rows = rows[host[rows] >= 0]
     log_radius = fit.parameters[:, 2] / np.log(10)
     log_size[rows] = np.clip(log_radius[rows] - log_radius[host[rows]],
                              -1.5, 1.0)
@@ -146,10 +146,12 @@ def _beside(pixels, solution, host):
         _log(np.array(apart)) - log_radius[host[rows]], -1.0, 1.5)
     colour[rows] = colour_odds(fit.flux[rows], fit.flux_err[rows],
                                fit.flux[host[rows]])
-    here, around, mirrored = surroundings(pixels, solution, host)
-    return {'log_size': log_size, 'log_distance': log_distance,
-            'colour': colour, 'log_here': _log(here), 'mirrored': mirrored,
-            'around': np.sqrt(np.clip(_log(around), 0, None))}
+    here, around, mirrored = surroundings(pixels, solution, host, rows)
+    columns = {'log_size': log_size, 'log_distance': log_distance,
+               'colour': colour, 'log_here': _log(here),
+               'mirrored': mirrored,
+               'around': np.sqrt(np.clip(_log(around), 0, None))}
+    return {name: column[some] for name, column in columns.items()}
 
 
 def _signal(fit):
@@ -178,12 +180,12 @@ def _starlight(pixels, solution):
     return value.max(1)
 
 
-def _core(pixels, solution):
-    """Misfit and share of bad pixels within a FWHM of each, two (n,)."""
-    left, bad = np.zeros((2, len(solution)))
+def _core(pixels, solution, rows):
+    """Misfit and share of bad pixels within a FWHM of some, two (m,)."""
+    left, bad = np.zeros((2, len(rows)))
     reach = max(float(pixels.fwhm.min()), 1.0)
     ny, nx = pixels.data.shape[1:]
-    for k, (x, y) in enumerate(solution.fit.parameters[:, :2]):
+    for k, (x, y) in enumerate(solution.fit.parameters[rows, :2]):
         rows = overlap(int(y - reach), int(y + reach) + 2, 0, ny)
         columns = overlap(int(x - reach), int(x + reach) + 2, 0, nx)
         box = (slice(None), rows, columns)
@@ -207,9 +209,11 @@ def compare(features, rows, gain):
     return out
 
 
-def measure_features(engine, scene):
+def measure_features(engine, scene, rows=None):
     """
     What speaks for each source, (n, n_features), columns as in `FEATURES`.
+
+    Or for some sources only, ``rows`` (m,).
 
     ``log_drop``
         Chi-square that the source saves.
@@ -255,23 +259,27 @@ def measure_features(engine, scene):
     """
     pixels, solution = engine.pixels, scene.in_bands(engine.image_bands)
     fit = solution.fit
-    if not len(solution):
+    rows = np.arange(len(solution)) if rows is None else rows
+    if not len(rows):
         return np.zeros((0, len(FEATURES)))
-    weights = _weights(pixels, solution)
+    groups = [group for group in solution.groups
+              if np.isin(group.core, rows).any()]
+    weights = _weights(pixels, solution, {
+        k for group in groups for k in group.members})
     host = find_hosts(pixels, solution)
-    share = _central_share(solution, weights)
+    share = _central_share(solution, weights, rows)
     others = np.maximum(1 - share, 10.0 ** LOG_ALONE)
     columns = {
-        **_beside(pixels, solution, host), **_signal(scene.fit),
-        **_core(pixels, solution),
-        'log_drop': _log(_drop_costs(solution, weights), -1),
+        **_beside(pixels, solution, host, rows),
+        **_signal(scene.fit.take(rows)), **_core(pixels, solution, rows),
+        'log_drop': _log(_drop_costs(solution, weights, groups)[rows], -1),
         'log_central': _log(share, -2),
         'on_host': 1 - np.log10(others) / LOG_ALONE,
-        'log_width': np.clip((fit.parameters[:, 2] - np.log(
+        'log_width': np.clip((fit.parameters[rows, 2] - np.log(
             pixels.fwhm.min() / 2)) / np.log(10), -2, 2),
-        'log_axis_ratio': _log(_axis_ratio(fit.parameters), -1.5),
-        'starlight': _starlight(pixels, solution),
-        'point': _log(point_cost(engine, solution), -1),
-        'gain': np.zeros(len(solution)), 'compared': np.zeros(len(solution)),
-        'first': (host < 0) * 1.0}
+        'log_axis_ratio': _log(_axis_ratio(fit.parameters[rows]), -1.5),
+        'starlight': _starlight(pixels, solution)[rows],
+        'point': _log(point_cost(engine, solution, rows), -1),
+        'gain': np.zeros(len(rows)), 'compared': np.zeros(len(rows)),
+        'first': (host[rows] < 0) * 1.0}
     return np.column_stack([columns[name] for name in FEATURES])

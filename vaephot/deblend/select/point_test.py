@@ -57,14 +57,13 @@ def _products(engine, solution, rows):
 
 def point_fluxes(engine, solution, rows):
     """Best fluxes of points in place of some galaxies, (m, n_bands)."""
-    rows = np.flatnonzero(rows)
     _, both, point = _products(engine, solution, rows)
     return np.divide(both, point, out=np.zeros_like(both), where=point > 0)
 
 
-def point_cost(engine, solution):
-    """Chi-square that points lose against the galaxies, (n,)."""
-    own, both, point = _products(engine, solution, np.arange(len(solution)))
+def point_cost(engine, solution, rows):
+    """Chi-square that points lose against some galaxies, (m,)."""
+    own, both, point = _products(engine, solution, rows)
     kept = np.divide(both ** 2, point, out=np.zeros_like(both),
                      where=point > 0)
     return np.maximum(own - kept, 0).sum(1)

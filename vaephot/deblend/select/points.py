@@ -38,7 +38,8 @@ def fit_points(engine, scene):
         return scene
     before, rows = scene.fit.flux, engine.image_bands
     other = before.copy()
-    other[np.ix_(doubted, rows)] = point_fluxes(engine, scene, doubted)
+    other[np.ix_(doubted, rows)] = point_fluxes(
+        engine, scene, np.flatnonzero(doubted))
     if likely.any():
         scene = engine.as_points(scene, likely)
         other[likely] = scene.fit.flux[likely]

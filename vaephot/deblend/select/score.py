@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from vaephot.deblend.select.features import compare, measure_features
+from vaephot.deblend.select.features import FEATURES, compare, measure_features
 from vaephot.deblend.select.host_test import find_pairs, host_gains
 
 __all__ = ['Scorer']
@@ -30,7 +30,7 @@ class Scorer:
 
     def __init__(self, engine, classifier):
         self.engine, self.classifier = engine, classifier
-        self._known = {}
+        self._known, self._measures = {}, {}
         self._last = None, None
 
     def hope(self, scene):
@@ -45,8 +45,7 @@ class Scorer:
 
     def first_look(self, scene):
         """Probabilities without comparisons with hosts, (n, 2)."""
-        return self.classifier.probabilities(
-            measure_features(self.engine, scene))
+        return self.classifier.probabilities(self._measured(scene))
 
     def __call__(self, scene):
         """Probabilities to be a source, and of these to be a point, (n, 2)."""
@@ -57,10 +56,24 @@ class Scorer:
 
     def features(self, scene):
         """Features (n, n_features), comparisons with hosts included."""
-        features = measure_features(self.engine, scene)
+        features = self._measured(scene)
         pairs = self._doubtful(
             scene, self.classifier.probabilities(features)[:, 0])
         return compare(features, pairs.rows, self._gains(scene, pairs))
+
+    def _measured(self, scene):
+        """Features without comparisons; of unchanged groups as before."""
+        fit, keys = scene.fit, [None] * len(scene)
+        for group in scene.groups:
+            some = list(group.members)
+            state = fit.parameters[some].tobytes() + fit.flux[some].tobytes()
+            for k in group.core:
+                keys[k] = fit.parameters[k].tobytes(), state
+        new = [k for k, key in enumerate(keys) if key not in self._measures]
+        found = measure_features(self.engine, scene, np.array(new, int))
+        self._measures.update(zip([keys[k] for k in new], found, strict=True))
+        return np.array([self._measures[key] for key in keys]).reshape(
+            len(keys), len(FEATURES))
 
     def _doubtful(self, scene, probability):
         """Pairs of hosts and sources that are to be compared."""

@@ -233,9 +233,9 @@ def _around(pixels, solution, k, host, line):
     return np.sqrt(np.mean(left ** 2))
 
 
-def surroundings(pixels, solution, host):
+def surroundings(pixels, solution, host, rows):
     """
-    How each source compares with what is left over around its host.
+    How some sources compare with what is left over around their hosts.
 
     A neighbour stands alone on a smooth host; arms and knots come in
     numbers, and bars and the residuals of a wrong profile on both sides.
@@ -255,7 +255,7 @@ def surroundings(pixels, solution, host):
     line = gaussian_line(pixels.fwhm.min())
     here, around = np.ones((2, len(host)))
     mirrored = np.zeros(len(host))
-    for k in np.flatnonzero(host >= 0):
+    for k in rows:
         here[k], mirrored[k] = _mirrored(pixels, solution, k, host[k], line)
         around[k] = _around(pixels, solution, k, host[k], line)
     return here, around, mirrored
