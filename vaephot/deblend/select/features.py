@@ -144,8 +144,8 @@ def _beside(pixels, solution, host, rows):
                                  fit.parameters[host[k]]) for k in rows]
     log_distance[rows] = np.clip(
         _log(np.array(apart)) - log_radius[host[rows]], -1.0, 1.5)
-    colour[rows] = colour_odds(fit.flux[rows], fit.flux_err[rows],
-                               fit.flux[host[rows]])
+    colour[rows] = np.nan_to_num(colour_odds(
+        fit.flux[rows], fit.flux_err[rows], fit.flux[host[rows]]))
     here, around, mirrored = surroundings(pixels, solution, host, rows)
     columns = {'log_size': log_size, 'log_distance': log_distance,
                'colour': colour, 'log_here': _log(here),
