@@ -227,7 +227,7 @@ def _make_engine(image, vae, rng):
              if rng.random() < 0.5 else _detect_as_guide(image))
     if found is None:
         found = SegmentationImage(np.zeros(image.data.shape[1:], int))
-    return Engine(observation, found, vae, FitSettings(refine=False))
+    return Engine(observation, found, vae, FitSettings()).quick()
 
 
 def _features(engine, scene, rng, share):

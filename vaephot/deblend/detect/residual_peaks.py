@@ -22,7 +22,7 @@ __all__ = ['ResidualPeaks', 'find_residual_peaks']
 # added in quadrature, in units of the FWHM of the sharpest band
 GALAXY_FWHM = (0.0, 1.5, 3.0)
 # share of the models' light that may be wrong under a filter
-MISFIT = 0.03
+MISFIT = 0.015
 # least signal-to-noise ratio of a peak
 MIN_SIGNIFICANCE = 3.5
 # least distance from a known source, in FWHM of the sharpest band and at

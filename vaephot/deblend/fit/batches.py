@@ -3,6 +3,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +61,11 @@ def _map(function, items, n_workers):
         yield from pool.map(function, items)
 
 
+def _not_done(fit):
+    """Numbers of the groups of a fit that need more steps."""
+    return torch.nonzero(~fit.trust.done)[:, 0]
+
+
 def _single(decoder, config, device):
     """Copy of a decoder in single precision."""
     out = type(decoder)(config)
@@ -95,6 +101,12 @@ class GroupFitter:
         self.decoder = _single(vae.decoder, vae.config, device)
         self.between = torch.diagonal(vae.prior.band_precision()).to(device)
         self._set_bands(layers)
+
+    def with_settings(self, **changes):
+        """The same fitter with other settings."""
+        out = copy(self)
+        out.settings = replace(self.settings, **changes)
+        return out
 
     def _set_bands(self, layers):
         """PSFs, planes and maps, in the order of the bands."""
@@ -258,18 +270,18 @@ class GroupFitter:
             shape, flux = self._common(problem, start, known)
         fit = JointFit(problem, shape, flux, self.between[:shape.shape[-1]])
         if refine is True:
-            self._converge(problem, fit)
+            fit.run()
+            self._converge(problem, fit, _not_done(fit))
         elif refine is False:
             fit.leap()
+            self._converge(problem, fit, self._too_bright(problem, fit))
         else:
             fit.trust.done[:] = True
         return self._found(problem, fit)
 
-    def _converge(self, problem, fit):
-        """Step until groups are done; others get a new curvature."""
-        fit.run()
+    def _converge(self, problem, fit, left):
+        """Step until some groups are done, each time with new curvature."""
         for _ in range(self.settings.max_restarts):
-            left = torch.nonzero(~fit.trust.done)[:, 0]
             if not len(left):
                 break
             k = fit.local.shape[2]
@@ -277,6 +289,15 @@ class GroupFitter:
                              fit.flux[left][..., :k], fit.between)
             again.run()
             fit.replace(left, again)
+            left = _not_done(fit)
+
+    def _too_bright(self, problem, fit):
+        """Groups with sources too bright for a quick fit."""
+        k = fit.local.shape[2]
+        snr = problem.point_snr(fit.flux[..., :k],
+                                problem.noise(fit.local[:, 0, :, :2]))
+        bright = snr.flatten(1).amax(1) > self.settings.quick_snr
+        return torch.nonzero(bright)[:, 0]
 
     def _common(self, problem, start, known):
         """Shapes (g, k, p) and fluxes (g, b, k) of the first phase."""

@@ -39,7 +39,8 @@ class FitSettings:
     ``renew``: steps before which windows and weights are renewed;
     ``background``: free background of each group and band;
     ``least_known``: share of what all bands say of the shapes that those of
-    the common phase hold.
+    the common phase hold; ``quick_snr``: signal-to-noise ratio of a point
+    from which on a quick fit of its group goes on to convergence.
     """
 
     refine: bool | str = True
@@ -54,6 +55,7 @@ class FitSettings:
     renew: tuple[int, ...] = (2,)
     background: str | None = None
     least_known: float = 0.95
+    quick_snr: float = np.inf
 
 
 @dataclass(frozen=True, kw_only=True)
