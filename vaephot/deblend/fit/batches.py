@@ -281,6 +281,8 @@ class GroupFitter:
 
     def _converge(self, problem, fit, left):
         """Step until some groups are done, each time with new curvature."""
+        problem = replace(problem, settings=replace(problem.settings,
+                                                    refine=True))
         for _ in range(self.settings.max_restarts):
             if not len(left):
                 break
