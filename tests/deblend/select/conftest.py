@@ -115,7 +115,8 @@ def plain():
         fwhm, shape = zoom * FWHM, tuple(zoom * v for v in SHAPE)
         parameters = np.column_stack([
             zoom * (PLACES + 0.5) - 0.5,
-            np.log(zoom) + rng.normal(0.8, 0.2, n), rng.normal(0, 0.3, (n, 2))])
+            np.log(zoom) + rng.normal(0.8, 0.2, n),
+            rng.normal(0, 0.3, (n, 2))])
         boxes = _boxes(parameters, shape, 14 * zoom)
         frames = np.zeros((n, 2, *shape))
         whole = _frames(parameters, shape, fwhm, BRIGHT)
