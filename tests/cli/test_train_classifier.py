@@ -14,7 +14,7 @@ def test_a_run_is_resumed_and_weights_get_a_classifier(
     weights = make_untrained(tmp_path / 'bare.safetensors')
     out, folder = tmp_path / 'mine.safetensors', tmp_path / 'found'
     argv = ['train-classifier', str(weights), '--candidates', str(folder),
-            '-o', str(out), '--blends', '2', '--images', '2', '--seed', '2']
+            '-o', str(out), '--blends', '1', '--images', '2', '--seed', '2']
     assert main([*argv, '--max-minutes', '1e-9']) == 0
     assert 'to go on' in capsys.readouterr().out
     assert not out.exists()
