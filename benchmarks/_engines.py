@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The fit engine of the package, set up for mosaics of blends."""
 
-import numpy as np
 from mosaic import vaephot_inputs
 
 from vaephot.deblend.detect.candidates import choose_sources
@@ -9,14 +8,12 @@ from vaephot.deblend.detect.stars import PointSources
 from vaephot.deblend.fit.engine import Engine
 from vaephot.deblend.fit.problem import FitSettings
 from vaephot.deblend.inputs.read import prepare_observation
-from vaephot.deblend.select.features import measure_evidence
 from vaephot.deblend.select.loop import search_residual
 from vaephot.deblend.settings import SearchSettings
 from vaephot.models.bundle import build_vaes
 from vaephot.weights import load_weights
 
-__all__ = ['evidence_of', 'find_all', 'make_engine', 'make_search',
-           'place_sources']
+__all__ = ['find_all', 'make_engine', 'make_search', 'place_sources']
 
 N_PIXELS = 5
 
@@ -36,10 +33,9 @@ def make_search(finder=None, contrast=0.001):
 
 def place_sources(engine, search, positions=None):
     """Candidates of a search, or those at positions (n, 2)."""
-    points = PointSources(pixels=engine.pixels, draw=engine.draw_points,
-                          draw_image=engine.point_image)
     return choose_sources(search, engine.observation.reference,
-                          engine.parents, positions, None, points=points)
+                          engine.parents, positions, None,
+                          points=PointSources.of(engine))
 
 
 def find_all(engine, search):
@@ -47,10 +43,3 @@ def find_all(engine, search):
     chosen = place_sources(engine, search)
     scene = engine.fit(chosen.sources)
     return chosen, search_residual(engine, scene, search)
-
-
-def evidence_of(engine, scene):
-    """Features (n, n_features) of the sources of a scene, and places."""
-    return (measure_evidence(engine.pixels,
-                             scene.in_bands(engine.image_bands)),
-            np.array(scene.fit.parameters[:, :2]))

@@ -20,14 +20,17 @@ from _engines import find_all, make_engine, make_search
 from astropy.table import QTable, vstack
 from mosaic import make_mosaic
 from photutils.segmentation import SourceCatalog, deblend_sources
-from source_probability import is_true, reliability
 
 from vaephot import PeakFinder
 from vaephot.cli._demo_field import detect_parents
+from vaephot.deblend.deblender import find_classifier
 from vaephot.deblend.select.loop import drop_doubtful
 from vaephot.deblend.select.no_source import find_empty
+from vaephot.deblend.select.score import Scorer
 from vaephot.models.bundle import build_vaes
 from vaephot.simulate import CASES
+from vaephot.train.candidates import true_sources
+from vaephot.train.classifier_training import reliability
 from vaephot.utils.atomic import atomic_write
 from vaephot.weights import load_weights
 
@@ -36,6 +39,8 @@ CONTRASTS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1)
 LEVELS, MIN_CONTRASTS = (32, 64), (0.0, 0.0005, 0.005, 0.02, 0.05)
 SEP_THRESHOLDS = (1.5, 2.0)
 N_PIXELS = 5
+# a measured source is a true one within this distance, in pixels
+MAX_DISTANCE = 3.0
 
 
 def parse_arguments():
@@ -52,9 +57,14 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def is_true(xy, true_xy):
+    """Whether each position is the closest to a true one, and close."""
+    return true_sources(np.asarray(xy), true_xy, MAX_DISTANCE) >= 0
+
+
 def score(xy, mosaic, n_blends):
     """Completeness, purity and false sources per blend."""
-    real = is_true(np.asarray(xy), mosaic.true_xy).sum()
+    real = is_true(xy, mosaic.true_xy).sum()
     return {'completeness': real / len(mosaic.true_xy),
             'purity': real / max(len(xy), 1),
             'false_per_blend': (len(xy) - real) / n_blends}
@@ -62,13 +72,15 @@ def score(xy, mosaic, n_blends):
 
 def run_vaephot(mosaic, weights):
     """Setting, positions and probabilities for each least probability."""
+    loaded = load_weights(weights)
     engine = make_engine(mosaic, detect_parents(mosaic),
-                         build_vaes(load_weights(weights))['blended'])
+                         build_vaes(loaded)['blended'])
+    scorer = Scorer(engine, find_classifier(loaded))
     chosen, scene = find_all(engine, make_search())
     for value in PROBABILITIES:
         search = make_search(PeakFinder(min_probability=value))
         # what is dropped below a value is dropped below larger ones
-        scene = drop_doubtful(engine, scene, search)
+        scene = drop_doubtful(engine, scene, search, scorer)
         found = ~find_empty(engine, scene, chosen, search)
         yield (f'min_probability={value:g}',
                scene.fit.parameters[found, :2], scene.p_source[found])
@@ -149,8 +161,9 @@ def main():
     for name in ('completeness', 'purity', 'false_per_blend'):
         table[name].format = '.3f'
     table.pprint_all()
-    calibration = reliability(np.concatenate([part[1] for part in parts]),
-                              np.concatenate([part[2] for part in parts]))
+    calibration = QTable(reliability(
+        np.concatenate([part[1] for part in parts]),
+        np.concatenate([part[2] for part in parts])))
     print(calibration)
     if args.output:
         table.write(args.output, overwrite=True)

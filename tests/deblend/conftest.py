@@ -19,6 +19,7 @@ from vaephot.deblend.inputs.observation import Observation
 from vaephot.deblend.scene import Sources
 from vaephot.exceptions import DeblendWarning
 from vaephot.models.bundle import build_vaes, fit_decoder
+from vaephot.models.classifier import build_classifier
 from vaephot.models.config import ModelConfig
 from vaephot.models.render import Renderer, make_transfer, padded_size
 from vaephot.models.vae import VAE
@@ -107,6 +108,12 @@ def structured_decoder(structured_vae):
 def shipped_vae():
     """Return the autoencoder of blends that comes with the package."""
     return build_vaes(load_weights(None))['blended']
+
+
+@pytest.fixture(scope='session')
+def shipped_classifier():
+    """Return the classifier that comes with the package."""
+    return build_classifier(load_weights(None))
 
 
 @pytest.fixture(scope='session')

@@ -40,13 +40,13 @@ def engine(gaussian_band, draw_frame, make_observation, make_engine):
 
 
 @pytest.fixture(scope='module')
-def run(make_sources):
+def run(make_sources, shipped_classifier):
     """Return a function that deblends the galaxies, or those given."""
     def make(engine, *, places=PARAMETERS[:, :2], parents=PARENTS,
              given=True, is_point=False, progress=None):
         sources = make_sources(places, parents, is_point=is_point)
         return deblend(engine, Chosen(sources=sources, given=given), SEARCH,
-                       progress)
+                       shipped_classifier, progress)
     return make
 
 
@@ -62,9 +62,9 @@ def test_sources_are_found_from_their_positions_alone(solved):
                                PARAMETERS[:, :2], atol=0.1)
 
 
-def test_every_source_has_a_probability(solved):
-    assert solved.p_source.shape == (4,)
-    assert ((solved.p_source >= 0) & (solved.p_source <= 1)).all()
+def test_every_source_has_its_probabilities(solved):
+    assert solved.scores.shape == (4, 2)
+    assert ((solved.scores >= 0) & (solved.scores <= 1)).all()
 
 
 def test_residuals_are_noise(engine, solved):
@@ -83,7 +83,7 @@ def test_equal_calls_give_equal_results(engine, run, solved):
     again = run(engine())
     np.testing.assert_array_equal(again.fit.flux, solved.fit.flux)
     np.testing.assert_array_equal(again.model_image, solved.model_image)
-    np.testing.assert_array_equal(again.p_source, solved.p_source)
+    np.testing.assert_array_equal(again.scores, solved.scores)
 
 
 @pytest.mark.parametrize('refine', [True, False, 'network'])
@@ -92,7 +92,7 @@ def test_no_sources_give_an_empty_scene(engine, run, refine):
     assert len(scene) == 0
     assert scene.fit.flux.shape == (0, 2)
     assert abs(scene.model_image).max() == 0
-    assert scene.p_source.shape == (0,)
+    assert scene.scores.shape == (0, 2)
 
 
 def test_sources_that_were_given_all_stay(engine, run):

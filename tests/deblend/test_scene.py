@@ -1,4 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,12 @@ def test_fluxes_of_some_bands(scene):
     np.testing.assert_array_equal(some.fit.flux, FLUX[:, [1]])
     assert some.fit.flux_err.shape == some.fit.snr.shape == (3, 1)
     assert some.fit.band_parameters is scene.fit.band_parameters
+
+
+def test_scores_are_named(scene):
+    scored = replace(scene, scores=np.array([[.9, .1], [.8, .2], [.7, 0]]))
+    np.testing.assert_array_equal(scored.p_source, [.9, .8, .7])
+    np.testing.assert_array_equal(scored.p_point, [.1, .2, 0])
 
 
 def test_empty_results_have_room_for_all():

@@ -85,7 +85,7 @@ def test_a_finder_of_the_callers_decides_what_is_a_source():
     search = _search(lambda image, mask: None)
     assert not search.is_own
     assert not search.find_stars
-    assert search.n_rounds == search.min_probability == search.min_alone == 0
+    assert search.n_rounds == search.min_probability == 0
     assert search.min_snr == MIN_SNR
 
 
@@ -97,7 +97,6 @@ def test_our_search_asks_for_what_it_was_told():
     assert search.is_own
     assert not search.find_stars
     assert (search.min_probability, search.n_rounds) == (0.9, 1)
-    assert 0 < search.min_alone < 0.9
     assert search.min_snr == 0
 
 

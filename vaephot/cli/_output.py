@@ -11,7 +11,10 @@ from pathlib import Path
 from vaephot.cli._options import UsageError
 from vaephot.utils.atomic import atomic_write, check_output
 
-__all__ = ['add_overwrite_option', 'atomic_write', 'check_outputs']
+__all__ = ['add_overwrite_option', 'atomic_write', 'check_outputs',
+           'check_weights_output']
+
+WEIGHTS_SUFFIX = '.safetensors'
 
 
 def add_overwrite_option(parser):
@@ -55,3 +58,32 @@ def check_outputs(*paths, overwrite=False):
                    'name of its own.')
             raise UsageError(msg, path=path)
         check_output(path, overwrite=overwrite)
+
+
+def check_weights_output(path, option, *, overwrite=False):
+    """
+    Refuse a bad name of weights before the hours of training.
+
+    Parameters
+    ----------
+    path : path-like or None
+        Weights to be written later; `None` is passed over.
+    option : str
+        The option that names them.
+    overwrite : bool, optional
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    UsageError
+        If the name has another ending.
+    OutputExistsError
+        If the weights or their record exist and ``overwrite`` is False.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    if path.suffix != WEIGHTS_SUFFIX:
+        msg = f'{option} is {path}; its name must end in {WEIGHTS_SUFFIX}.'
+        raise UsageError(msg, path=path)
+    check_outputs(path, path.with_suffix('.json'), overwrite=overwrite)

@@ -6,16 +6,14 @@ import math
 import sys
 from pathlib import Path
 
-from vaephot.cli._options import UsageError, positive_float, positive_int
+from vaephot.cli._options import positive_float, positive_int
 from vaephot.cli._output import (
     add_overwrite_option,
     atomic_write,
-    check_outputs,
+    check_weights_output,
 )
 
 __all__ = ['add_parser', 'run']
-
-WEIGHTS_SUFFIX = '.safetensors'
 
 
 def add_parser(subparsers):
@@ -54,7 +52,7 @@ def add_parser(subparsers):
                         'figures (default: %(default)s)')
     parser.add_argument('--weights-out', metavar='FILE',
                         help='weights of the finished run, '
-                        f'NAME{WEIGHTS_SUFFIX}')
+                        'NAME.safetensors')
     add_overwrite_option(parser)
 
 
@@ -73,7 +71,8 @@ def run(args):
         0 if all went well, also if the time was over first.
     """
     config = _read_config(args.config)
-    _check_weights_path(args)
+    check_weights_output(args.weights_out, '--weights-out',
+                         overwrite=args.overwrite)
     from vaephot.train.training_loop import train
 
     with _Lines():
@@ -111,18 +110,6 @@ def _read_config(path):
     except (ValueError, TypeError) as err:
         msg = f'{path}: {err}'
         raise TrainingError(msg, path=path) from err
-
-
-def _check_weights_path(args):
-    """Refuse a bad name before the hours of training."""
-    if args.weights_out is None:
-        return
-    path = Path(args.weights_out)
-    if path.suffix != WEIGHTS_SUFFIX:
-        msg = (f'--weights-out is {path}; its name must end in '
-               f'{WEIGHTS_SUFFIX}.')
-        raise UsageError(msg, path=path)
-    check_outputs(path, path.with_suffix('.json'), overwrite=args.overwrite)
 
 
 class _Lines:

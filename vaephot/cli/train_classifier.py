@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from vaephot.cli._options import positive_float, positive_int
-from vaephot.cli._output import add_overwrite_option, check_outputs
+from vaephot.cli._output import add_overwrite_option, check_weights_output
 
 __all__ = ['add_parser', 'run']
 
@@ -69,7 +69,7 @@ def run(args):
     int
         0 if all went well, also if the time was over first.
     """
-    check_outputs(args.output, overwrite=args.overwrite)
+    check_weights_output(args.output, '--output', overwrite=args.overwrite)
     from vaephot.train.classifier_training import (
         fit_classifier,
         release_classifier,

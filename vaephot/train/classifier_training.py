@@ -11,9 +11,11 @@ has seen all.
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from scipy.special import expit
 from torch.nn import functional
 
 from vaephot.deblend.select.features import FEATURES
+from vaephot.exceptions import TrainingError
 from vaephot.models.classifier import PREFIX, SourceClassifier, pack_classifier
 from vaephot.weights import save_weights
 
@@ -149,9 +151,19 @@ def fit_classifier(candidates, *, seed=1, n_epochs=N_EPOCHS):
         Names of the features, numbers of candidates and images, and of each
         output the cross entropy and the reliability on images that were not
         seen.
+
+    Raises
+    ------
+    TrainingError
+        If there are too few images, or no true sources among them.
     """
     features, truth, use, image = _stacked(candidates)
     fold = image % N_FOLDS
+    if len(np.unique(fold)) < 2 or not candidates.is_source.any():
+        msg = (f'{len(np.unique(image))} images have candidates, and '
+               f'{candidates.is_source.sum()} of these are sources; search '
+               f'more images.')
+        raise TrainingError(msg)
     odds = np.zeros(truth.shape)
     for k in range(N_FOLDS):
         seen, held = fold != k, fold == k
@@ -173,8 +185,7 @@ def fit_classifier(candidates, *, seed=1, n_epochs=N_EPOCHS):
         summary[name] = {
             'cross_entropy': round(float(
                 np.logaddexp(0, -sign * held).mean()), 5),
-            'reliability': reliability(1 / (1 + np.exp(-held)),
-                                       truth[some, i])}
+            'reliability': reliability(expit(held), truth[some, i])}
     return final, summary
 
 

@@ -63,7 +63,7 @@ def solved(make_engine):
         return SimpleNamespace(
             engine=engine, segm=segm,
             chosen=Chosen(sources=sources, given=given),
-            scene=replace(scene, p_source=np.ones(len(sources))))
+            scene=replace(scene, scores=np.ones((len(sources), 2))))
     return make
 
 

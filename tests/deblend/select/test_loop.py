@@ -14,6 +14,7 @@ from vaephot.deblend.select.loop import (
     search_residual,
     select_sources,
 )
+from vaephot.deblend.select.score import Scorer
 from vaephot.deblend.settings import MIN_SNR, SearchSettings
 
 SHAPE = (70, 110)
@@ -52,9 +53,11 @@ def start(gaussian_band, draw_frame, make_observation, make_sources,
     return make
 
 
-def test_true_sources_stay_and_an_invented_one_goes(start):
+def test_true_sources_stay_and_an_invented_one_goes(
+        start, shipped_classifier):
     engine, scene = start([*PARAMETERS[:, :2], (19.0, 38.0)], [1, 1, 2, 1])
-    scene = select_sources(engine, scene, _settings())
+    scene = select_sources(engine, scene, _settings(),
+                           Scorer(engine, shipped_classifier))
     assert len(scene) == 3
     found = scene.fit.parameters[:, :2]
     for place in PARAMETERS[:, :2]:
@@ -62,11 +65,12 @@ def test_true_sources_stay_and_an_invented_one_goes(start):
     assert scene.p_source.min() > 0.5
 
 
-def test_nothing_is_dropped_below_no_probability(start):
+def test_nothing_is_dropped_below_no_probability(start, shipped_classifier):
     engine, scene = start([*PARAMETERS[:, :2], (19.0, 38.0)], [1, 1, 2, 1])
     finder = PeakFinder(min_probability=0, n_rounds=0)
     scene = select_sources(engine, scene,
-                           _settings(finder=finder, contrast=0))
+                           _settings(finder=finder, contrast=0),
+                           Scorer(engine, shipped_classifier))
     dark = (scene.fit.flux <= 0).all(1)
     assert len(scene) == 4 or dark.sum() == 0
 
@@ -102,15 +106,17 @@ def test_the_next_place_is_tried_where_much_is_left_over(
     assert len(search_residual(engine, scene, settings)) == n_found
 
 
-def test_fewer_are_kept_the_more_evidence_is_asked_for(start):
+def test_fewer_are_kept_the_more_evidence_is_asked_for(
+        start, shipped_classifier):
     engine, scene = start([*PARAMETERS[:, :2], (19.0, 38.0)], [1, 1, 2, 1])
     found = search_residual(engine, scene, _settings())
     numbers = []
     for least in (0, 0.5, 1):
         kept = drop_doubtful(engine, found, _settings(
-            finder=PeakFinder(min_probability=least)))
+            finder=PeakFinder(min_probability=least)),
+            Scorer(engine, shipped_classifier))
         numbers.append(len(kept))
-        assert len(kept.p_source) == numbers[-1]
+        assert kept.scores.shape == (numbers[-1], 2)
     assert numbers == sorted(numbers, reverse=True)
     assert numbers[1] == 3
 
@@ -120,21 +126,21 @@ def test_only_a_fit_to_convergence_is_searched_for_more(start):
     assert search_residual(engine, scene, _settings()) is scene
 
 
-def test_what_stays_anyway_does_not_keep_its_neighbours(start, monkeypatch):
-    # nothing is likely in the first parent, least of all its brightest
-    class Doubt:
-        def __init__(self, engine):
-            pass
+class Doubt:
+    """Nothing is likely in the first parent, least of all its brightest."""
 
-        def __call__(self, scene):
-            bright = scene.fit.flux.sum(1)
-            return np.where(scene.sources.parent == 1, 100 / bright, 1.0)
-        upper_bound = __call__
+    def hope(self, scene):
+        bright = scene.fit.flux.sum(1)
+        return np.where(scene.sources.parent == 1, 100 / bright, 1.0)
 
+    def __call__(self, scene):
+        return np.stack([self.hope(scene)] * 2, 1)
+
+
+def test_what_stays_anyway_does_not_keep_its_neighbours(start):
     engine, scene = start(PARAMETERS[:, :2], [1, 1, 2])
-    monkeypatch.setattr(loop, 'Scorer', Doubt)
     scene = drop_doubtful(engine, scene,
-                          _settings(finder=PeakFinder(n_rounds=0)))
+                          _settings(finder=PeakFinder(n_rounds=0)), Doubt())
     assert scene.sources.parent.tolist() == [1, 2]
 
 

@@ -5,11 +5,25 @@ from numpy.testing import assert_array_equal
 from photutils.segmentation import SegmentationImage
 
 from vaephot.deblend.select import score
-from vaephot.deblend.select.score import SURE, Scorer, with_probability
+from vaephot.deblend.select.features import FEATURES, measure_features
+from vaephot.deblend.select.score import Scorer
 
 SHAPE = (64, 64)
 HOST = [31.3, 30.6, 1.4, 0.2, -0.1, 0, 0, 0, 0, 0, 0]
 BESIDE = [35.6, 33.0, 0.8, -0.2, 0.3, 0, 0, 0, 0, 0, 0]
+GAIN, COMPARED = (FEATURES.index(name) for name in ('gain', 'compared'))
+
+
+class Judge:
+    """One probability for all; 0.2 where a comparison gained nothing."""
+
+    def __init__(self, p_source=0.8):
+        self.p_source = p_source
+
+    def probabilities(self, features):
+        lost = (features[:, COMPARED] > 0) & (features[:, GAIN] <= 0)
+        return np.stack([np.where(lost, 0.2, self.p_source),
+                         np.full(len(features), 0.3)], 1)
 
 
 @pytest.fixture
@@ -27,40 +41,49 @@ def fitted(gaussian_band, draw_frame, make_observation, make_sources,
     return engine, engine.fit(make_sources([HOST[:2], BESIDE[:2]], 1))
 
 
-def _doubtful(monkeypatch):
-    """Let nothing be sure before hosts are tested, and count the tests."""
+@pytest.fixture
+def calls(monkeypatch):
+    """Let nothing be gained over hosts, and record what is compared."""
     calls = []
 
     def host_gains(engine, scene, pairs):
         calls.append(pairs.rows.tolist())
         return np.zeros(len(pairs.rows))
-    monkeypatch.setattr(score, 'source_probability',
-                        lambda evidence: np.full(len(evidence), 0.8 * SURE))
     monkeypatch.setattr(score, 'host_gains', host_gains)
     return calls
 
 
-def test_every_source_gets_a_probability(fitted):
+def test_every_source_gets_its_probabilities(fitted, shipped_classifier):
     engine, scene = fitted
-    p = with_probability(engine, scene).p_source
-    assert p.shape == (2,)
-    assert ((p >= 0) & (p <= 1)).all()
-    assert scene.p_source is None
+    scores = Scorer(engine, shipped_classifier)(scene)
+    assert scores.shape == (2, 2)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert scene.scores is None
 
 
-def test_no_probability_is_above_its_upper_bound(fitted, monkeypatch):
-    scorer, scene = Scorer(fitted[0]), fitted[1]
-    _doubtful(monkeypatch)
-    bound, found = scorer.upper_bound(scene), scorer(scene)
-    # the host has no host; what it explains as well is no source
-    assert found[0] == bound[0] == 0.8 * SURE
-    assert found[1] < 0.5 < bound[1]
+def test_features_know_of_the_comparisons(fitted, calls):
+    engine, scene = fitted
+    features = Scorer(engine, Judge()).features(scene)
+    expected = measure_features(engine, scene)
+    expected[1, COMPARED] = 1
+    assert_array_equal(features, expected)
+    assert calls == [[1]]
+
+
+def test_there_is_hope_where_a_comparison_is_due(fitted, calls):
+    scorer, scene = Scorer(fitted[0], Judge()), fitted[1]
+    assert_array_equal(scorer.first_look(scene), [[0.8, 0.3]] * 2)
+    # the host has no host
+    assert_array_equal(scorer.hope(scene), [0.8, 1])
+    assert calls == []
+    # what it explains as well is no source
+    assert_array_equal(scorer(scene), [[0.8, 0.3], [0.2, 0.3]])
 
 
 def test_hosts_are_tested_once_while_the_parent_stays(
-        fitted, make_sources, monkeypatch):
+        fitted, make_sources, calls):
     engine, scene = fitted
-    scorer, calls = Scorer(engine), _doubtful(monkeypatch)
+    scorer = Scorer(engine, Judge())
     one = scorer(scene)
     again = scorer(engine.settle(engine.refit(scene, np.ones(2, bool))))
     assert_array_equal(again, one)
@@ -71,9 +94,15 @@ def test_hosts_are_tested_once_while_the_parent_stays(
     assert 1 in calls[-1]
 
 
-def test_what_is_sure_is_not_compared_with_its_host(fitted, monkeypatch):
-    calls = _doubtful(monkeypatch)
-    monkeypatch.setattr(score, 'source_probability',
-                        lambda evidence: np.full(len(evidence), 0.99))
-    assert_array_equal(Scorer(fitted[0])(fitted[1]), 0.99)
+def test_a_scene_is_scored_once(fitted, calls):
+    scorer, scene = Scorer(fitted[0], Judge()), fitted[1]
+    assert scorer(scene) is scorer(scene)
+    assert calls == [[1]]
+
+
+@pytest.mark.parametrize('sure', [0.01, 0.99])
+def test_what_is_sure_is_not_compared_with_its_host(fitted, calls, sure):
+    scorer, scene = Scorer(fitted[0], Judge(sure)), fitted[1]
+    assert_array_equal(scorer(scene)[:, 0], sure)
+    assert_array_equal(scorer.hope(scene), sure)
     assert calls == [[]]

@@ -27,14 +27,15 @@ def fitted(make_observation, make_engine, gaussian_band, draw_frame,
     engine = make_engine(make_observation(data, psfs),
                          SegmentationImage(segm))
     scene = engine.fit(make_sources(PLACES, PARENTS))
-    return engine, replace(scene, p_source=np.array([.9, .8, .7]))
+    scores = np.array([[.9, .1], [.8, .2], [.7, .3]])
+    return engine, replace(scene, scores=scores)
 
 
 def test_parents_not_asked_for_get_one_source(fitted):
     engine, scene = fitted
     out = merge_unlabelled(engine, scene, np.array([7]))
     assert_array_equal(out.sources.parent, [3, 7])
-    assert_array_equal(out.p_source, [.9, .7])
+    assert_array_equal(out.scores, [[.9, .1], [.7, .3]])
     # what was asked for stays as it was, though its neighbour did not
     for name in ('parameters', 'flux', 'flux_err', 'covariance'):
         assert_array_equal(getattr(out.fit, name)[1],
