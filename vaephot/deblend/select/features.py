@@ -31,8 +31,9 @@ LOG_LIMITS = (-4.0, 6.0)
 # light of others at the brightest pixel of a source that is on its own, and
 # the light of a star that does not matter, as powers of ten
 LOG_ALONE, LOG_DARK = -3.0, -1.0
-# wings of PSFs fall as the third power: a star of flux F reaches as far as
-# FWHM * (F / (noise * FWHM^2))^(1/3) times this (Moffat 1969, beta = 1.5)
+# wings of PSFs fall as the third power (Moffat 1969, beta = 1.5): a star of
+# flux F in noise sigma reaches as far as FWHM (F / (sigma FWHM))^(1/3) times
+# this
 STAR_REACH = 2.0
 
 
@@ -171,7 +172,7 @@ def _starlight(pixels, solution):
         return out
     xy = fit.parameters[:, :2]
     noise = pixels.sky_rms(xy[stars])
-    bright = np.maximum(fit.flux[stars] / noise, 0) / pixels.fwhm ** 2
+    bright = np.maximum(fit.flux[stars] / noise, 0) / pixels.fwhm
     reach = (STAR_REACH * np.cbrt(bright) * pixels.fwhm).max(1)
     apart = np.hypot(*(xy[:, None] - xy[stars]).transpose(2, 0, 1))
     value = _log(reach / np.maximum(apart, 1e-3), LOG_DARK, 1.0)
