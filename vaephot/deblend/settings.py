@@ -34,7 +34,7 @@ class PeakFinder:
         sources), towards 0 aggressive (few missed ones); 0 drops nothing
         but what the contrast and the fit rule out. What is alone in its
         segment and below three fifths of it is flagged ``no_source`` and
-        has no position.
+        keeps the position of its detection.
     n_rounds : int, optional
         How often the residual of the fit is searched for more sources; 0
         takes the peaks only.

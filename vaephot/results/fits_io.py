@@ -35,7 +35,7 @@ __all__ = ['ResultFileError', 'read_result', 'write_result']
 
 FORMAT_KEY = 'VAERESLT'
 FORMAT_VERSION = 3
-FRAMES = ('data', 'model_image', 'error')
+FRAMES = ('data', 'model_image', 'background_image', 'error')
 BOX_EDGES = ('ixmin', 'ixmax', 'iymin', 'iymax')
 
 
