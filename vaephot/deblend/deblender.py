@@ -141,8 +141,8 @@ class VAEDeblender:
 
     def __call__(self, data, segmentation_image=None, *, error=None,
                  gain=None, noise_correlation=None, mask=None, psf=None,
-                 bands=None, wcs=None, zeropoint=None, positions=None,
-                 labels=None):
+                 bands=None, wcs=None, zeropoint=None, saturation=None,
+                 positions=None, labels=None):
         """
         Deblend the sources of an image.
 
@@ -181,6 +181,9 @@ class VAEDeblender:
             segmentation and positions in pixels of the first.
         zeropoint : float or sequence of float, optional
             AB magnitude of one unit of ``data``, one or one per band.
+        saturation : float or sequence of float, optional
+            Level from which on pixels are saturated, one or one per band;
+            `None`: that of the header of NDData, and flat tops of stars.
         positions : `~astropy.table.Table` or array_like (n, 2), optional
             The sources' positions; nothing is searched for then. A table
             may have columns ``fixed`` and ``point_source``.
@@ -199,7 +202,8 @@ class VAEDeblender:
         """
         observation = prepare_observation(
             data, error=error, gain=gain, noise_correlation=noise_correlation,
-            mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint)
+            mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint,
+            saturation=saturation)
         first = observation.reference
         positions = pixel_positions(positions, first.wcs)
         segm = self._parents(first, segmentation_image)

@@ -21,6 +21,9 @@ __all__ = ['check_level', 'check_not_image', 'positive_error',
 # an error off by more than this factor from the scatter of the sky is said;
 # what kind of number it may be, to this in ln
 MAX_EXCESS, SAME_KIND = 3.0, 0.3
+# pixels whose error is so many times the typical one have no weight: in maps
+# of the noise that is how areas without data are filled
+NO_WEIGHT = 1e6
 # pixels compared with those of the image
 N_COMPARED = 10_000
 
@@ -122,6 +125,8 @@ def positive_error(error, bad, bands):
                    'map, or None to have it estimated.')
             raise ValueError(msg)
     if error.shape == bad.shape:
+        for err, out in zip(error, wrong, strict=True):
+            out |= err > NO_WEIGHT * np.median(err[~out])
         bad |= wrong
         for err, out in zip(error, wrong, strict=True):
             if out.any():

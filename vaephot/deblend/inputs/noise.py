@@ -6,8 +6,8 @@ from astropy.stats import gaussian_sigma_to_fwhm, sigma_clip
 from scipy.ndimage import maximum_filter
 
 __all__ = ['correlation_of_smoothing', 'estimate_noise',
-           'estimate_smoothing', 'impossible_pixels', 'sky_image',
-           'spread', 'stripes', 'without_crowding']
+           'estimate_smoothing', 'has_negative', 'impossible_pixels',
+           'quantum', 'sky_image', 'spread', 'stripes', 'without_crowding']
 
 # clippings of the pixels that a plane is fitted to
 N_CLIPS = 3
@@ -70,7 +70,12 @@ def stripes(image, mask=None):
     return values, ~mask[:n * rows].reshape(n, rows, nx)[::step]
 
 
-def _quantum(values, good):
+def has_negative(values):
+    """Whether so many of the values are negative that there is noise."""
+    return (values < 0).sum() > LEAST_NEGATIVE * np.count_nonzero(values)
+
+
+def quantum(values, good):
     """Step between the values of quantised noise; 0 if there is none."""
     sample = values[good]
     sample = sample[::max(1, sample.size // QUANTISED_SAMPLE)]
@@ -105,10 +110,9 @@ def estimate_noise(image, *, mask=None):
     darkest blocks.
     """
     parts, good = stripes(image, mask)
-    step = _quantum(parts, good)
+    step = quantum(parts, good)
     values = parts[good]
-    if step == 0 and ((values < 0).sum()
-                      > LEAST_NEGATIVE * np.count_nonzero(values)):
+    if step == 0 and has_negative(values):
         values = values[values != 0]
     if values.size == 0:
         return 1.0
@@ -272,7 +276,7 @@ def estimate_smoothing(image, noise, mask=None):
     values 0, as of pixels that were filled, are left out.
     """
     values, sky = stripes(image, mask)
-    step = _quantum(values, sky)
+    step = quantum(values, sky)
     if step > 0:
         values = values + _dither(values.shape, step)
         noise = np.hypot(noise, step / np.sqrt(12))

@@ -3,7 +3,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import units as u
@@ -47,6 +47,10 @@ class Image:
     # solid angle of the pixels in sr, as (ny, nx) or (1, 1) for each band,
     # where it was a surface brightness
     area: np.ndarray | None = None
+    # what the header of the image says
+    header: Mapping = field(default_factory=dict)
+    # True for saturated pixels, where any are known
+    saturated: np.ndarray | None = None
 
 
 def read_data(data, bands):
@@ -122,7 +126,8 @@ def stack_images(images, names):
     return Image(values=np.stack([image.values for image in images]),
                  mask=np.stack([image.mask for image in images]),
                  error=np.stack(errors) if all(have) else None,
-                 unit=first.unit, wcs=first.wcs, area=_stack_areas(images))
+                 unit=first.unit, wcs=first.wcs, area=_stack_areas(images),
+                 saturated=_stack_saturated(images))
 
 
 def mask_impossible(values, bad, sigma, bands):
@@ -140,6 +145,15 @@ def mask_impossible(values, bad, sigma, bands):
             f'noise of {noise:.3g}.', VaephotWarning, stacklevel=5)
         image[wrong], mask[wrong], found = 0, True, True
     return found
+
+
+def _stack_saturated(images):
+    """Saturated pixels of all bands, or None."""
+    if all(image.saturated is None for image in images):
+        return None
+    return np.stack([np.zeros(image.values.shape, bool)
+                     if image.saturated is None else image.saturated
+                     for image in images])
 
 
 def _stack_areas(images):
@@ -180,13 +194,13 @@ def to_unit(image, unit, name):
 def _read_image(item, name, allowed_ndim):
     """Plain float64 copy of an image, with what came along."""
     error = unit = wcs = None
-    mask = False
+    mask, header = False, {}
     if isinstance(item, Cutout2D):
         msg = (f'{name} is a Cutout2D; give its array, cutout.data, and '
                'wcs=cutout.wcs.')
         raise TypeError(msg)
     if isinstance(item, NDData):
-        unit, wcs = item.unit, item.wcs
+        unit, wcs, header = item.unit, item.wcs, item.meta or {}
         error = _read_uncertainty(item.uncertainty, unit, name)
         if item.mask is not None:
             mask = np.asarray(item.mask).astype(bool)
@@ -209,7 +223,8 @@ def _read_image(item, name, allowed_ndim):
         msg = (f'mask or uncertainty of {name} does not have its shape '
                f'{values.shape}.')
         raise ShapeMismatchError(msg, shape=values.shape) from err
-    return Image(values=values, mask=mask, error=error, unit=unit, wcs=wcs)
+    return Image(values=values, mask=mask, error=error, unit=unit, wcs=wcs,
+                 header=header)
 
 
 def _check_shape(values, name, allowed_ndim):

@@ -186,6 +186,16 @@ def _oddities(solution, xy, sums, fwhm):
          sums.power.sum(1)), fwhm)
 
 
+def _saturated(bad, view, observation):
+    """Sources with a masked centre, or a saturated pixel close to it, (n,)."""
+    near = np.zeros(len(view.xy))
+    out = any_around(bad, view.xy, near)
+    if observation.saturated is not None:
+        out |= any_around(observation.saturated.any(0), view.xy,
+                          near + view.fwhm.min() / 2)
+    return out
+
+
 def _conditions_of_fit(fit, solution, view, radius, observation):
     """Boolean arrays (n,) by flag: place, inputs and course of the fit."""
     bad, everywhere = view.mask.any(0), np.ones(len(radius), bool)
@@ -193,7 +203,7 @@ def _conditions_of_fit(fit, solution, view, radius, observation):
     return {
         'edge': at_edge(view.xy, radius, bad.shape),
         'masked_pixels': any_around(bad, view.xy, radius),
-        'saturated': any_around(bad, view.xy, 0 * radius),
+        'saturated': _saturated(bad, view, observation),
         'psf_estimated': everywhere & observation.psf_estimated,
         'error_estimated': everywhere & observation.error_estimated,
         'not_converged': ~fit.converged,
