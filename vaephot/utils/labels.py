@@ -61,11 +61,23 @@ def segment_radii(parent, segm):
     return np.sqrt(areas / sum_by_label(parent) / np.pi)
 
 
-def validate_labels(segmentation_image, labels):
-    """Labels to work on, each once, in their order; all for None."""
+def validate_labels(segmentation_image, labels, names=None):
+    """
+    Labels to work on, each once, in their order; all for None.
+
+    ``names`` (n + 1,) are what the labels of the segmentation stand for, if
+    they stand for others: the numbers of these are returned.
+    """
     if labels is None:
         return np.asarray(segmentation_image.labels, dtype=np.int64)
     labels = np.atleast_1d(labels)
+    if names is not None:
+        number = np.searchsorted(names, labels)
+        found = names[np.minimum(number, len(names) - 1)] == labels
+        if not (found & (number > 0)).all():
+            msg = f'labels {labels[~found].tolist()} are invalid'
+            raise ValueError(msg)
+        labels = number
     segmentation_image.check_labels(labels)
     _, first = np.unique(labels, return_index=True)
     return labels[np.sort(first)].astype(np.int64)

@@ -162,8 +162,8 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
                           psf_fwhm=[psf.fwhm for psf in psfs])
     factor = read_correlation(noise_correlation, bands)
     if not estimated:
-        check_level(noise, np.where(np.isnan(factor), 1, factor), error,
-                    bands)
+        check_level(noise, np.where(np.isnan(factor), 1, factor), values,
+                    error, bands)
     noise = _used_level(noise, factor, smoothing)
     return Observation(
         data=values, variance=np.square(error, out=error), mask=bad,
