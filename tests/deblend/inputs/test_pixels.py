@@ -276,7 +276,7 @@ def test_errors_may_be_any_uncertainty(kind, power, unit):
     error[hidden()] = np.inf
     given = kind(error ** power,
                  unit=None if unit is None else u.nJy ** power)
-    data = make_data() if unit is None else make_data() * unit
+    data = make_data() if unit is None else make_data() * 1e-3 * unit
     obs = prepare(data, error=given)
     assert_array_equal(obs.mask[0], hidden())
     scale = 1 if unit is None else 1e-3

@@ -10,6 +10,7 @@ from photutils.segmentation import SegmentationImage
 
 from vaephot import deblend_sources
 from vaephot.deblend.outputs.long_labels import shorten_labels
+from vaephot.results.result import DeblendResult
 
 scenes = SimpleNamespace(
     **run_path(str(Path(__file__).parents[1] / '_scenes.py')))
@@ -44,7 +45,7 @@ def test_long_labels_are_numbered_and_remembered(dtype, label):
 @pytest.mark.parametrize(('dtype', 'label'), LONG)
 @pytest.mark.parametrize('wrap', [np.asarray, SegmentationImage])
 def test_results_name_parents_as_they_were(fast, data, segm, dtype,
-                                           label, wrap):
+                                           label, wrap, tmp_path):
     plain = fast(data, segm, error=1.0, psf=FWHM)
     result = fast(data, wrap(with_long(dtype, label)), error=1.0, psf=FWHM)
     assert_allclose(result.table['flux'], plain.table['flux'])
@@ -56,6 +57,11 @@ def test_results_name_parents_as_they_were(fast, data, segm, dtype,
         plain.segmentation_image.parent_to_deblended_labels)
     scenes.check_laws(result, with_long(dtype, label))
     assert len(result.aperture_table([3.0])) == 3
+    result.write(tmp_path / 'result.fits')
+    again = DeblendResult.read(tmp_path / 'result.fits')
+    assert [s.parent_label for s in again] == parents
+    assert list(again.segmentation_image.parent_to_deblended_labels) == list(
+        result.segmentation_image.parent_to_deblended_labels)
 
 
 def test_long_labels_can_be_asked_for(fast, data):
