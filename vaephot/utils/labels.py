@@ -8,6 +8,9 @@ __all__ = ['brightest_of_parent', 'brightest_pixels', 'count_pieces',
            'segment_radii', 'sum_by_label', 'validate_labels',
            'values_of_labels']
 
+# labels that a message names at most
+MAX_NAMED = 10
+
 
 def values_of_labels(segm, values, labels):
     """Values (n_labels,) of a segmentation for labels (n,); else 0."""
@@ -71,14 +74,23 @@ def validate_labels(segmentation_image, labels, names=None):
     if labels is None:
         return np.asarray(segmentation_image.labels, dtype=np.int64)
     labels = np.atleast_1d(labels)
+    if labels.dtype.kind not in 'iuf' and labels.size:
+        msg = (f'labels has dtype {labels.dtype}; give labels of the '
+               'segmentation, which are integers.')
+        raise TypeError(msg)
+    labels = labels.ravel()
+    known = segmentation_image.labels if names is None else names[1:]
+    number = np.searchsorted(known, labels)
+    found = (known[np.minimum(number, len(known) - 1)] == labels if len(known)
+             else np.zeros(len(labels), bool))
+    if not found.all():
+        wrong = np.unique(labels[~found]).tolist()
+        msg = (f'label{"s"[:len(wrong) - 1]} {wrong[:MAX_NAMED]} '
+               f'{"are" if len(wrong) > 1 else "is"} invalid: the '
+               'segmentation has no such label.')
+        raise ValueError(msg)
     if names is not None:
-        number = np.searchsorted(names, labels)
-        found = names[np.minimum(number, len(names) - 1)] == labels
-        if not (found & (number > 0)).all():
-            msg = f'labels {labels[~found].tolist()} are invalid'
-            raise ValueError(msg)
-        labels = number
-    segmentation_image.check_labels(labels)
+        labels = number + 1
     _, first = np.unique(labels, return_index=True)
     return labels[np.sort(first)].astype(np.int64)
 

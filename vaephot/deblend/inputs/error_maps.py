@@ -33,18 +33,20 @@ DARKEST, MIN_SKY, BACKGROUND = (0.02, 0.98), 2500, 5.0
 # pixels whose error is so many times the typical one have no weight: in maps
 # of the noise that is how areas without data are filled
 NO_WEIGHT = 1e6
+# no noise of large sums is that many times more than that of pixels, or less
+MAX_CORRELATION = 1e6
 # pixels compared with those of the image
 N_COMPARED = 10_000
 
 
-def read_error(error, image, bands, is_2d):
+def read_error(error, image, bands):
     """1-sigma error, (n_bands, ny, nx) or (n_bands, 1, 1)."""
     shape = image.values.shape
     listed = isinstance(error, (list, tuple)) and any(
         isinstance(item, (np.ndarray, NDUncertainty)) for item in error)
     if not listed and not isinstance(error, Mapping):
         array, per_area = _plain_error(error, image, 'error')
-        if is_2d and array.shape == shape[1:]:
+        if shape[0] == 1 and array.shape == shape[1:]:
             array = array[None]
         if array.ndim == 0:
             array = np.full(shape[0], array)
@@ -201,7 +203,9 @@ def positive_error(error, bad, bands):
             if out.any():
                 err[out] = np.median(err[~out])
     low, high = error.min(), error.max()
-    if low**2 == 0 or not np.isfinite(high**2):
+    with np.errstate(over='ignore', under='ignore'):
+        fits = low**2 > 0 and np.isfinite(high**2)
+    if not fits:
         msg = (f'error has the value {low:.3g} to {high:.3g}, the square of '
                'which is out of range; use another unit.')
         raise ValueError(msg)
@@ -233,8 +237,9 @@ def _correlation_factor(item, band):
                'kernel.')
         raise ShapeMismatchError(msg, shape=array.shape)
     total = array.sum()
-    if not (np.isfinite(total) and total > 0):
+    if not 1 / MAX_CORRELATION <= total <= MAX_CORRELATION:
         what = 'is' if array.ndim == 0 else 'is a kernel of the sum'
-        msg = f'{name} {what} {total}; it must be positive and finite.'
+        msg = (f'{name} {what} {total}; it must be positive and no more than '
+               f'{MAX_CORRELATION:g}.')
         raise ValueError(msg)
     return float(total if array.ndim == 0 else np.sqrt(total / array.max()))

@@ -154,7 +154,7 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     estimated = error is None and image.error is None
     error, smoothing = (
         _estimate_error(values, bad, bands) if estimated
-        else _read_error(error, image, bands, is_2d))
+        else _read_error(error, image, bands))
     saturated = _mask_flat_tops(image, bad, error)
     psfs = (_estimate_psfs(values, error, bad, bands, smoothing)
             if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
@@ -199,11 +199,11 @@ def _mask_flat_tops(image, bad, error):
     return found
 
 
-def _read_error(error, image, bands, is_2d):
+def _read_error(error, image, bands):
     """Error that was given, and no smoothing."""
     values, bad = image.values, image.mask
     if error is not None:
-        image.error = read_error(error, image, bands, is_2d)
+        image.error = read_error(error, image, bands)
     check_not_image(image.error, values, bands)
     error = positive_error(image.error, bad, bands)
     values[bad] = 0
