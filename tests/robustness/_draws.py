@@ -17,7 +17,7 @@ from astropy.table import QTable, Table
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from hypothesis import strategies as st
-from photutils.psf import CircularGaussianPRF, ImagePSF
+from photutils.psf import CircularGaussianPSF, ImagePSF
 from photutils.segmentation import SegmentationImage
 
 SIGMA = 1.3
@@ -159,7 +159,7 @@ def make_psf(kind):
     grid = np.arange(-half, half + 1)
     image = np.exp(-0.5 * np.add.outer(grid**2, grid**2) / SIGMA**2)
     return {'fwhm': FWHM, 'none': None, 'image': ImagePSF(image / image.sum()),
-            'model': CircularGaussianPRF(fwhm=FWHM),
+            'model': CircularGaussianPSF(fwhm=FWHM),
             'callable': lambda x, y, band: FWHM}.get(kind, image)
 
 

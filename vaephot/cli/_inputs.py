@@ -312,6 +312,8 @@ def _read_segmentation(images, args):
         msg = (f'{segm.name} is no segmentation: its values must be whole '
                'numbers, 0 for the background.')
         raise InputFileError(msg, path=args.segmentation)
+    if labels.max(initial=0) <= np.iinfo(np.int32).max:
+        return labels.astype(np.int32)
     return (labels if labels.dtype.kind in 'iu'
             else labels.astype(np.int64))
 

@@ -64,6 +64,14 @@ def test_saturated_stars_are_not_filled():
     assert filled_areas(image, good()) is None
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 0.0])
+@pytest.mark.parametrize('error', [None, np.ones(SHAPE)])
+def test_an_image_without_data_is_masked_without_a_word(value, error):
+    found = prepare_observation(np.full(SHAPE, value), error=error, psf=3.0)
+    assert found.mask.all()
+    assert not found.data.any()
+
+
 @pytest.mark.parametrize('how', ['zero', 'nan', 'weight', 'mask', 'fill'])
 def test_areas_without_data_are_alike_however_they_are_marked(how):
     image, error, mask = noise(), np.full(SHAPE, 1.0), good()
