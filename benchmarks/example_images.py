@@ -34,6 +34,7 @@ from photutils.segmentation import deblend_sources as photutils_deblend
 
 from vaephot import VAEDeblender, decode_flags
 from vaephot.evaluate.matching import match_positions
+from vaephot.results.flags import encode_flags
 
 # settings of the file default.sex and the kernel of default.conv
 THRESHOLD, N_PIXELS, SATURATION = 1.5, 5, 50_000
@@ -124,7 +125,8 @@ def found(result):
     table = result.table
     return np.flatnonzero(((np.asarray(table['p_source']) >= 0.5)
                            | (np.asarray(table['n_blended']) > 1))
-                          & np.isfinite(table['x_centroid']))
+                          & (np.asarray(table['flags'])
+                             & encode_flags('no_source') == 0))
 
 
 def centres(table):

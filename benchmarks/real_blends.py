@@ -30,6 +30,7 @@ from photutils.segmentation import SourceCatalog
 
 from vaephot import decode_flags
 from vaephot.evaluate.matching import match_positions
+from vaephot.results.flags import encode_flags
 
 # positions this close are the same source, in pixels
 NEAR = 3.0
@@ -68,11 +69,16 @@ def positions_of(result):
                             result.table['y_centroid']])
 
 
+def has_source(table):
+    """Rows that are not flagged to be none."""
+    return np.asarray(table['flags']) & encode_flags('no_source') == 0
+
+
 def is_source(table):
     """Rows that are a source; a parent without one has a row too."""
     n_blended = np.asarray(table['n_blended'])
     return (((np.asarray(table['p_source']) >= 0.5) | (n_blended > 1))
-            & np.isfinite(table['x_centroid']))
+            & has_source(table))
 
 
 def fit_profiles(blend, result, blind):
@@ -80,12 +86,12 @@ def fit_profiles(blend, result, blind):
     Fit one profile each at the same positions.
 
     Sources that vaephot finds to be points are told to be some; the second
-    fit is told nothing. Rows are those of the table; a source without a
-    position has no flux.
+    fit is told nothing. Rows are those of the table; what is no source
+    has no flux.
     """
     places = positions_of(result) if blind else blend.positions
     point = np.asarray(result.table['half_light_radius']) < POINT_RADIUS
-    has_place = np.isfinite(places).all(1)
+    has_place = has_source(result.table)
     fits = []
     for told in (point, np.zeros_like(point)):
         fit = profile_model(blend, places[has_place], told[has_place])

@@ -199,3 +199,106 @@ def test_positions_are_read_from_tables(tmp_path):
     (tmp_path / 'bad.fits').write_text('no table')
     with pytest.raises(InputFileError, match=r'bad\.fits'):
         read_positions(str(tmp_path / 'bad.fits'))
+
+
+# ------------------------------------------- what files of archives mean
+@pytest.mark.parametrize(('kind', 'power'), [('rms', 1), ('var', 2),
+                                             ('ivar', -2)])
+def test_errors_are_of_the_type_that_is_said(two, write, kind, power):
+    path = write('e.fits', np.full((4, 5), 0.5) ** power)
+    for given in (path, str(0.5 ** power)):
+        error = read(*two, '--error', given, '--error-type', kind)['error']
+        assert np.broadcast_to(error.T, (5, 4, 2)) == pytest.approx(0.5)
+
+
+def test_pixels_without_weight_have_an_infinite_error(two, write):
+    weight = np.full((4, 5), 4.0)
+    weight[1, 2] = 0
+    error = read(two[0], '--error', write('w.fits', weight),
+                 '--error-type', 'ivar')['error']
+    assert np.argwhere(np.isinf(error)).tolist() == [[1, 2]]
+    assert error[0, 0] == 0.5
+
+
+@pytest.mark.parametrize('unit', ['nJy2', 'uJy', None])
+def test_variances_have_the_square_of_the_unit(write, unit):
+    image = write('a.fits', np.ones((4, 5)), BUNIT='uJy')
+    value = 4e6 if unit == 'nJy2' else 4.0
+    header = {} if unit is None else {'BUNIT': unit}
+    path = write('v.fits', np.full((4, 5), value), **header)
+    error = read(image, '--error', path, '--error-type', 'var')['error']
+    assert error.to_value('uJy') == pytest.approx(2.0 * np.ones((4, 5)))
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Write a file with the extensions of an archive, and return it."""
+    dq = np.zeros((4, 5), np.int32)
+    dq[0, 0], dq[1, 1] = 1, 4
+    path = tmp_path / 'i2d.fits'
+    hdus = [fits.PrimaryHDU(header=fits.Header({'TELESCOP': 'JWST'}))]
+    for name, data in (('SCI', np.arange(20.0).reshape(4, 5)),
+                       ('ERR', np.full((4, 5), 0.5)), ('DQ', dq),
+                       ('WHT', np.full((4, 5), 16.0))):
+        hdus.append(fits.ImageHDU(data, name=name))
+    fits.HDUList(hdus).writeto(path)
+    return str(path)
+
+
+def test_extensions_are_those_of_the_option(archive):
+    call = read(archive, '--error', archive, '--mask', archive)
+    assert (call['error'] == 0.5).all()
+    assert np.argwhere(call['mask']).tolist() == [[0, 0]]
+    call = read(archive, '--error', archive, '--error-type', 'ivar',
+                '--mask', archive, '--mask-bits', 'JUMP_DET,1')
+    assert (call['error'] == 0.25).all()
+    assert np.argwhere(call['mask']).tolist() == [[0, 0], [1, 1]]
+
+
+def test_a_weight_is_not_taken_for_an_error(archive):
+    with pytest.raises(UsageError, match='--error-type ivar'):
+        read(archive, '--error', f'{archive}[WHT]')
+    with pytest.raises(UsageError, match='--error-type rms'):
+        read(archive, '--error', f'{archive}[ERR]', '--error-type', 'ivar')
+    with pytest.raises(InputFileError, match='VAR'):
+        read(archive, '--error', archive, '--error-type', 'var')
+    with pytest.raises(UsageError, match='--mask-bits needs'):
+        read(archive, '--mask-bits', '1')
+
+
+def test_saturation_comes_from_headers_or_the_option(write):
+    data = np.arange(400.0).reshape(20, 20)
+    path = write('a.fits', data, SATURATE=398.0)
+    assert read(path)['saturation'] == [398]
+    assert read(path, '--saturation', '300')['saturation'] == [300]
+    assert read(path, '--saturation', 'SATURATE')['saturation'] == [398]
+    # a level that so many pixels exceed is not one of this image
+    assert 'saturation' not in read(write('b.fits', data, SATURATE=200.0))
+    with pytest.raises(UsageError, match='--saturation'):
+        read(path, '--saturation', 'high')
+
+
+def test_the_background_is_subtracted_on_request(write):
+    data = np.random.default_rng(2).normal(1e4, 1, (50, 60))
+    path = write('a.fits', data)
+    assert read(path)['data'].mean() > 9e3
+    left = read(path, '--subtract-background')['data']
+    assert abs(left.mean()) < 0.1
+
+
+def test_labels_of_a_segmentation_may_be_long(two, write):
+    labels = np.zeros((4, 5), np.int64)
+    labels[1] = 2**62
+    segm = read(two[0], '--segmentation', write('s.fits', labels))
+    assert segm['segmentation_image'].max() == 2**62
+
+
+def test_compressed_tiles_and_scaled_integers_are_read(tmp_path):
+    data = np.arange(20).reshape(4, 5).astype('u2')
+    path = tmp_path / 'c.fits'
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(
+        data.astype('f4'), name='SCI', compression_type='GZIP_1',
+        quantize_level=0.0)]).writeto(path)
+    assert read(str(path))['data'].tolist() == data.tolist()
+    fits.writeto(tmp_path / 'u.fits', data)  # stored with BZERO
+    assert read(str(tmp_path / 'u.fits'))['data'].tolist() == data.tolist()

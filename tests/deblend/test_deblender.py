@@ -271,6 +271,29 @@ def test_a_local_background_is_taken_off(segm, kind):
 
 
 @pytest.mark.parametrize('kind', ['constant', 'plane'])
+def test_a_fitted_background_is_in_no_measurement(segm, kind):
+    y, x = np.mgrid[:SHAPE[0], :SHAPE[1]]
+    sky = 3.0 + (0.03 * x - 0.02 * y) * (kind == 'plane')
+    data = scenes.noisy(GALAXIES)
+    made = VAEDeblender(local_background=kind, device='cpu')
+    results = [made(image, segm, error=1.0, psf=FWHM, positions=XY)
+               for image in (data + sky, data)]
+    high, low = (result.aperture_table([5.0]) for result in results)
+    for name in ('aperture_flux_0', 'kron_flux'):
+        assert_allclose(high[name], low[name], rtol=0.01)
+    assert_allclose(high['reduced_chi2'], low['reduced_chi2'], rtol=0.03)
+    assert (high['flags'] == low['flags']).all()
+    frames = [result.background_image for result in results]
+    # the truth in all pixels, within what neighbouring groups leave open
+    assert_allclose(frames[0] - frames[1], sky, atol=0.15)
+    assert_allclose(results[0].residual_image, results[1].residual_image,
+                    atol=0.3)
+    assert abs(np.median(results[0].residual_image)) < 0.1
+    scenes.check_laws(results[0], segm,
+                      data=results[0].data - results[0].background_image)
+
+
+@pytest.mark.parametrize('kind', ['constant', 'plane'])
 def test_a_free_background_costs_accuracy(data, segm, kind):
     # the shapes are the same, so the difference is the background's
     free, fixed = (

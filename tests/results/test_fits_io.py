@@ -54,7 +54,8 @@ def assert_same_table(first, second):
 
 
 def assert_same_result(first, second):
-    for name in ('data', 'model_image', 'residual_image', 'error', 'mask'):
+    for name in ('data', 'model_image', 'background_image',
+                 'residual_image', 'error', 'mask'):
         assert_same(getattr(first, name), getattr(second, name))
     assert_same(first.noise, second.noise)
     for name in ('bands', 'unit', 'is_2d'):
@@ -102,8 +103,19 @@ def test_round_trip(tmp_path, n_bands, is_2d, unit, wcs):
     assert [item.name for item in tmp_path.iterdir()] == ['result.fits']
 
 
+@pytest.mark.parametrize('n_bands', [1, 3])
+def test_round_trip_of_a_background(tmp_path, n_bands):
+    result = make_result(n_bands, is_2d=n_bands == 1, unit=u.uJy)
+    result = replace(result, background_image=result.data / 7)
+    result.write(tmp_path / 'result.fits')
+    again = DeblendResult.read(tmp_path / 'result.fits')
+    assert_same_result(result, again)
+
+
 def test_round_trip_of_grids_of_their_own(tmp_path):
     result = BLENDS['make_native_result']()
+    result = replace(result, background_image={
+        band: image / 7 for band, image in result.data.items()})
     result.write(tmp_path / 'result.fits')
     again = DeblendResult.read(tmp_path / 'result.fits')
     assert again.on_own_grids

@@ -35,6 +35,17 @@ def test_view_of_a_stack_holds_that_band_alone():
     assert_array_equal(view.residual_image, result.residual_image[2])
 
 
+def test_a_fitted_background_stays_with_bands_and_rows():
+    result = BLENDS['make_result']()
+    result = replace(result, background_image=result.data / 7)
+    view = result.band('H')
+    assert_array_equal(view.background_image, result.data[2] / 7)
+    assert_array_equal(view.residual_image, result.residual_image[2])
+    one = result[:1]
+    assert_allclose(one.residual_image,
+                    result.data * (6 / 7) - one.model_image)
+
+
 def test_view_of_2d_is_the_same():
     result = BLENDS['make_result'](1, is_2d=True)
     view = result.band()

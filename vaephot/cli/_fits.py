@@ -3,7 +3,7 @@
 
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ from astropy.wcs import WCS, FITSFixedWarning
 
 from vaephot.exceptions import ShapeMismatchError, VaephotError, VaephotWarning
 
-__all__ = ['GAIN_KEYWORDS', 'OVERSAMPLING_KEYWORDS', 'ZEROPOINT_KEYWORDS',
-           'FitsImage', 'InputFileError', 'read_band_images', 'read_image',
-           'split_extension']
+__all__ = ['GAIN_KEYWORDS', 'OVERSAMPLING_KEYWORDS', 'USUAL_NAMES',
+           'ZEROPOINT_KEYWORDS', 'FitsImage', 'InputFileError',
+           'read_band_images', 'read_image', 'split_extension']
 
 # AB zeropoint of a flux of 1, in the order they are looked for
 ZEROPOINT_KEYWORDS = ('MAGZERO', 'MAGZPT', 'ZEROPNT', 'ZEROPOIN', 'PHOTZP',
@@ -23,7 +23,10 @@ ZEROPOINT_KEYWORDS = ('MAGZERO', 'MAGZPT', 'ZEROPNT', 'ZEROPOIN', 'PHOTZP',
 GAIN_KEYWORDS = ('GAIN', 'EGAIN', 'GAINEFF')
 OVERSAMPLING_KEYWORDS = ('OVERSAMP', 'OVERSAMPLING', 'OVERSMPL')
 # extensions with errors and bad pixels in the files of the archives
-_USUAL = {'ERROR_': ('ERR', 'ERROR', 'RMS'), 'MASK_': ('DQ', 'MASK')}
+USUAL_NAMES = {'ERROR_': ('ERR', 'ERROR', 'RMS', 'STD', 'UNCERT'),
+               'VAR_': ('VAR', 'VARIANCE', 'VAR_TOTAL'),
+               'IVAR_': ('IVAR', 'WHT', 'WEIGHT', 'INVVAR'),
+               'MASK_': ('DQ', 'MASK', 'FLAG', 'FLAGS')}
 # extensions with the distortions of a WCS
 _DISTORTIONS = ('WCSDVARR', 'D2IMARR')
 _WITH_EXTENSION = re.compile(r'(?P<path>.+)\[(?P<extension>[^\[\]]+)\]')
@@ -48,12 +51,15 @@ class FitsImage:
         Where it is from, as ``file[extension]``.
     tables : `~astropy.io.fits.HDUList`, optional
         Distortions that the header refers to.
+    primary : `~astropy.io.fits.Header`, optional
+        The first header of the file.
     """
 
     data: np.ndarray
     header: fits.Header
     name: str
     tables: fits.HDUList = None
+    primary: fits.Header = None
 
     @property
     def wcs(self):
@@ -75,6 +81,29 @@ class FitsImage:
                 return None if unit == u.dimensionless_unscaled else unit
         msg = f'BUNIT of {self.name} is {text!r}, no known unit; ignored.'
         warnings.warn(msg, VaephotWarning, stacklevel=2)
+        return None
+
+    @property
+    def extension(self):
+        """Name of the extension, or an empty text."""
+        return str(self.header.get('EXTNAME', '')).strip().upper()
+
+    def find_text(self, keyword):
+        """
+        Look up a keyword in the header, then in the first of the file.
+
+        Parameters
+        ----------
+        keyword : str
+            Its name.
+
+        Returns
+        -------
+        str or None
+        """
+        for header in (self.header, self.primary or {}):
+            if keyword in header:
+                return str(header[keyword])
         return None
 
     def find_number(self, keywords):
@@ -215,7 +244,7 @@ def _load(hdu, path, hdus):
     tables = fits.HDUList([other.copy() for other in hdus
                            if other.name in _DISTORTIONS])
     return FitsImage(data=data, header=hdu.header.copy(), name=name,
-                     tables=tables)
+                     tables=tables, primary=hdus[0].header.copy())
 
 
 def read_image(text, extension=None):
@@ -260,13 +289,13 @@ def _names_of(text, extension, bands, prefix):
     if wanted and all(name.upper() in known for name in wanted):
         return [f'{path}[{name}]' for name in wanted]
     if prefix and len(known) > 1:
-        usual = [name for name in _USUAL.get(prefix, ()) if name in known]
+        usual = [name for name in USUAL_NAMES.get(prefix, ()) if name in known]
         if len(usual) == 1 and not wanted:
             return [f'{path}[{usual[0]}]']
-        if not (wanted or prefix in _USUAL):
+        if not (wanted or prefix in USUAL_NAMES):
             return None
         # its first image may well be the data themselves
-        wanted = wanted or _USUAL.get(prefix, ())
+        wanted = wanted or USUAL_NAMES.get(prefix, ())
         msg = (f'{path} has several images but not {", ".join(wanted)}; it '
                f'has {", ".join(sorted(set(known)))}. Name the extension, as '
                f'in {path.name}[EXT].')
@@ -279,8 +308,8 @@ def _planes(image):
     if image.data.ndim == 2:
         return [image]
     header = image.header
-    return [FitsImage(data=plane, header=header, tables=image.tables,
-                      name=f'{image.name}, plane {i + 1}')
+    return [replace(image, data=plane, header=header,
+                    name=f'{image.name}, plane {i + 1}')
             for i, plane in enumerate(image.data)]
 
 

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Turn the options of ``vaephot deblend`` into arguments of the deblender."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,26 @@ from astropy.table import Table
 from vaephot.cli._fits import (
     GAIN_KEYWORDS,
     OVERSAMPLING_KEYWORDS,
+    USUAL_NAMES,
     ZEROPOINT_KEYWORDS,
     InputFileError,
     read_band_images,
     read_image,
 )
+from vaephot.cli._mask_bits import bad_pixels
 from vaephot.cli._options import UsageError
+from vaephot.cli._sky_subtraction import subtract_sky
+from vaephot.deblend.inputs.saturation import header_level
 from vaephot.exceptions import UnitMismatchError
 
 __all__ = ['read_inputs', 'read_positions', 'read_psfs']
 
+# extensions with errors, by what they hold
+ERROR_PREFIX = {'rms': 'ERROR_', 'var': 'VAR_', 'ivar': 'IVAR_'}
+ERROR_NAMES = {kind: USUAL_NAMES[prefix] for kind, prefix
+               in ERROR_PREFIX.items()}
+ERROR_KINDS = {'rms': '1-sigma errors', 'var': 'variances',
+               'ivar': 'weights'}
 # grids that differ by less than this many pixels are the same
 SAME_GRID = 0.1
 
@@ -140,19 +151,6 @@ def _zeropoints(images, given):
     return np.array(values)
 
 
-def _factor_to_unit(image, unit, factor):
-    """What makes a second image of a band agree with the data."""
-    own = image.unit
-    if own is None or unit is None:
-        return factor
-    try:
-        return own.to(unit)
-    except u.UnitConversionError as err:
-        msg = (f'the unit of {image.name} is {own}, that of the image is '
-               f'{unit}; they must agree.')
-        raise UnitMismatchError(msg, units=(unit, own)) from err
-
-
 def _header_numbers(images, keyword, option):
     """One keyword of all headers, if it is there."""
     values = [image.find_number([keyword]) for image in images]
@@ -178,16 +176,60 @@ def _read_error(images, factors, args):
         values = _header_numbers(images, given[0], '--error')
     unit = images[0].unit
     if values is not None:
-        values = np.array(_per_band(values, n_bands, '--error')) * factors
+        values = np.array(_per_band(values, n_bands, '--error'))
+        values = _sigma(values, args.error_type) * factors
         return values if unit is None else values * unit
-    errors = read_band_images(given, bands=args.bands, prefix='ERROR_')
+    errors = read_band_images(given, bands=args.bands,
+                              prefix=ERROR_PREFIX[args.error_type])
     errors = _per_band(errors, n_bands, '--error')
     planes = []
     for error, image, factor in zip(errors, images, factors, strict=True):
         error.check_shape(image.data.shape)
-        planes.append(error.data * _factor_to_unit(error, unit, factor))
+        _check_kind(error, args.error_type)
+        planes.append(_sigma(error.data, args.error_type) * _error_factor(
+            error, image, unit, factor, args.error_type))
     stacked = _stack(planes, args)
     return stacked if unit is None else stacked * unit
+
+
+def _sigma(values, kind):
+    """1-sigma error from variances or weights; infinite for no weight."""
+    values = np.asarray(values, float)
+    if kind == 'rms':
+        return values
+    with np.errstate(divide='ignore', invalid='ignore'):
+        root = np.sqrt(values)
+        return root if kind == 'var' else np.where(values > 0, 1 / root,
+                                                   np.inf)
+
+
+def _check_kind(error, kind):
+    """Refuse an extension whose name says that it is something else."""
+    for other, names in ERROR_NAMES.items():
+        if error.extension in names and other != kind:
+            msg = (f'the name of {error.name} is one of '
+                   f'{ERROR_KINDS[other]}, but --error-type is {kind}; give '
+                   f'--error-type {other}, or another extension.')
+            raise UsageError(msg, option='--error-type', value=kind)
+
+
+def _error_factor(error, image, unit, factor, kind):
+    """What turns a 1-sigma map into the unit of the data."""
+    own = error.unit
+    if kind != 'rms' and own is not None and unit is not None:
+        root = {'var': 0.5, 'ivar': -0.5}[kind]
+        if not own.is_equivalent(unit):
+            own = own ** root
+        else:  # copied from the header of the image
+            own = None
+    if own is None or unit is None:
+        return factor
+    try:
+        return own.to(unit)
+    except u.UnitConversionError as err:
+        msg = (f'the unit of {error.name} is {error.unit}, that of the '
+               f'image is {unit}; they must agree.')
+        raise UnitMismatchError(msg, units=(unit, error.unit)) from err
 
 
 def _stack(planes, args):
@@ -217,15 +259,45 @@ def _read_gain(images, factors, args):
 
 
 def _read_mask(images, args):
-    """Masks: not zero is bad."""
+    """Bad pixels of each band, or None."""
     if args.mask is None:
+        if args.mask_bits is not None:
+            msg = '--mask-bits needs --mask FILE.'
+            raise UsageError(msg, option='--mask-bits')
         return None
     masks = read_band_images(_split(args.mask), bands=args.bands,
                              prefix='MASK_')
     masks = _per_band(masks, len(images), '--mask')
     for mask, image in zip(masks, images, strict=True):
         mask.check_shape(image.data.shape)
-    return _stack([mask.data != 0 for mask in masks], args)
+    return [bad_pixels(mask, args.mask_bits) for mask in masks]
+
+
+def _read_saturation(images, factors, args):
+    """Saturation level of each band: numbers, or those of the headers."""
+    if args.saturation is not None:
+        given = _split(args.saturation)
+        values = _numbers(given)
+        if values is None:
+            values = _header_numbers(images, given[0], '--saturation')
+        if values is None:
+            msg = (f'--saturation is {" ".join(given)}; give numbers or a '
+                   'keyword of the headers.')
+            raise UsageError(msg, value=given)
+        values = _per_band(values, len(images), '--saturation')
+    else:
+        values = [header_level(image.header, image.data, image.unit)
+                  for image in images]
+    if all(value is None for value in values):
+        return None
+    return [None if value is None else _with_unit(value * factor,
+                                                  images[0].unit)
+            for value, factor in zip(values, factors, strict=True)]
+
+
+def _with_unit(value, unit):
+    """Number, or quantity if there is a unit."""
+    return value if unit is None else value * unit
 
 
 def _read_segmentation(images, args):
@@ -240,7 +312,10 @@ def _read_segmentation(images, args):
         msg = (f'{segm.name} is no segmentation: its values must be whole '
                'numbers, 0 for the background.')
         raise InputFileError(msg, path=args.segmentation)
-    return labels.astype(np.int32)
+    if labels.max(initial=0) <= np.iinfo(np.int32).max:
+        return labels.astype(np.int32)
+    return (labels if labels.dtype.kind in 'iu'
+            else labels.astype(np.int64))
 
 
 def read_psfs(given, n_bands, bands=None):
@@ -354,11 +429,18 @@ def read_inputs(args):
     """
     images = read_band_images(args.images, args.extension, bands=args.bands)
     bands = _band_names(images, args.bands)
+    masks = _read_mask(images, args)
+    saturation = _read_saturation(images, _units(images)[1], args)
+    if args.subtract_background:
+        images = [replace(image, data=subtract_sky(image.data, bad))
+                  for image, bad in zip(images, masks or [None] * len(images),
+                                        strict=True)]
     call, factors = _image_arguments(images, bands)
     factors = np.array(factors)
     call['error'] = _read_error(images, factors, args)
     call['gain'] = _read_gain(images, factors, args)
-    call['mask'] = _read_mask(images, args)
+    call['mask'] = None if masks is None else _stack(masks, args)
+    call['saturation'] = saturation
     call['segmentation_image'] = _read_segmentation(images, args)
     call['zeropoint'] = _zeropoints(images, args.zeropoint)
     if args.psf is not None:

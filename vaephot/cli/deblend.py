@@ -58,13 +58,25 @@ def _add_input_options(group):
     add('--error', nargs='+', metavar='VALUE',
         help='1-sigma noise: FILEs, numbers or a header keyword '
         '(default: estimated)')
+    add('--error-type', choices=('rms', 'var', 'ivar'), default='rms',
+        help='what --error holds: 1-sigma noise, variance or inverse '
+        'variance (weight) (default: %(default)s)')
     add('--gain', nargs='+', metavar='VALUE',
         help='electrons per data unit: numbers, a header keyword, or '
         '"header" for GAIN; --error is then that of the background alone')
     add('--noise-correlation', nargs='+', type=float, metavar='FACTOR',
         help='noise of a large sum over that of independent pixels')
     add('--mask', nargs='+', metavar='FILE',
-        help='bad pixels: anything but 0')
+        help='bad pixels: anything but 0; of the maps of JWST, Euclid, HSC '
+        'and Rubin the bits that are bad')
+    add('--mask-bits', type=_names, metavar='BIT,...',
+        help='bits of --mask that are bad, as values or, for maps of HST, '
+        'JWST, Euclid, HSC and Rubin, names (default: see --mask)')
+    add('--saturation', nargs='+', metavar='LEVEL',
+        help='level from which on pixels are saturated: numbers or a header '
+        'keyword (default: SATURATE and the like, and flat tops of stars)')
+    add('--subtract-background', action='store_true',
+        help='subtract the sky, as photutils finds it between the sources')
     add('--psf', nargs='+', metavar='VALUE',
         help='FWHM of each band in pixels, or FILEs with images of the '
         'PSF; the keyword OVERSAMP of their headers is honoured '

@@ -15,11 +15,17 @@ from vaephot.deblend.detect.stack import detect
 from vaephot.deblend.detect.stars import PointSources
 from vaephot.deblend.fit.engine import Engine
 from vaephot.deblend.fit.problem import FitSettings
+from vaephot.deblend.inputs.error_maps import warn_background
 from vaephot.deblend.inputs.positions import pixel_positions
 from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.deblend.outputs.assemble import assemble_result, assign_labels
 from vaephot.deblend.outputs.fallback import add_fallback, fit_or_leave_out
 from vaephot.deblend.outputs.info import add_info
+from vaephot.deblend.outputs.long_labels import (
+    restore_labels,
+    restore_result,
+    shorten_labels,
+)
 from vaephot.deblend.outputs.rescale import rescale, rescale_info
 from vaephot.deblend.pipeline import deblend
 from vaephot.deblend.select.no_source import find_empty
@@ -143,8 +149,8 @@ class VAEDeblender:
 
     def __call__(self, data, segmentation_image=None, *, error=None,
                  gain=None, noise_correlation=None, mask=None, psf=None,
-                 bands=None, wcs=None, zeropoint=None, positions=None,
-                 labels=None):
+                 bands=None, wcs=None, zeropoint=None, saturation=None,
+                 positions=None, labels=None):
         """
         Deblend the sources of an image.
 
@@ -183,6 +189,9 @@ class VAEDeblender:
             segmentation and positions in pixels of the first.
         zeropoint : float or sequence of float, optional
             AB magnitude of one unit of ``data``, one or one per band.
+        saturation : float or sequence of float, optional
+            Level from which on pixels are saturated, one or one per band;
+            `None`: that of the header of NDData, and flat tops of stars.
         positions : `~astropy.table.Table` or array_like (n, 2), optional
             The sources' positions; nothing is searched for then. A table
             may have columns ``fixed`` and ``point_source``.
@@ -201,11 +210,15 @@ class VAEDeblender:
         """
         observation = prepare_observation(
             data, error=error, gain=gain, noise_correlation=noise_correlation,
-            mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint)
+            mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint,
+            saturation=saturation)
+        if self.local_background is None:
+            warn_background(observation)
         first = observation.reference
         positions = pixel_positions(positions, first.wcs)
-        segm = self._parents(first, segmentation_image)
-        labels = None if labels is None else validate_labels(segm, labels)
+        segm, names = self._parents(first, segmentation_image)
+        labels = (None if labels is None
+                  else validate_labels(segm, labels, names))
         engine = self._engine(observation, segm)
         chosen = choose_sources(self._search, first, segm, positions, labels,
                                 points=PointSources.of(engine))
@@ -217,7 +230,8 @@ class VAEDeblender:
             engine, scene, chosen, self._search, fallback,
             empty=find_empty(engine, scene, chosen, self._search),
             relabel=self.relabel, meta=self._meta())
-        return rescale(result, 1 / observation.scale)
+        return restore_result(rescale(result, 1 / observation.scale), names,
+                              self.relabel)
 
     def segment(self, data, segmentation_image, *, error=None, mask=None,
                 psf=None, labels=None):
@@ -236,9 +250,11 @@ class VAEDeblender:
         """
         observation = prepare_observation(data, error=error, mask=mask,
                                           psf=psf)
+        warn_background(observation)
         first = observation.reference
-        segm = self._parents(first, segmentation_image)
-        labels = None if labels is None else validate_labels(segm, labels)
+        segm, names = self._parents(first, segmentation_image)
+        labels = (None if labels is None
+                  else validate_labels(segm, labels, names))
         engine = self._engine(observation, segm)
         chosen = choose_sources(self._search, first, segm, None, labels,
                                 points=PointSources.of(engine))
@@ -250,30 +266,44 @@ class VAEDeblender:
                                     relabel=self.relabel, labels=labels,
                                     fallback=fallback)
         add_info(children, observation, fallback)
-        return rescale_info(children, 1 / observation.scale)
+        return restore_labels(
+            rescale_info(children, 1 / observation.scale), names,
+            self.relabel)
 
     def _parents(self, observation, segmentation_image):
-        """Segmentation of the parents, detected if none is given."""
+        """
+        Segmentation of the parents, detected if none is given.
+
+        And what its labels stand for, if they were too long; else None.
+        """
         shape = observation.data.shape[1:]
         if segmentation_image is None:
             found = detect(observation, self.n_pixels)
             if found is None:
-                return SegmentationImage(np.zeros(shape, np.int32))
-            return found
+                found = SegmentationImage(np.zeros(shape, np.int32))
+            return found, None
         if not isinstance(segmentation_image, SegmentationImage):
             values = np.asarray(segmentation_image)
             if values.dtype.kind not in 'iu':
                 msg = (f'segmentation_image has dtype {values.dtype}; give '
                        f'a SegmentationImage or an array of integers.')
                 raise TypeError(msg)
-            segmentation_image = SegmentationImage(values)
+            if values.size and values.min() < 0:
+                msg = (f'segmentation_image has the label {values.min()}; '
+                       'labels are positive, and 0 is the background.')
+                raise ValueError(msg)
+            short, names = shorten_labels(values)
+            segmentation_image = short or SegmentationImage(values)
+        else:
+            short, names = shorten_labels(segmentation_image.data)
+            segmentation_image = short or segmentation_image
         if segmentation_image.shape != shape:
             msg = (f'segmentation_image has shape '
                    f'{segmentation_image.shape} but the data have {shape}; '
                    f'they must be the same.')
             raise ShapeMismatchError(msg, shape=segmentation_image.shape,
                                      expected=shape)
-        return segmentation_image
+        return segmentation_image, names
 
     def _engine(self, observation, parents):
         """What fits the sources of an observation."""

@@ -146,11 +146,19 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
     _check_ignored(n_processes, n_threads, contrast_method)
     _check_segmentation(data, segmentation_image)
     validate_settings(n_pixels, contrast, n_levels, mode, connectivity)
-    labels = validate_labels(segmentation_image, labels)
+    from vaephot.deblend.outputs.long_labels import (
+        restore_labels,
+        shorten_labels,
+    )
+
+    short, names = shorten_labels(segmentation_image.data)
+    segmentation_image = short or segmentation_image
+    labels = validate_labels(segmentation_image, labels, names)
     labels = _without_pieces(segmentation_image, labels, n_pixels,
                              connectivity) if contrast < 1 else labels[:0]
     if not _large(segmentation_image, labels, n_pixels).any():
-        return _copy(segmentation_image, relabel)
+        return restore_labels(_copy(segmentation_image, relabel), names,
+                              relabel)
 
     from vaephot.deblend.deblender import VAEDeblender
 
@@ -158,8 +166,9 @@ def deblend_sources(data, segmentation_image, n_pixels, *, labels=None,
         n_pixels, contrast=contrast, n_levels=n_levels, mode=mode,
         connectivity=connectivity, weights=weights, refine=refine,
         relabel=relabel, device=device, progress_bar=progress_bar)
-    return deblender.segment(data, segmentation_image, error=error,
-                             mask=mask, psf=psf, labels=labels)
+    return restore_labels(
+        deblender.segment(data, segmentation_image, error=error, mask=mask,
+                          psf=psf, labels=labels), names, relabel)
 
 
 def _large(segm, labels, n_pixels):

@@ -33,7 +33,8 @@ class PeakFinder:
         parent stays. Towards 1 the search is cautious (few false
         sources), towards 0 aggressive (few missed ones); 0 drops nothing
         but what the contrast and the fit rule out. What is alone in its
-        segment and below it is flagged ``no_source``.
+        segment and below it is flagged ``no_source`` and keeps the
+        position of its detection.
     n_rounds : int, optional
         How often the residual of the fit is searched for more sources; 0
         takes the peaks only.

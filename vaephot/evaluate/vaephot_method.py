@@ -10,6 +10,7 @@ from vaephot.evaluate.mosaic import (
     image_psfs,
     make_mosaic,
 )
+from vaephot.results.flags import encode_flags
 
 __all__ = ['vaephot', 'vaephot_blind']
 
@@ -51,7 +52,8 @@ def vaephot_blind(observed, *, p_source=0.5, **options):
     Find and measure sources with ``VAEDeblender``.
 
     Every parent has a row in the table of the result, also one that is a
-    fluctuation of the noise; ``p_source`` tells them apart.
+    fluctuation of the noise; ``p_source`` and the flag ``no_source`` tell
+    them apart.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def vaephot_blind(observed, *, p_source=0.5, **options):
         The blends.
     p_source : float, optional
         Rows of the table with a smaller ``p_source`` do not count as
-        sources; 0 counts all rows.
+        sources, nor do those flagged ``no_source``.
     **options
         As for `~vaephot.deblend.deblender.VAEDeblender`.
 
@@ -74,6 +76,7 @@ def vaephot_blind(observed, *, p_source=0.5, **options):
     xy = np.stack([table['x_centroid'], table['y_centroid']], axis=1)
     # not known of a source that could not be modelled: it stays
     counts = ~(_plain(table['p_source']) < p_source)
+    counts &= np.asarray(table['flags']) & encode_flags('no_source') == 0
     return [_row(observed, mosaic, k, result, rows[counts[rows]])
             for k, rows in enumerate(mosaic.split(xy))]
 

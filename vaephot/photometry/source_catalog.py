@@ -230,11 +230,15 @@ for _name in dir(SourceCatalog):
         setattr(DeblendedSourceCatalog, _name, _gathering(_name))
 
 
-def _segments(result, parents):
+def _segments(result):
     """Box, label and pixels of each source that has pixels to measure."""
-    found = []
+    # labels may have 64 bits, without a sign
+    number = {0: 0}
     for source in result:
-        region = parents[source.slices] == source.parent_label
+        number.setdefault(source.parent_label, len(number))
+    parents, found = _parents(result, number), []
+    for source in result:
+        region = parents[source.slices] == number[source.parent_label]
         if source.parent_label == 0:
             model = getattr(source.model, 'value', source.model)
             stack = model if result.is_2d else model.sum(0)
@@ -244,11 +248,12 @@ def _segments(result, parents):
     return found
 
 
-def _parents(result):
-    """Labels of the parents in the input, for the pixels of sources."""
+def _parents(result, number):
+    """Numbers of the parents in the input, for the pixels of sources."""
     segm = result.segmentation_image
     parents = np.zeros(segm.shape, int)
-    parent_of = {source.label: source.parent_label for source in result}
+    parent_of = {source.label: number[source.parent_label]
+                 for source in result}
     for label, window in zip(segm.labels.tolist(), segm.slices, strict=True):
         # a segment that was passed through without a row is nobody's
         parents[window][segm.data[window] == label] = parent_of.get(label,
@@ -297,7 +302,7 @@ def _check_options(result, options):
 
 def _found_segments(result):
     """Sources and their segments; an error if there are none."""
-    found = _segments(result, _parents(result))
+    found = _segments(result)
     if not found:
         msg = (f'none of the {len(result)} sources has a pixel to measure; '
                'a catalog needs at least one.')

@@ -35,7 +35,7 @@ __all__ = ['ResultFileError', 'read_result', 'write_result']
 
 FORMAT_KEY = 'VAERESLT'
 FORMAT_VERSION = 3
-FRAMES = ('data', 'model_image', 'error')
+FRAMES = ('data', 'model_image', 'background_image', 'error')
 BOX_EDGES = ('ixmin', 'ixmax', 'iymin', 'iymax')
 
 
@@ -128,6 +128,13 @@ def _text_hdu(table):
                          name='TABLE_ECSV')
 
 
+def _integers(values):
+    """Integers of 64 bits, without a sign only where they need it."""
+    largest = max(values, default=0)
+    return np.array(values, np.uint64 if largest > np.iinfo(int).max
+                    else int)
+
+
 def _schema(parameters):
     """Names and shapes of parameters, as text."""
     return json.dumps([[name, None if np.ndim(value) == 0
@@ -144,8 +151,7 @@ def _sources_hdu(sources, n_bands):
         'parent_label': [s.parent_label for s in sources],
         **{name: [getattr(s.bbox, name) for s in sources]
            for name in BOX_EDGES}}
-    columns = {name: np.array(values, int)
-               for name, values in columns.items()}
+    columns = {name: _integers(values) for name, values in columns.items()}
     columns |= {name: np.array([getattr(s, name) for s in sources], float)
                 for name in ('x_centroid', 'y_centroid')}
     columns |= {name: np.array([_plain(getattr(s, name)) for s in sources],
@@ -168,9 +174,9 @@ def _children_hdu(segm):
     pairs = [(parent, child)
              for parent, children in segm.parent_to_deblended_labels.items()
              for child in children]
-    array = np.array(pairs, int).reshape(-1, 2)
-    hdu = fits.table_to_hdu(Table({'parent': array[:, 0],
-                                   'child': array[:, 1]}))
+    hdu = fits.table_to_hdu(Table({
+        name: _integers([int(pair[i]) for pair in pairs])
+        for i, name in enumerate(('parent', 'child'))}))
     hdu.name = 'CHILDREN'
     return hdu
 

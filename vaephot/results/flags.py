@@ -32,7 +32,7 @@ class FlagDefinition:
 _TABLE = (
     ('edge', 'the edge of the image is nearer than the radius plus the FWHM'),
     ('masked_pixels', 'masked or non-finite pixels close to the source'),
-    ('saturated', 'the pixel at the centre of the source is masked'),
+    ('saturated', 'the centre is masked, or saturated pixels are close to it'),
     ('psf_estimated', 'the PSF was estimated from the image'),
     ('error_estimated', 'the error was estimated from the background'),
     ('not_converged', 'the fit stopped before it converged'),

@@ -51,6 +51,10 @@ class DeblendResult:
     model_image : array or None, optional
         Sum of all models, shaped like ``data``. `None` adds up the models
         of the sources in their boxes.
+    background_image : array or None, optional
+        Background that was fitted along (``local_background``), shaped like
+        ``data``, which hold it; the images of the sources do not. `None` if
+        none was.
     error : array or None, optional
         1-sigma error of each pixel, shaped like ``data``, or (n_bands, 1,
         1).
@@ -112,6 +116,7 @@ class DeblendResult:
     _: KW_ONLY
     bands: tuple
     model_image: np.ndarray | None = None
+    background_image: np.ndarray | None = None
     error: np.ndarray | None = None
     mask: np.ndarray | None = None
     unit: u.UnitBase | None = None
@@ -148,7 +153,7 @@ class DeblendResult:
             put('unit', getattr(first, 'unit', None))
         put('is_2d', not self.on_own_grids
             and (bool(self.is_2d) or first.ndim == 2))
-        for name in ('data', 'model_image', 'error'):
+        for name in ('data', 'model_image', 'background_image', 'error'):
             put(name, prepare_frame(getattr(self, name), self.unit,
                                     self.is_2d))
         put('mask', prepare_frame(self.mask, None, self.is_2d))
@@ -231,8 +236,14 @@ class DeblendResult:
 
     @cached_property
     def residual_image(self):
-        """Data minus models; 0 in masked pixels, shaped like the data."""
+        """
+        Data minus models and fitted background, shaped like the data.
+
+        It is 0 in masked pixels.
+        """
         residual = each(np.subtract, self.data, self.model_image)
+        if self.background_image is not None:
+            residual = each(np.subtract, residual, self.background_image)
         if self.mask is not None:
             def blank(frame, mask):
                 frame[mask] = 0

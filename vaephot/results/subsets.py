@@ -94,7 +94,8 @@ def band_view(result, index):
     table, segm, places = _on_band(result, band)
     return {
         **{name: pick_band(getattr(result, name), index, band)
-           for name in ('data', 'model_image', 'error', 'mask')},
+           for name in ('data', 'model_image', 'background_image', 'error',
+                        'mask')},
         'table': table, 'segmentation_image': segm,
         'sources': [_source(source, band, index, place)
                     for source, place in zip(result, places, strict=True)],
@@ -136,8 +137,8 @@ def row_view(result, rows):
     parts = [group.of_labels(labels) for group in result.groups]
     return {
         **{name: getattr(result, name)
-           for name in ('data', 'bands', 'error', 'mask', 'unit', 'wcs',
-                        'is_2d', 'psf', 'noise')},
+           for name in ('data', 'bands', 'background_image', 'error', 'mask',
+                        'unit', 'wcs', 'is_2d', 'psf', 'noise')},
         'table': result.table[rows], 'sources': sources,
         'segmentation_image': segmentation_with_maps(
             np.where(np.isin(segm.data, labels), segm.data, 0),

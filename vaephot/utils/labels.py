@@ -8,6 +8,9 @@ __all__ = ['brightest_of_parent', 'brightest_pixels', 'count_pieces',
            'segment_radii', 'sum_by_label', 'validate_labels',
            'values_of_labels']
 
+# labels that a message names at most
+MAX_NAMED = 10
+
 
 def values_of_labels(segm, values, labels):
     """Values (n_labels,) of a segmentation for labels (n,); else 0."""
@@ -61,12 +64,33 @@ def segment_radii(parent, segm):
     return np.sqrt(areas / sum_by_label(parent) / np.pi)
 
 
-def validate_labels(segmentation_image, labels):
-    """Labels to work on, each once, in their order; all for None."""
+def validate_labels(segmentation_image, labels, names=None):
+    """
+    Labels to work on, each once, in their order; all for None.
+
+    ``names`` (n + 1,) are what the labels of the segmentation stand for, if
+    they stand for others: the numbers of these are returned.
+    """
     if labels is None:
         return np.asarray(segmentation_image.labels, dtype=np.int64)
     labels = np.atleast_1d(labels)
-    segmentation_image.check_labels(labels)
+    if labels.dtype.kind not in 'iuf' and labels.size:
+        msg = (f'labels has dtype {labels.dtype}; give labels of the '
+               'segmentation, which are integers.')
+        raise TypeError(msg)
+    labels = labels.ravel()
+    known = segmentation_image.labels if names is None else names[1:]
+    number = np.searchsorted(known, labels)
+    found = (known[np.minimum(number, len(known) - 1)] == labels if len(known)
+             else np.zeros(len(labels), bool))
+    if not found.all():
+        wrong = np.unique(labels[~found]).tolist()
+        msg = (f'label{"s"[:len(wrong) - 1]} {wrong[:MAX_NAMED]} '
+               f'{"are" if len(wrong) > 1 else "is"} invalid: the '
+               'segmentation has no such label.')
+        raise ValueError(msg)
+    if names is not None:
+        labels = number + 1
     _, first = np.unique(labels, return_index=True)
     return labels[np.sort(first)].astype(np.int64)
 

@@ -1,4 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+import re
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -7,11 +8,14 @@ import astropy.units as u
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import gaussian_filter
 
+from vaephot.deblend.inputs.error_maps import warn_background
 from vaephot.exceptions import (
     BandMismatchError,
     ShapeMismatchError,
     UnitMismatchError,
+    VaephotWarning,
 )
 
 images = SimpleNamespace(**run_path(
@@ -89,3 +93,57 @@ def test_the_noise_correlation_becomes_a_factor(given, want):
 def test_a_noise_correlation_out_of_range_raises(given, error):
     with pytest.raises(error, match='noise_correlation'):
         prepare(make_data(2), noise_correlation=given)
+
+
+# ------------------------------------------------- what cannot be an error
+def sky(size, seed=1):
+    return np.random.default_rng(seed).normal(0, 2.0, (size, size))
+
+
+@pytest.mark.parametrize(('error', 'match'), [
+    (0.5, 'is 0.5, but large areas'), (7.0, 'is 7, but large areas'),
+    (4.0 + 6.0, 'is 10, but large areas'),
+    (0.25, 'is 0.25 as an inverse variance would be')])
+def test_an_error_that_the_sky_contradicts_is_told(error, match):
+    with pytest.warns(VaephotWarning, match=match):
+        prepare(sky(160), error=error)
+
+
+@pytest.mark.parametrize('factor', [0.5, 2.0])
+def test_an_error_that_may_be_one_is_not(factor):
+    prepare(sky(160), error=2 * factor)
+    prepare(sky(40), error=2 * factor)
+    # resampled pixels scatter less than what is right for areas
+    image = gaussian_filter(sky(200), 2) * 0.5
+    prepare(image, error=1.0)
+
+
+def test_with_little_sky_only_much_too_little_is_told():
+    image, _ = images.crowded(2500)
+    with pytest.warns(VaephotWarning, match='pixels of the sky scatter'):
+        prepare(image, error=0.2)
+    prepare(image, error=20.0)
+    small = sky(24)
+    prepare(small, error=0.5)
+    with pytest.warns(VaephotWarning, match='the pixels scatter'):
+        prepare(small, error=0.02)
+    prepare(small * 0, error=0.02)
+
+
+@pytest.mark.parametrize('level', [1e4, -1e4, 20.0])
+def test_a_background_is_told(level):
+    with pytest.warns(VaephotWarning, match=re.escape(
+            f'background of {level:.2g}')):
+        warn_background(prepare(sky(60) + level))
+
+
+def test_what_is_no_background_is_not_told():
+    warn_background(prepare(sky(60) + 8))
+    warn_background(prepare(sky(40) + 1e4))  # may be the middle of a galaxy
+    image, _ = images.crowded(2500)
+    warn_background(prepare(image, error=1.0))
+
+
+def test_a_background_is_told_in_the_unit_of_the_data():
+    with pytest.warns(VaephotWarning, match='of 5.*e-17, 5'):
+        warn_background(prepare(1e-20 * (sky(60) + 5010), error=1e-19))

@@ -1,4 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.convolution import convolve
@@ -15,6 +19,9 @@ from vaephot.deblend.inputs.noise import (
 )
 from vaephot.deblend.inputs.read import prepare_observation
 
+images = SimpleNamespace(
+    **run_path(str(Path(__file__).with_name('_images.py'))))
+
 
 def sky(seed=0, shape=(300, 300)):
     return np.random.default_rng(seed).standard_normal(shape)
@@ -28,6 +35,25 @@ def test_filled_pixels_are_not_taken_for_the_sky():
     # photons of sources on a dark sky have no negative pixels
     image = np.abs(image)
     assert estimate_noise(image) < 0.01
+
+
+@pytest.mark.parametrize(('smoothing', 'n', 'covered', 'most'), [
+    (0, 1800, 0.75, 1.08), (0, 2500, 0.88, 1.12), (1, 1800, 0.75, 1.15)])
+def test_the_noise_of_a_crowded_frame_is_that_between_its_sources(
+        smoothing, n, covered, most):
+    image, light = images.crowded(n, smoothing=smoothing)
+    assert (light > 0.5).mean() > covered
+    noise = estimate_noise(image)
+    assert 0.95 < noise < most
+    # nor are sources taken for smoothing
+    assert_allclose(estimate_smoothing(image, noise), 2.35 * smoothing,
+                    rtol=0.1)
+
+
+@pytest.mark.parametrize('smoothing', [0, 0.6, 1.0, 1.5])
+def test_an_empty_frame_is_not_crowded(smoothing):
+    image, _ = images.crowded(0, smoothing=smoothing)
+    assert_allclose(estimate_noise(image), 1, rtol=0.02)
 
 
 @pytest.mark.parametrize('scale', [1e-30, 1.0, 1e20])

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import os
 from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from vaephot.deblend.inputs.noise_level import measure_noise
 from vaephot.deblend.inputs.read import prepare_observation
 from vaephot.exceptions import VaephotWarning
 
+images = SimpleNamespace(
+    **run_path(str(Path(__file__).with_name('_images.py'))))
 DATA = os.environ.get('VAEPHOT_TEST_DATA')
 SIZE = 420
 
@@ -32,6 +36,14 @@ def level(image, error=1.0, mask=None, **options):
     found = measure_noise(image[None], error[None], mask[None], **options)
     assert found.correlation.shape == (1, 7)
     return found
+
+
+def test_a_crowded_frame_has_no_sky_to_measure_areas_on():
+    image, _ = images.crowded(2500)
+    found = level(image)
+    assert not found.measured
+    assert found.used == 1
+    assert_allclose(found.ratio, 1, atol=0.12)
 
 
 def with_galaxies(n, peak, sigma, *, size=SIZE, seed=5):

@@ -10,6 +10,7 @@ import pytest
 from astropy.nddata import (
     CCDData,
     Cutout2D,
+    FlagCollection,
     InverseVariance,
     NDData,
     StdDevUncertainty,
@@ -226,3 +227,64 @@ def test_masked_carriers_of_astropy_mask():
 def test_what_is_no_image_is_told(data, match):
     with pytest.raises(TypeError, match=match):
         prepare(data)
+
+
+# ------------------------------------------- what carries masks and errors
+def hidden():
+    bad = np.zeros((NY, NX), bool)
+    bad[4:7, 5:9] = bad[20, 30] = True
+    return bad
+
+
+def flag_collection(bad):
+    flags = FlagCollection(shape=bad.shape)
+    flags['cosmic'] = bad.astype(np.uint8) * 4
+    return flags
+
+
+@pytest.mark.parametrize('make', [
+    lambda data, bad: CCDData(data, unit='adu', flags=bad * 8),
+    lambda data, bad: CCDData(data, unit='adu', flags=flag_collection(bad)),
+    lambda data, bad: CCDData(data, unit='adu', mask=bad.astype('u8') << 40),
+    lambda data, bad: NDData(Masked(data * u.adu, mask=bad)),
+    lambda data, bad: NDData(np.ma.array(data, mask=bad), unit='adu')])
+def test_every_carrier_of_a_mask_masks(make):
+    obs = prepare(make(make_data(), hidden()), error=2 * u.adu)
+    assert_array_equal(obs.mask[0], hidden())
+
+
+@pytest.mark.parametrize('make', [
+    lambda bad: bad.tolist(), lambda bad: NDData(bad * 3),
+    lambda bad: np.ma.array(bad), lambda bad: Masked(bad),
+    lambda bad: np.ma.array(0 * bad, mask=bad), lambda bad: [bad],
+    lambda bad: {'band1': bad}, lambda bad: bad.astype('u8') << 63])
+def test_every_kind_of_mask_is_one(make):
+    assert_array_equal(prepare(make_data(), mask=make(hidden())).mask[0],
+                       hidden())
+
+
+def test_some_bands_may_have_no_mask():
+    obs = prepare(make_data(2), mask=[hidden(), None])
+    assert_array_equal(obs.mask, [hidden(), False & hidden()])
+
+
+@pytest.mark.parametrize(('kind', 'power'), [
+    (StdDevUncertainty, 1), (VarianceUncertainty, 2), (InverseVariance, -2)])
+@pytest.mark.parametrize('unit', [None, u.uJy])
+def test_errors_may_be_any_uncertainty(kind, power, unit):
+    error = np.abs(make_data(seed=3)) + 1
+    error[hidden()] = np.inf
+    given = kind(error ** power,
+                 unit=None if unit is None else u.nJy ** power)
+    data = make_data() if unit is None else make_data() * 1e-3 * unit
+    obs = prepare(data, error=given)
+    assert_array_equal(obs.mask[0], hidden())
+    scale = 1 if unit is None else 1e-3
+    assert_allclose(obs.variance[~obs.mask] / obs.scale**2,
+                    (error[~hidden()] * scale) ** 2)
+
+
+def test_a_masked_error_masks():
+    error = Masked(np.full((NY, NX), 2.0) * u.uJy, mask=hidden())
+    obs = prepare(make_data() * u.uJy, error=error)
+    assert_array_equal(obs.mask[0], hidden())

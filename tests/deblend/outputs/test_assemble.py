@@ -314,15 +314,24 @@ def test_no_sources_make_an_empty_result(solved):
                        scenes.parents() > 0)
 
 
-def test_no_source_has_no_place_but_its_flux(solved):
+def test_no_source_keeps_its_place_and_flux_but_has_no_shape(solved):
     empty = np.array([False, False, True, False])
     result = assemble(solved(), empty)
     row = result.table[2]
-    assert np.isnan([row['x_centroid'], row['x_err'], row['axis_ratio']]
-                    ).all()
-    assert np.isfinite(row['flux'])
+    assert (row['x_centroid'], row['y_centroid']) == PLACES[2]
+    assert np.isnan([row['x_err'], row['axis_ratio']]).all()
+    assert np.isfinite([row['flux'], row['p_source']]).all()
     assert 'no_source' in decode_flags(int(row['flags']))
-    assert np.isfinite(result.table['x_centroid'][[0, 1, 3]]).all()
+    assert result.table['x_centroid'][0] != PLACES[0][0]
+
+
+def test_follow_ups_take_rows_without_a_source(solved):
+    empty = np.array([False, False, True, False])
+    result = assemble(solved(), empty)
+    table = result.aperture_table([3.0])
+    assert np.isfinite(table['aperture_flux_0']).all()
+    assert len(result.euclid_table()) == len(result.to_regions()) == 4
+    assert len(result.to_catalog().to_table()) == 4
 
 
 def test_the_order_of_the_sources_does_not_matter(solved):

@@ -26,13 +26,14 @@ def result():
     segm.info = {'estimated': {'g': {'noise': 2.0, 'psf_fwhm': 3.0}}}
     return DeblendResult(
         table, segm, [source], image, bands=('g', 'r'), model_image=image,
+        background_image=image / 7,
         error=np.ones((2, 1, 1)), groups=[FitGroup(
             labels=(1,), covariance=np.ones((5, 5)))])
 
 
 def test_what_is_proportional_to_the_data_is_multiplied(result):
     found = rescale(result, 8.0)
-    for name in ('data', 'model_image', 'error'):
+    for name in ('data', 'model_image', 'background_image', 'error'):
         assert_allclose(getattr(found, name), 8 * getattr(result, name))
     for name in ('model', 'image', 'flux', 'flux_err'):
         assert_allclose(getattr(found[1], name), 8 * getattr(result[1], name))

@@ -99,7 +99,9 @@ def single_image(images, i):
     return Image(values=images.values[i], mask=images.mask[i],
                  error=None if images.error is None else images.error[i],
                  unit=images.unit,
-                 area=None if images.area is None else images.area[i])
+                 area=None if images.area is None else images.area[i],
+                 saturated=(None if images.saturated is None
+                            else images.saturated[i]))
 
 
 def share_of(given, name, rows, bands):

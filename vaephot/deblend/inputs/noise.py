@@ -6,8 +6,8 @@ from astropy.stats import gaussian_sigma_to_fwhm, sigma_clip
 from scipy.ndimage import maximum_filter
 
 __all__ = ['correlation_of_smoothing', 'estimate_noise',
-           'estimate_smoothing', 'impossible_pixels', 'sky_image',
-           'spread']
+           'estimate_smoothing', 'has_negative', 'impossible_pixels',
+           'quantum', 'sky_image', 'spread', 'stripes', 'without_crowding']
 
 # clippings of the pixels that a plane is fitted to
 N_CLIPS = 3
@@ -33,6 +33,14 @@ MIN_INDEPENDENCE, LEAST_STEPS = 0.5, 0.1
 # noise of so few steps has no median deviation to speak of: its standard
 # deviation, cut at this many sigma, from this many rounds
 COARSE, COARSE_CUT, N_COARSE = 1.5, 5.0, 5
+# the darkest blocks of an image are its sky, however crowded it is: their
+# side in pixels, least share of good pixels, share of all blocks, and least
+# number; what their noise must fall below that of the whole image by
+DARK_SIDE, DARK_GOOD, DARK_SHARE, MIN_DARK = 6, 0.7, 0.1, 10
+DARK_TOLERANCE, DARK_SIGMA = 0.1, 3.0
+# blocks whose variance exceeds the others' by so many of its sigma hold
+# sources or cosmics; smoothing (Gaussian sigma in pixels) of noise at most
+DARK_CLIP, MAX_DARK_SMOOTHING = 5.0, 2.0
 # median absolute deviation of a normal distribution of sigma 1
 MAD_NORMAL = 0.6744897501960817
 # an image was smoothed before if the noise of the differences between
@@ -50,7 +58,7 @@ IMPOSSIBLE_SIGMA, IMPOSSIBLE_SHARE = 1e5, 1e-3
 FILL_SIGMA = 1e12
 
 
-def _stripes(image, mask=None):
+def stripes(image, mask=None):
     """Stripes of rows all over an image, (n, rows, nx), and good pixels."""
     ny, nx = image.shape
     rows = min(STRIPE, ny)
@@ -62,7 +70,12 @@ def _stripes(image, mask=None):
     return values, ~mask[:n * rows].reshape(n, rows, nx)[::step]
 
 
-def _quantum(values, good):
+def has_negative(values):
+    """Whether so many of the values are negative that there is noise."""
+    return (values < 0).sum() > LEAST_NEGATIVE * np.count_nonzero(values)
+
+
+def quantum(values, good):
     """Step between the values of quantised noise; 0 if there is none."""
     sample = values[good]
     sample = sample[::max(1, sample.size // QUANTISED_SAMPLE)]
@@ -93,18 +106,20 @@ def estimate_noise(image, *, mask=None):
     that were filled, are left out of images with noise, which has negative
     pixels; not so of quantised ones, where 0 is a value as others. An image
     without noise gets 1e-4 of the value of its bright sources, or 1 if it
-    is constant.
+    is constant. Where sources fill the image, the noise is that of its
+    darkest blocks.
     """
-    values, good = _stripes(image, mask)
-    step = _quantum(values, good)
-    values = values[good]
-    if step == 0 and ((values < 0).sum()
-                      > LEAST_NEGATIVE * np.count_nonzero(values)):
+    parts, good = stripes(image, mask)
+    step = quantum(parts, good)
+    values = parts[good]
+    if step == 0 and has_negative(values):
         values = values[values != 0]
     if values.size == 0:
         return 1.0
     sigma = (_clipped_spread(values) if step == 0
              else _quantised_spread(values, step))
+    if sigma > COARSE * step:
+        sigma = without_crowding(sigma, parts, good & (parts != 0))
     bright = _bright_peak(image, mask, sigma)
     if sigma < NOISELESS * bright:
         return float(NOISELESS_FLOOR * bright)
@@ -121,6 +136,73 @@ def _quantised_spread(values, step):
         kept = values[np.abs(values - middle) <= COARSE_CUT * sigma]
         middle, sigma = kept.mean(), max(kept.std(), LEAST_STEPS * step)
     return sigma
+
+
+def without_crowding(sigma, values, good):
+    """
+    Noise of the darkest blocks of stripes (n, rows, nx), or ``sigma``.
+
+    It is that of the pixels about the mean of their block, which does not
+    depend on how dark that is, and that of the blocks by the correlation of
+    neighbouring pixels, as smoothing with a Gaussian makes it. ``sigma``,
+    the scatter of all pixels, counts unless the other is lower by more than
+    its errors.
+    """
+    mean, variance, step, n_good = _block_moments(values, good)
+    if len(mean) < MIN_DARK:
+        return sigma
+    order = np.argsort(mean)[:max(MIN_DARK, int(DARK_SHARE * len(mean)))]
+    dark, limit = variance[order], np.median(variance[order])
+    limit += DARK_CLIP * spread(dark)
+    order = order[dark <= limit]
+    weight = n_good[order]
+    within, step = (np.average(column[order], weights=weight)
+                    for column in (variance, step))
+    dark = _unsmoothed(within, step)
+    error = DARK_SIGMA / np.sqrt(2 * weight.sum())
+    return dark if dark < (1 - max(DARK_TOLERANCE, error)) * sigma else sigma
+
+
+def _block_moments(values, good):
+    """
+    Moments of the blocks of stripes, (n_blocks,) each.
+
+    Mean, variance, half the mean square of the steps between neighbours,
+    and the number of good pixels, of blocks with enough of these.
+    """
+    n, rows, nx = values.shape
+    side = DARK_SIDE
+    cut = np.s_[:, :rows // side * side, :nx // side * side]
+    blocks, fine = (array[cut].reshape(
+        n, rows // side, side, nx // side, side).swapaxes(2, 3).reshape(
+            -1, side, side) for array in (values, good))
+    blocks = blocks[enough := fine.sum((1, 2)) >= DARK_GOOD * side ** 2]
+    fine = fine[enough]
+    count = fine.sum((1, 2))
+    mean = np.where(fine, blocks, 0).sum((1, 2)) / count
+    left = np.where(fine, blocks - mean[:, None, None], 0)
+    variance = (left ** 2).sum((1, 2)) / (count - 1)
+    square, pairs = np.zeros((2, len(blocks)))
+    for axis in (1, 2):
+        both = _both(fine, axis)
+        square += (np.diff(left, axis=axis) ** 2 * both).sum((1, 2))
+        pairs += both.sum((1, 2))
+    return mean, variance, 0.5 * square / np.maximum(pairs, 1), count
+
+
+def _unsmoothed(within, step):
+    """Noise of pixels from their variance in blocks and that of steps."""
+    smoothing = np.linspace(0.25, MAX_DARK_SMOOTHING, 36)
+    lag = np.arange(DARK_SIDE)
+    weight = np.where(lag == 0, DARK_SIDE, 2 * (DARK_SIDE - lag))
+    correlation = np.exp(-0.25 * np.divide.outer(lag, smoothing) ** 2)
+    mean = (weight @ correlation / DARK_SIDE ** 2) ** 2
+    seen = (1 - mean) / (1 - 1 / DARK_SIDE ** 2)
+    ratio = (1 - correlation[1]) / seen
+    found = step / within if within > 0 else 0.0
+    if found < ratio[-1]:
+        return np.inf
+    return float(np.sqrt(within / np.interp(-found, -ratio, seen)))
 
 
 def spread(values):
@@ -193,8 +275,8 @@ def estimate_smoothing(image, noise, mask=None):
     between neighbours is ``sqrt(2 * (1 - correlation))`` of its noise. The
     values 0, as of pixels that were filled, are left out.
     """
-    values, sky = _stripes(image, mask)
-    step = _quantum(values, sky)
+    values, sky = stripes(image, mask)
+    step = quantum(values, sky)
     if step > 0:
         values = values + _dither(values.shape, step)
         noise = np.hypot(noise, step / np.sqrt(12))

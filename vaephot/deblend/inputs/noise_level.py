@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import map_coordinates, maximum_filter
 
-from vaephot.deblend.inputs.noise import spread
+from vaephot.deblend.inputs.noise import spread, stripes, without_crowding
 
 __all__ = ['NoiseLevel', 'join_levels', 'measure_noise']
 
@@ -81,7 +81,8 @@ class NoiseLevel:
     correlation : `~numpy.ndarray`, (n_bands, 7)
         Correlation of pixels 0 to 6 apart, the mean of both axes.
     measured : `~numpy.ndarray` of bool, (n_bands,)
-        Whether there was sky enough for ``large_ratio``.
+        Whether there was sky enough for ``large_ratio``, and it was free of
+        sources.
     used : `~numpy.ndarray`, (n_bands,)
         What multiplies the error in the fit.
     """
@@ -157,6 +158,9 @@ def _measure_band(image, error, mask, sources, fwhm):
     if not ratio > NOISELESS:
         return nothing
     correlation = _correlation(pixels, ratio)
+    dark = _darkest(image, error, mask, ratio)
+    if dark < ratio:  # what was taken for the sky is full of sources
+        return dark, np.nan, np.nan, np.full(MAX_LAG + 1, np.nan), False, 1.0
     if n_areas < MIN_AREAS or correlation[NOISE_LAG] > MAX_CORRELATION:
         return ratio, np.nan, np.nan, correlation, False, 1.0
     side = round(min(np.sqrt(np.pi) * max(fwhm, 1.0), 2 * BLOCK))
@@ -167,6 +171,13 @@ def _measure_band(image, error, mask, sources, fwhm):
     factor = min(large * _beyond_edges(correlation), most)
     return (ratio, psf_ratio, large, correlation, True,
             _level(factor, n_areas))
+
+
+def _darkest(image, error, mask, ratio):
+    """Scatter of pixels over the error in the darkest blocks, or ``ratio``."""
+    values, good = stripes(image, mask)
+    sigma, _ = stripes(np.broadcast_to(error, image.shape))
+    return without_crowding(ratio, values / sigma, good & (values != 0))
 
 
 def _sum_along(correlation, side=np.inf):

@@ -61,6 +61,8 @@ class Observation:
     noise : `~vaephot.deblend.inputs.noise_level.NoiseLevel` or None
         What the sky of the images says of their noise; `None` if it was not
         measured.
+    saturated : `~numpy.ndarray` of bool, (n_bands, ny, nx), or None
+        Masked pixels that are saturated; `None` if no band has any.
     scale : float
         Power of 2 that data, errors and the inverse of the gain were
         multiplied with so that single precision holds them; 1 unless their
@@ -82,6 +84,7 @@ class Observation:
     psf_estimated: bool
     smoothing: np.ndarray
     noise: NoiseLevel | None = None
+    saturated: np.ndarray | None = None
     scale: float = 1.0
 
     @property

@@ -3,7 +3,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import units as u
@@ -32,7 +32,7 @@ from vaephot.exceptions import (
 from vaephot.utils.bands import per_band
 
 __all__ = ['Image', 'mask_impossible', 'read_data', 'read_mask',
-           'stack_images', 'to_flux', 'to_unit']
+           'stack_images', 'standard_deviation', 'to_flux', 'to_unit']
 
 
 @dataclass(kw_only=True)
@@ -47,6 +47,10 @@ class Image:
     # solid angle of the pixels in sr, as (ny, nx) or (1, 1) for each band,
     # where it was a surface brightness
     area: np.ndarray | None = None
+    # what the header of the image says
+    header: Mapping = field(default_factory=dict)
+    # True for saturated pixels, where any are known
+    saturated: np.ndarray | None = None
 
 
 def read_data(data, bands):
@@ -122,7 +126,8 @@ def stack_images(images, names):
     return Image(values=np.stack([image.values for image in images]),
                  mask=np.stack([image.mask for image in images]),
                  error=np.stack(errors) if all(have) else None,
-                 unit=first.unit, wcs=first.wcs, area=_stack_areas(images))
+                 unit=first.unit, wcs=first.wcs, area=_stack_areas(images),
+                 saturated=_stack_saturated(images))
 
 
 def mask_impossible(values, bad, sigma, bands):
@@ -140,6 +145,15 @@ def mask_impossible(values, bad, sigma, bands):
             f'noise of {noise:.3g}.', VaephotWarning, stacklevel=5)
         image[wrong], mask[wrong], found = 0, True, True
     return found
+
+
+def _stack_saturated(images):
+    """Saturated pixels of all bands, or None."""
+    if all(image.saturated is None for image in images):
+        return None
+    return np.stack([np.zeros(image.values.shape, bool)
+                     if image.saturated is None else image.saturated
+                     for image in images])
 
 
 def _stack_areas(images):
@@ -180,16 +194,18 @@ def to_unit(image, unit, name):
 def _read_image(item, name, allowed_ndim):
     """Plain float64 copy of an image, with what came along."""
     error = unit = wcs = None
-    mask = False
+    mask, header = False, {}
     if isinstance(item, Cutout2D):
         msg = (f'{name} is a Cutout2D; give its array, cutout.data, and '
                'wcs=cutout.wcs.')
         raise TypeError(msg)
     if isinstance(item, NDData):
-        unit, wcs = item.unit, item.wcs
+        unit, wcs, header = item.unit, item.wcs, item.meta or {}
         error = _read_uncertainty(item.uncertainty, unit, name)
         if item.mask is not None:
-            mask = np.asarray(item.mask).astype(bool)
+            mask = _plain_mask(item.mask, f'mask of {name}')
+        mask = mask | _read_flags(getattr(item, 'flags', None),
+                                  item.data.shape)
         item = item.data
     if isinstance(item, Masked):
         mask, item = mask | item.mask, item.unmasked
@@ -209,7 +225,8 @@ def _read_image(item, name, allowed_ndim):
         msg = (f'mask or uncertainty of {name} does not have its shape '
                f'{values.shape}.')
         raise ShapeMismatchError(msg, shape=values.shape) from err
-    return Image(values=values, mask=mask, error=error, unit=unit, wcs=wcs)
+    return Image(values=values, mask=mask, error=error, unit=unit, wcs=wcs,
+                 header=header)
 
 
 def _check_shape(values, name, allowed_ndim):
@@ -224,42 +241,86 @@ def _check_shape(values, name, allowed_ndim):
         raise ShapeMismatchError(msg, shape=values.shape)
 
 
+def standard_deviation(uncertainty, name):
+    """1-sigma error of an NDData uncertainty, and its unit or None."""
+    kinds = {StdDevUncertainty: 1, VarianceUncertainty: 2,
+             InverseVariance: -2}
+    power = next((power for kind, power in kinds.items()
+                  if isinstance(uncertainty, kind)), None)
+    if power is None:
+        msg = (f'{name} is of type {type(uncertainty).__name__}; give '
+               'StdDevUncertainty, VarianceUncertainty or InverseVariance, '
+               'or the 1-sigma error itself.')
+        raise TypeError(msg)
+    values, unit = plain_copy(uncertainty.array, name), uncertainty.unit
+    if power == 1:
+        return values, unit
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return values ** (1 / power), None if unit is None else unit ** (
+            1 / power)
+
+
 def _read_uncertainty(uncertainty, unit, name):
     """1-sigma error in the unit of the data from an NDData uncertainty."""
     if uncertainty is None:
         return None
-    kinds = {StdDevUncertainty: (1, 1), VarianceUncertainty: (2, 0.5),
-             InverseVariance: (-2, -0.5)}
-    kind = next((k for k in kinds if isinstance(uncertainty, k)), None)
-    if kind is None:
-        msg = (f'the uncertainty of {name} is of type '
-               f'{type(uncertainty).__name__}; give StdDevUncertainty, '
-               'VarianceUncertainty or InverseVariance, or use the argument '
-               'error.')
+    name = f'the uncertainty of {name}'
+    values, own = standard_deviation(uncertainty, name)
+    if own is not None and unit is not None:
+        values *= unit_factor(own, unit, name, 'the data')
+    return values
+
+
+def _plain_mask(mask, name):
+    """Array of a mask, whatever carries it; True or not 0 is bad."""
+    if isinstance(mask, NDData):
+        mask = mask.data
+    if isinstance(mask, Masked):
+        mask = mask.unmasked | mask.mask
+    if isinstance(mask, np.ma.MaskedArray):
+        mask = np.ma.filled(mask != 0, True)
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in 'biu':
+        msg = (f'{name} has dtype {mask.dtype}; give booleans, True for bad '
+               'pixels.')
         raise TypeError(msg)
-    power, root = kinds[kind]
-    values = plain_copy(uncertainty.array, f'the uncertainty of {name}')
-    if uncertainty.unit is not None and unit is not None:
-        values *= unit_factor(uncertainty.unit, unit**power,
-                               f'the uncertainty of {name}', 'the data')
-    with np.errstate(divide='ignore', invalid='ignore'):
-        return values if root == 1 else values**root
+    return mask != 0
+
+
+def _read_flags(flags, shape):
+    """Pixels that flags of CCDData mark, all that are not 0; or False."""
+    if flags is None:
+        return False
+    parts = list(flags.values()) if isinstance(flags, Mapping) else [flags]
+    out = np.zeros(shape, bool)
+    for part in parts:
+        out |= np.asarray(part) != 0
+    return out
 
 
 def read_mask(mask, shape, bands):
     """Mask of every band, True for bad pixels."""
     if isinstance(mask, Mapping):
-        mask = np.stack([np.broadcast_to(np.asarray(item), shape[1:])
-                         for item in per_band(mask, bands, 'mask')])
-    mask = np.asarray(mask)
+        mask = per_band(mask, bands, 'mask')
+    if isinstance(mask, (list, tuple)) and any(
+            item is None or np.ndim(item) == 2 for item in mask):
+        mask = [False if item is None else
+                _plain_mask(item, f'mask of band {band!r}') for band, item
+                in zip(bands, per_band(mask, bands, 'mask'), strict=True)]
+        _check_mask_shapes(mask, shape)
+        mask = np.stack([np.broadcast_to(item, shape[1:]) for item in mask])
+    mask = _plain_mask(mask, 'mask')
     if mask.ndim == 0:  # numpy's "nomask"
         mask = np.broadcast_to(mask, shape)
-    if mask.dtype.kind not in 'biu':
-        msg = (f'mask has dtype {mask.dtype}; give booleans, True for bad '
-               'pixels.')
-        raise TypeError(msg)
-    if mask.shape not in (shape, shape[1:]):
-        msg = (f'mask has shape {mask.shape} but the data have {shape[1:]} '
-               f'in {shape[0]} bands; give (ny, nx) or (n_bands, ny, nx).')
-        raise ShapeMismatchError(msg, shape=mask.shape, expected=shape)
-    return mask.astype(bool)
+    _check_mask_shapes([mask], shape)
+    return mask
+
+
+def _check_mask_shapes(masks, shape):
+    """Refuse masks of another shape than the data."""
+    for mask in masks:
+        if np.shape(mask) not in ((), shape, shape[1:]):
+            msg = (f'mask has shape {mask.shape} but the data have '
+                   f'{shape[1:]} in {shape[0]} bands; give (ny, nx) or '
+                   '(n_bands, ny, nx).')
+            raise ShapeMismatchError(msg, shape=mask.shape, expected=shape)

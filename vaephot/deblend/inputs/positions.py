@@ -39,6 +39,9 @@ def pixel_positions(positions, wcs):
         msg = (f'positions is a {type(positions).__name__}; give (x, y) '
                'pairs, a SkyCoord or a table: astropy.table.Table(positions).')
         raise TypeError(msg)
+    if np.iscomplexobj(positions):
+        msg = 'positions are complex numbers; give (x, y) pairs.'
+        raise TypeError(msg)
     names = getattr(positions, 'colnames', None)
     if names is None or any(name in names for name in ('x_centroid', 'x')):
         return positions

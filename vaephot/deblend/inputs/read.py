@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vaephot.deblend.inputs.coverage import filled_areas
 from vaephot.deblend.inputs.error_maps import (
     check_level,
     check_not_image,
@@ -36,6 +37,7 @@ from vaephot.deblend.inputs.pixels import (
 )
 from vaephot.deblend.inputs.psf import make_band_psfs
 from vaephot.deblend.inputs.psf_estimate import estimate_psf
+from vaephot.deblend.inputs.saturation import flat_tops, mark_saturated
 from vaephot.deblend.inputs.units import read_gain, read_zeropoint
 from vaephot.utils.grids import GridMap
 
@@ -48,7 +50,8 @@ LEAST_SIGMA = 1e-6
 
 def prepare_observation(data, *, error=None, gain=None,
                         noise_correlation=None, mask=None, psf=None,
-                        bands=None, wcs=None, zeropoint=None, sources=None):
+                        bands=None, wcs=None, zeropoint=None, saturation=None,
+                        sources=None):
     """
     Check and convert the inputs of a deblender; they are never changed.
 
@@ -92,6 +95,10 @@ def prepare_observation(data, *, error=None, gain=None,
     zeropoint : float or sequence or None, optional
         AB magnitude of one data unit, one or one per band; `None`
         (default): from the unit if it is one of flux density.
+    saturation : float or sequence or None, optional
+        Level in the unit of the data from which on pixels are saturated, one
+        or one per band. `None` (default), for all or some bands: that of the
+        header of `~astropy.nddata.NDData`, and flat tops of stars.
     sources : `~numpy.ndarray` of bool, (ny, nx), or None, optional
         True for pixels of known sources, on the grid of the first band;
         they are no sky.
@@ -120,6 +127,7 @@ def prepare_observation(data, *, error=None, gain=None,
              'noise_correlation': noise_correlation, 'zeropoint': zeropoint}
     images, bands, is_2d = read_data(data, bands)
     systems = coordinates_of(wcs, images, bands)
+    mark_saturated(images, saturation, bands)
     for i, image in enumerate(images if isinstance(images, list)
                               else [images]):
         to_flux(image, systems[i])
@@ -138,20 +146,24 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     """Observation of bands on one grid."""
     values, bad = image.values, image.mask
     bad |= ~np.isfinite(values)
+    if image.saturated is not None:
+        bad |= image.saturated
     if mask is not None:
         bad |= read_mask(mask, values.shape, bands)
+    _mask_filled(values, bad)
     estimated = error is None and image.error is None
     error, smoothing = (
         _estimate_error(values, bad, bands) if estimated
-        else _read_error(error, image, bands, is_2d))
+        else _read_error(error, image, bands))
+    saturated = _mask_flat_tops(image, bad, error)
     psfs = (_estimate_psfs(values, error, bad, bands, smoothing)
             if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
     noise = measure_noise(values, error, bad, sources=sources,
                           psf_fwhm=[psf.fwhm for psf in psfs])
     factor = read_correlation(noise_correlation, bands)
     if not estimated:
-        check_level(noise, np.where(np.isnan(factor), 1, factor), error,
-                    bands)
+        check_level(noise, np.where(np.isnan(factor), 1, factor), values,
+                    error, bands)
     noise = _used_level(noise, factor, smoothing)
     return Observation(
         data=values, variance=np.square(error, out=error), mask=bad,
@@ -160,14 +172,38 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
         noise_correlation=noise.used, noise=noise, unit=image.unit, wcs=wcs,
         zeropoint=read_zeropoint(zeropoint, image.unit, bands),
         is_2d=is_2d, error_estimated=estimated, psf_estimated=psf is None,
-        smoothing=smoothing)
+        smoothing=smoothing, saturated=saturated)
 
 
-def _read_error(error, image, bands, is_2d):
+def _mask_filled(values, bad):
+    """Mask areas that are filled with one number, in place."""
+    for image, mask in zip(values, bad, strict=True):
+        found = filled_areas(image, mask)
+        if found is not None:
+            mask |= found
+
+
+def _mask_flat_tops(image, bad, error):
+    """Mask flat tops of stars, in place; all saturated pixels, or None."""
+    found = image.saturated
+    for i, (values, mask, err) in enumerate(zip(image.values, bad, error,
+                                                strict=True)):
+        tops = flat_tops(values, mask, np.median(err))
+        if tops is None:
+            continue
+        if found is None:
+            found = np.zeros(bad.shape, bool)
+        found[i] |= tops
+        mask |= tops
+        values[tops] = 0
+    return found
+
+
+def _read_error(error, image, bands):
     """Error that was given, and no smoothing."""
     values, bad = image.values, image.mask
     if error is not None:
-        image.error = read_error(error, image, bands, is_2d)
+        image.error = read_error(error, image, bands)
     check_not_image(image.error, values, bands)
     error = positive_error(image.error, bad, bands)
     values[bad] = 0

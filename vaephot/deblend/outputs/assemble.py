@@ -14,6 +14,7 @@ from vaephot.deblend.fit.goodness import (
     sum_sources,
 )
 from vaephot.deblend.outputs.assign import find_owners
+from vaephot.deblend.outputs.background import fit_backgrounds
 from vaephot.deblend.outputs.children import label_sources
 from vaephot.deblend.outputs.conditions import (
     any_around,
@@ -35,7 +36,11 @@ from vaephot.deblend.outputs.share import (
     required_bboxes,
     share_data,
 )
-from vaephot.deblend.outputs.views import columns_of_bands, make_views
+from vaephot.deblend.outputs.views import (
+    columns_of_bands,
+    make_views,
+    without_background,
+)
 from vaephot.exceptions import DeblendWarning
 from vaephot.models.config import PARAMETER_NAMES
 from vaephot.photometry.catalog import Measurements, make_table
@@ -181,6 +186,16 @@ def _oddities(solution, xy, sums, fwhm):
          sums.power.sum(1)), fwhm)
 
 
+def _saturated(bad, view, observation):
+    """Sources with a masked centre, or a saturated pixel close to it, (n,)."""
+    near = np.zeros(len(view.xy))
+    out = any_around(bad, view.xy, near)
+    if observation.saturated is not None:
+        out |= any_around(observation.saturated.any(0), view.xy,
+                          near + view.fwhm.min() / 2)
+    return out
+
+
 def _conditions_of_fit(fit, solution, view, radius, observation):
     """Boolean arrays (n,) by flag: place, inputs and course of the fit."""
     bad, everywhere = view.mask.any(0), np.ones(len(radius), bool)
@@ -188,7 +203,7 @@ def _conditions_of_fit(fit, solution, view, radius, observation):
     return {
         'edge': at_edge(view.xy, radius, bad.shape),
         'masked_pixels': any_around(bad, view.xy, radius),
-        'saturated': any_around(bad, view.xy, 0 * radius),
+        'saturated': _saturated(bad, view, observation),
         'psf_estimated': everywhere & observation.psf_estimated,
         'error_estimated': everywhere & observation.error_estimated,
         'not_converged': ~fit.converged,
@@ -217,11 +232,14 @@ def _measurements(fit, solution, shapes, sums, empty, **columns):
         fit.covariance, axis1=1, axis2=2), 0))
 
     def known(values):
-        """What is no source has no place and no shape."""
+        """What is no source has no shape, and its place no error."""
         return np.where(empty, np.nan, values)
+
+    found = np.stack([solution.sources.x, solution.sources.y], 1)
+    place = np.where(empty[:, None], found, shapes.xy)
     return Measurements(
-        parent_label=parent, x=known(shapes.xy[:, 0]),
-        y=known(shapes.xy[:, 1]), x_err=known(errors[:, n_bands]),
+        parent_label=parent, x=place[:, 0], y=place[:, 1],
+        x_err=known(errors[:, n_bands]),
         y_err=known(errors[:, n_bands + 1]),
         n_blended=np.where(parent > 0, sum_by_label(parent), 1).astype(int),
         half_light_radius=known(shapes.half_light_radius),
@@ -267,11 +285,13 @@ def _images(views, observation):
 def _frames(views, observation):
     """Images of the whole frame, by keyword."""
     stacks = {
-        'data': [view.data for view in views],
+        'data': [layer.data for layer, _, _ in observation.grids],
         'model_image': [view.model_image for view in views],
         'mask': [view.mask for view in views],
         'error': [np.sqrt(view.variance) for view in views],
         'wcs': [[view.wcs] * len(view.rows) for view in views]}
+    if views[0].background is not None:
+        stacks['background_image'] = [view.background for view in views]
     if len(views) == 1:
         return {name: stack[0][0] if name == 'wcs' else stack[0]
                 for name, stack in stacks.items()}
@@ -346,6 +366,8 @@ def assemble_result(engine, scene, chosen, search, fallback, *, empty,
     fwhm = engine.fwhm.min()
     radius = np.exp(fit.parameters[:, 2]) + fwhm
     views = make_views(observation, scene, segm)
+    views = [without_background(*pair) for pair in zip(
+        views, fit_backgrounds(engine, scene, views), strict=True)]
     children, labels = assign_labels(segm, scene, sky_rms, search,
                                      relabel=relabel, fallback=fallback)
     add_info(children, observation, fallback, parent[empty])
@@ -353,8 +375,7 @@ def assemble_result(engine, scene, chosen, search, fallback, *, empty,
                              labels)
     shapes = shapes_of(fit.parameters, engine.vae.decoder)
     misfit = _measure_misfit(views)
-    if (engine.settings.refine != 'network'
-            and engine.settings.background is None):
+    if engine.settings.refine != 'network':
         fit = _with_residual(fit, misfit)
     fit = _without_unseen(fit, views, radius)
     oddities = _oddities(scene, shapes.xy, misfit.sums, fwhm)

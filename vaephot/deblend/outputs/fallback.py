@@ -13,6 +13,7 @@ from astropy.utils import minversion
 from photutils.aperture import BoundingBox
 from photutils.segmentation import SegmentationImage, deblend_sources
 
+from vaephot.deblend.inputs.noise import sky_image
 from vaephot.deblend.scene import Drawn, Sources
 from vaephot.exceptions import DeblendWarning
 from vaephot.utils.optional_deps import has_package
@@ -155,6 +156,15 @@ def _stack(observation):
     return np.einsum('byx,b->yx', observation.data, scale / scale.sum())
 
 
+def _without_sky(observation, kind):
+    """Observation without the sky where a background is free."""
+    if kind is None:
+        return observation
+    return replace(observation, data=np.stack([
+        np.where(bad, 0, image - sky_image(image, bad, kind)) for image, bad
+        in zip(observation.data, observation.mask, strict=True)]))
+
+
 def _place(bright, window):
     """Centroid (x, y) and sigma of light (h, w) in a window."""
     y, x = np.mgrid[window]
@@ -251,7 +261,9 @@ def add_fallback(engine, scene, left_out, search):
     if not len(labels):
         return scene, Fallback(owners={})
     _warn(labels)
-    segm, observation = engine.parents, engine.observation.reference
+    segm = engine.parents
+    observation = _without_sky(engine.observation.reference,
+                               engine.settings.background)
     asked = (labels if left_out.labels is None
              else np.intersect1d(labels, left_out.labels))
     stack = _stack(observation)

@@ -10,7 +10,7 @@ from vaephot.utils.frames import each
 __all__ = ['rescale', 'rescale_info']
 
 # what is proportional to the data
-FRAMES = ('data', 'model_image', 'error')
+FRAMES = ('data', 'model_image', 'background_image', 'error')
 COLUMNS = ('model', 'image', 'flux', 'flux_err')
 
 

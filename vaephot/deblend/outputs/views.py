@@ -1,14 +1,14 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Images, models and parents of each pixel grid as plain arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from photutils.segmentation import SegmentationImage
 
 from vaephot.utils.grids import linear_scale, map_labels
 
-__all__ = ['View', 'columns_of_bands', 'make_views']
+__all__ = ['View', 'columns_of_bands', 'make_views', 'without_background']
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,7 +21,8 @@ class View:
     (n_bands,) in pixels; ``boxes`` and ``models`` (n_bands, h, w) of each
     source; ``xy`` (n, 2); ``parent`` (n,), 0 for sources whose parent has no
     pixel here; ``segm`` of the parents; ``rows`` (n_bands,), numbers of the
-    bands among all; ``scale``, pixels on the side of a reference pixel.
+    bands among all; ``scale``, pixels on the side of a reference pixel;
+    ``background`` (n_bands, ny, nx) that was taken off the data, or None.
     """
 
     data: np.ndarray
@@ -38,6 +39,7 @@ class View:
     rows: np.ndarray
     scale: float = 1.0
     wcs: object = None
+    background: np.ndarray | None = None
 
 
 def _view(layer, drawn, **places):
@@ -70,6 +72,14 @@ def make_views(observation, scene, segm):
         _other_view(layer, grid_map, drawn, first, rows)
         for (layer, rows, grid_map), drawn in zip(
             others, scene.drawn[1:], strict=True))]
+
+
+def without_background(view, background):
+    """View with a background (n_bands, ny, nx) taken off, or as it is."""
+    if background is None:
+        return view
+    data = np.where(view.mask, view.data, view.data - background)
+    return replace(view, data=data, background=background)
 
 
 def columns_of_bands(views, parts):
