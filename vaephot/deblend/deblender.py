@@ -131,7 +131,7 @@ class VAEDeblender:
         loaded = load_weights(weights)
         self._record = loaded.record
         self._vae = build_vaes(loaded)['blended'].to(self.device)
-        self._classifier = _find_classifier(loaded)
+        self._classifier = find_classifier(loaded)
 
     def __repr__(self):
         names = ('n_pixels', 'contrast', 'n_levels', 'mode', 'connectivity',
@@ -299,7 +299,7 @@ class VAEDeblender:
                 'date': datetime.now(UTC).isoformat(timespec='seconds')}
 
 
-def _find_classifier(weights):
+def find_classifier(weights):
     """Classifier of weights, that of the default ones if they have none."""
     return build_classifier(weights) or build_classifier(load_weights(None))
 
