@@ -29,7 +29,7 @@ from vaephot.deblend.select.no_source import find_empty
 from vaephot.deblend.select.score import Scorer
 from vaephot.models.bundle import build_vaes
 from vaephot.simulate import CASES
-from vaephot.train.candidates import true_sources
+from vaephot.train.candidate_sets import true_sources
 from vaephot.train.classifier_training import reliability
 from vaephot.utils.atomic import atomic_write
 from vaephot.weights import load_weights

@@ -32,7 +32,7 @@ FORBIDDEN = {
     'vaephot.deblend.outputs': ['torch', 'galsim', 'vaephot.deblend.select'],
     'vaephot.photometry': ['torch', 'galsim', 'vaephot.train',
                            'vaephot.deblend'],
-    'vaephot.train.candidates': ['galsim', 'vaephot.simulate'],
+    'vaephot.train.candidate_sets': ['galsim', 'vaephot.simulate'],
     'vaephot.train.classifier_training': ['galsim', 'vaephot.simulate'],
     'vaephot.evaluate': ['torch', 'galsim', 'vaephot.train'],
     'vaephot.cli': ['torch', 'galsim'],
@@ -40,7 +40,7 @@ FORBIDDEN = {
 }
 
 # what learns from the results of the search, and has rows of its own
-AFTER_SEARCH = {'vaephot.train.candidates',
+AFTER_SEARCH = {'vaephot.train.candidate_sets',
                 'vaephot.train.classifier_training'}
 
 MODULES = sorted(item.name for item in pkgutil.walk_packages(
@@ -115,7 +115,7 @@ ROOMS = {
     'models': {'torch'},
     'weights': {'models', 'torch'},
     'train': {'models', 'weights', 'torch'},
-    'train.candidates': {'models', 'weights', 'deblend', 'torch'},
+    'train.candidate_sets': {'models', 'weights', 'deblend', 'torch'},
     'train.classifier_training': {'models', 'weights', 'torch',
                                   'deblend.select.features'},
     'evaluate': {'results', 'photometry', 'simulate', 'weights', 'deblend'},
@@ -224,7 +224,7 @@ def test_rooms_are_in_an_order():
     ('deblend.pipeline', 'deblend.select.loop', True),
     ('deblend.pipeline', 'simulate', False),
     ('results.result', 'torch', False),
-    ('train.candidates', 'deblend.functions', True),
+    ('train.candidate_sets', 'deblend.functions', True),
     ('train.training_loop', 'deblend.functions', False),
     ('train.classifier_training', 'deblend.select.features', True),
     ('train.classifier_training', 'deblend.functions', False),

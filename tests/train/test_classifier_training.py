@@ -9,7 +9,7 @@ from scipy.special import entr, expit
 from vaephot.deblend.select.features import FEATURES
 from vaephot.exceptions import TrainingError
 from vaephot.models.classifier import SourceClassifier, build_classifier
-from vaephot.train.candidates import Candidates
+from vaephot.train.candidate_sets import Candidates
 from vaephot.train.classifier_training import (
     fit_classifier,
     release_classifier,

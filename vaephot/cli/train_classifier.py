@@ -99,7 +99,7 @@ def _collect(args, weights):
     from vaephot.models.classifier import build_classifier
     from vaephot.simulate import RealGalaxies
     from vaephot.simulate.scenes import draw_labelled_image
-    from vaephot.train.candidates import CandidateStore, collect_candidates
+    from vaephot.train.candidate_sets import CandidateStore, collect_candidates
 
     real = args.real and RealGalaxies(args.real)
     vae = build_vaes(weights)['blended']

@@ -57,8 +57,8 @@ def _select(engine, chosen, search, classifier, progress):
     quick = engine.quick()
     scene = quick.fit(chosen.sources, start=_start(engine, chosen),
                       progress=progress)
-    scene = select_sources(
-        quick, scene, search, Scorer(quick, classifier),
-        search.n_rounds if engine.settings.refine is True else 0)
+    if engine.settings.refine is not True:
+        search = search.without_rounds()
+    scene = select_sources(quick, scene, search, Scorer(quick, classifier))
     scene = engine.finish(scene)
     return drop_impossible(engine, scene)

@@ -221,7 +221,6 @@ class Scene:
         """The same with the fluxes of some bands."""
         return replace(self, fit=self.fit.in_bands(rows))
 
-
     def image_without(self, rows):
         """Model image without some of the sources."""
         image = self.model_image.copy()

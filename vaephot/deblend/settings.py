@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The search for sources: its settings, and the search on its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import QTable
@@ -170,6 +170,12 @@ class SearchSettings:
     def n_rounds(self):
         """How often the residual is searched."""
         return self._own.n_rounds if self._own else 0
+
+    def without_rounds(self):
+        """The same without a search of the residual."""
+        if not self._own:
+            return self
+        return replace(self, finder=replace(self._own, n_rounds=0))
 
     @property
     def min_snr(self):

@@ -136,7 +136,7 @@ def fit_classifier(candidates, *, seed=1, n_epochs=N_EPOCHS):
 
     Parameters
     ----------
-    candidates : `~vaephot.train.candidates.Candidates`
+    candidates : `~vaephot.train.candidate_sets.Candidates`
         What it learns from.
     seed : int, optional
         Seed of the order in which they are seen.

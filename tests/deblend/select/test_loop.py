@@ -121,9 +121,10 @@ def test_fewer_are_kept_the_more_evidence_is_asked_for(
     assert numbers[1] == 3
 
 
-def test_only_a_fit_to_convergence_is_searched_for_more(start):
+def test_without_rounds_nothing_is_searched_for_more(start):
     engine, scene = start(PARAMETERS[[0, 2], :2], [1, 2], refine=False)
-    assert search_residual(engine, scene, _settings()) is scene
+    settings = _settings().without_rounds()
+    assert search_residual(engine, scene, settings) is scene
 
 
 class Doubt:
@@ -219,5 +220,5 @@ def test_dark_sources_and_doubles_go_but_never_the_last_one(start):
     scene = replace(scene, fit=replace(scene.fit, flux=flux,
                                        parameters=parameters))
     assert loop._impossible(engine, scene).tolist() == [False, True, True]
-    left = loop._drop_impossible(engine, scene)
+    left = loop.drop_impossible(engine, scene)
     assert left.sources.parent.tolist() == [1, 2]

@@ -25,7 +25,8 @@ def test_lumps_on_both_sides_are_told_from_a_neighbour(make):
         scene = fit(np.vstack([center[:, :2], places[:1]]))
         host = find_hosts(engine.pixels, scene)
         assert host.tolist() == [-1, 0]
-        _, around, mirrored = surroundings(engine.pixels, scene, host)
+        _, around, mirrored = surroundings(
+            engine.pixels, scene, host, np.arange(len(host)))
         found.append((around[1], mirrored[1]))
     assert found[0][0] < 0.5 * found[1][0]
     assert found[0][1] < 0.3
@@ -114,7 +115,8 @@ def test_surroundings_are_those_of_whole_frames(plain):
     weight = (~pixels.mask / (pixels.variance + np.maximum(model, 0)
                               / pixels.gain[:, None, None]))
     host = find_hosts(pixels, scene)
-    here, around, mirrored = surroundings(pixels, scene, host)
+    here, around, mirrored = surroundings(
+        pixels, scene, host, np.arange(len(host)))
     for k in (1, 2):
         place, center = scene.fit.parameters[[k, host[k]], :2]
         alone = slow_left(pixels, scene, weight, scene.frames[host[k]], k)

@@ -155,9 +155,10 @@ def _beside(pixels, solution, host, rows):
     return {name: column[some] for name, column in columns.items()}
 
 
-def _signal(fit):
-    """Logarithms of the S/N of all bands and of the second best, two (n,)."""
-    snr = np.maximum(fit.flux / np.maximum(fit.flux_err, 1e-300), 0)
+def _signal(fit, rows):
+    """Logarithms of the S/N of all bands and of the second best, two (m,)."""
+    error = np.maximum(fit.flux_err[rows], 1e-300)
+    snr = np.maximum(fit.flux[rows] / error, 0)
     ordered = np.sort(snr, 1)
     second = ordered[:, -min(2, snr.shape[1])]
     return {'log_snr': _log(np.sqrt((snr ** 2).sum(1)), -1),
@@ -272,7 +273,7 @@ def measure_features(engine, scene, rows=None):
     others = np.maximum(1 - share, 10.0 ** LOG_ALONE)
     columns = {
         **_beside(pixels, solution, host, rows),
-        **_signal(scene.fit.take(rows)), **_core(pixels, solution, rows),
+        **_signal(scene.fit, rows), **_core(pixels, solution, rows),
         'log_drop': _log(_drop_costs(solution, weights, groups)[rows], -1),
         'log_central': _log(share, -2),
         'on_host': 1 - np.log10(others) / LOG_ALONE,

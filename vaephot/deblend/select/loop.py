@@ -149,10 +149,10 @@ def _add_residual_peaks(engine, scene, labels):
     return scene, np.array(sorted(done), int)
 
 
-def search_residual(engine, scene, search, n_rounds):
+def search_residual(engine, scene, search):
     """Add residual peaks until nothing is left over."""
     labels = _may_split(engine, search)
-    for _ in range(n_rounds):
+    for _ in range(search.n_rounds):
         if not len(labels):
             break
         scene = drop_impossible(engine, scene)
@@ -234,7 +234,7 @@ def _drop(engine, scene, search, labels, scorer):
     return scene
 
 
-def drop_doubtful(engine, scene, search, scorer, n_rounds):
+def drop_doubtful(engine, scene, search, scorer):
     """
     Drop sources without evidence until none is; the scene gets its scores.
 
@@ -245,7 +245,7 @@ def drop_doubtful(engine, scene, search, scorer, n_rounds):
     """
     labels = with_good_pixels(engine, _may_split(engine, search))
     scene = _drop(engine, scene, search, labels, scorer)
-    if n_rounds:
+    if search.n_rounds:
         scene, again = _add_residual_peaks(engine, scene,
                                            np.array(scene.rejected, int))
         if len(again):
@@ -260,7 +260,7 @@ def drop_doubtful(engine, scene, search, scorer, n_rounds):
     return replace(scene, scores=scorer(scene))
 
 
-def select_sources(engine, scene, search, scorer, n_rounds):
+def select_sources(engine, scene, search, scorer):
     """
     Add sources that are left over, drop those without evidence.
 
@@ -274,8 +274,6 @@ def select_sources(engine, scene, search, scorer, n_rounds):
         How much evidence is asked for.
     scorer : `~vaephot.deblend.select.score.Scorer`
         What the evidence is.
-    n_rounds : int
-        How often the residual is searched.
 
     Returns
     -------
@@ -283,5 +281,5 @@ def select_sources(engine, scene, search, scorer, n_rounds):
         With its scores, and at least one source of each parent that had
         any.
     """
-    scene = search_residual(engine, scene, search, n_rounds)
-    return drop_doubtful(engine, scene, search, scorer, n_rounds)
+    return drop_doubtful(engine, search_residual(engine, scene, search),
+                         search, scorer)

@@ -40,9 +40,9 @@ def fit_points(engine, scene):
     other = before.copy()
     other[np.ix_(doubted, rows)] = point_fluxes(
         engine, scene, np.flatnonzero(doubted))
-    if likely.any():
-        scene = engine.as_points(scene, likely)
-        other[likely] = scene.fit.flux[likely]
+    after = engine.as_points(scene, likely) if likely.any() else scene
+    if after is not scene:
+        other[likely] = after.fit.flux[likely]
     doubt = np.abs(other - before) * np.sqrt(p * (1 - p))[:, None]
-    return replace(scene, fit=_with_doubt(
-        scene.fit, np.where(doubted[:, None], doubt, 0)))
+    return replace(after, fit=_with_doubt(
+        after.fit, np.where(doubted[:, None], doubt, 0)))

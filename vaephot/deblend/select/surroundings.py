@@ -255,7 +255,7 @@ def surroundings(pixels, solution, host, rows):
     line = gaussian_line(pixels.fwhm.min())
     here, around = np.ones((2, len(host)))
     mirrored = np.zeros(len(host))
-    for k in rows:
+    for k in rows[host[rows] >= 0]:
         here[k], mirrored[k] = _mirrored(pixels, solution, k, host[k], line)
         around[k] = _around(pixels, solution, k, host[k], line)
     return here, around, mirrored

@@ -7,7 +7,7 @@ from vaephot.deblend.select.features import FEATURES
 from vaephot.exceptions import TrainingError
 from vaephot.models.bundle import build_vaes
 from vaephot.simulate.scenes import LabelledImage
-from vaephot.train.candidates import (
+from vaephot.train.candidate_sets import (
     Candidates,
     CandidateStore,
     collect_candidates,

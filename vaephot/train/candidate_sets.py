@@ -41,8 +41,8 @@ MAX_DISTANCE, MAX_DISTANCE_FWHM = 3.0, 0.8
 KEPT_SHARE = 0.25
 # share of the candidates of the first look that are compared with their hosts
 COMPARED_SHARE = 0.3
-# share of the images whose residuals are searched, and how often
-ROUNDS_SHARE, N_ROUNDS = 0.75, 2
+# share of the images whose residuals are searched
+ROUNDS_SHARE = 0.75
 # detection as photutils' guide has it: FWHM of the kernel in pixels, and
 # threshold in units of the noise
 GUIDE_FWHM, GUIDE_THRESHOLD = 3.0, 1.5
@@ -261,13 +261,13 @@ def collect_candidates(image, seed, vae, classifier=None):
     """
     rng = np.random.default_rng([seed, 2])
     engine = _make_engine(image, vae, rng)
-    n_rounds = N_ROUNDS if rng.random() < ROUNDS_SHARE else 0
     search = SearchSettings(**SEARCH)
+    if rng.random() > ROUNDS_SHARE:
+        search = search.without_rounds()
     chosen = choose_sources(search, engine.observation.reference,
                             engine.parents, None, None,
                             points=PointSources.of(engine))
-    scene = search_residual(engine, engine.fit(chosen.sources), search,
-                            n_rounds)
+    scene = search_residual(engine, engine.fit(chosen.sources), search)
     looks = _Looks(image, seed, float(engine.fwhm.min()))
     looks.add(scene, _features(engine, scene, rng, COMPARED_SHARE))
     if classifier is None:
@@ -277,5 +277,5 @@ def collect_candidates(image, seed, vae, classifier=None):
         looks.add(scene, _features(engine, scene, rng, 1))
     else:
         drop_doubtful(engine, scene, search,
-                      _RecordingScorer(engine, classifier, looks), n_rounds)
+                      _RecordingScorer(engine, classifier, looks))
     return looks.all()
