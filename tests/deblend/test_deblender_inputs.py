@@ -71,6 +71,7 @@ def test_kinds_of_images_give_the_same_result(deblend, reference, data,
     scenes.assert_same(reference, result, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings('ignore:data of band:UserWarning')
 @pytest.mark.parametrize('dtype', ['f4', '>f4', 'i2', '>i4', 'u2', 'i8'])
 def test_any_dtype_is_accepted(deblend, data, segm, dtype):
     if dtype[-2] in 'iu':
