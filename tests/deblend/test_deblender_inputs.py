@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """What a deblender accepts, and what it refuses."""
 
+import warnings
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from vaephot.exceptions import (
     PSFError,
     ShapeMismatchError,
     UnitMismatchError,
+    VaephotWarning,
 )
 from vaephot.results.flags import decode_flags
 
@@ -69,6 +71,7 @@ def test_kinds_of_images_give_the_same_result(deblend, reference, data,
     scenes.assert_same(reference, result, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings('ignore:data of band:UserWarning')
 @pytest.mark.parametrize('dtype', ['f4', '>f4', 'i2', '>i4', 'u2', 'i8'])
 def test_any_dtype_is_accepted(deblend, data, segm, dtype):
     if dtype[-2] in 'iu':
@@ -520,3 +523,37 @@ def test_a_position_outside_the_image_has_no_data(fast, data, segm):
                       positions=[XY[0], (300.0, 25.0)])
     assert np.isfinite(result.table['flux'][0])
     assert np.isnan(result.table['flux'][1])
+
+
+@pytest.mark.parametrize('how', ['zero', 'nan', 'weight', 'mask'])
+def test_a_band_without_coverage_has_no_flux(fast, data, segm, how):
+    error, mask = np.ones((2, *SHAPE)), np.zeros((2, *SHAPE), bool)
+    images = np.stack([data, data])
+    if how == 'weight':
+        error[1] = np.inf
+    elif how == 'mask':
+        mask[1] = True
+    else:
+        images[1] = {'zero': 0, 'nan': np.nan}[how]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', VaephotWarning)
+        table = fast(images, segm, error=error, mask=mask, psf=FWHM).table
+    assert np.isnan(table['flux_band2']).all()
+    assert np.isnan(table['flux_err_band2']).all()
+    assert np.isfinite(table['flux_band1']).all()
+    flags = [set(names) for names in decode_flags(table['flags'])]
+    assert all('masked_pixels' in names and not names & {
+        'saturated', 'no_data'} for names in flags)
+
+
+def test_saturated_stars_are_flagged_and_masked(fast, segm):
+    bright = [(*row[:3], 300 * row[3]) for row in scenes.GALAXIES]
+    image = scenes.noisy(bright)
+    level = 0.5 * image.max()
+    flat = fast(np.minimum(image, level), segm, error=1.0, psf=FWHM)
+    told = fast(image, segm, error=1.0, psf=FWHM, saturation=level)
+    for result in (flat, told):
+        assert (result.mask == (image >= level)).all()
+        near = np.hypot(result.table['x_centroid'] - 20.3,
+                        result.table['y_centroid'] - 25.1).argmin()
+        assert 'saturated' in decode_flags(int(result.table['flags'][near]))

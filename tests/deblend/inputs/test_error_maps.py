@@ -56,6 +56,18 @@ def test_single_bad_errors_mask_and_whole_ones_raise(bad):
             prepare(make_data(), error=given)
 
 
+@pytest.mark.parametrize('bad', [0.0, -1.0, np.nan, np.inf])
+def test_a_band_without_any_weight_has_no_data(bad):
+    error = np.full((2, NY, NX), 2.0)
+    error[1] = bad
+    with pytest.warns(VaephotWarning, match="'band2' .* no data"):
+        obs = prepare(make_data(2), error=error)
+    assert obs.mask[1].all()
+    assert not obs.mask[0].any()
+    with pytest.raises(ValueError, match='band1'):
+        prepare(make_data(2), error=np.full((2, NY, NX), bad))
+
+
 @pytest.mark.parametrize(('given', 'error', 'match'), [
     (np.ones((NX, NY)), ShapeMismatchError, r'\(50, 40\)'),
     ([1, 2, 3], BandMismatchError, '3 entries'),

@@ -185,10 +185,19 @@ def warn_background(observation):
 
 
 def positive_error(error, bad, bands):
-    """Positive error; pixels whose error is out of range are masked."""
+    """
+    Positive error; pixels whose error is out of range are masked.
+
+    A band whose map is so everywhere has no data if another has some.
+    """
     wrong = ~(np.isfinite(error) & (error > 0))
     for band, err, out in zip(bands, error, wrong, strict=True):
-        if out.all():
+        if out.all() and err.size > 1 and not wrong.all():
+            warnings.warn(
+                f'error of band {band!r} is {err.flat[0]} and the like '
+                'everywhere; the band is taken to have no data.',
+                VaephotWarning, stacklevel=5)
+        elif out.all():
             value = err.flat[0]
             msg = (f'error of band {band!r} is {value} '
                    f'{"everywhere " if err.size > 1 else ""}(a 1-sigma '
@@ -197,11 +206,13 @@ def positive_error(error, bad, bands):
             raise ValueError(msg)
     if error.shape == bad.shape:
         for err, out in zip(error, wrong, strict=True):
-            out |= err > NO_WEIGHT * np.median(err[~out])
+            if not out.all():
+                out |= err > NO_WEIGHT * np.median(err[~out])
         bad |= wrong
         for err, out in zip(error, wrong, strict=True):
             if out.any():
-                err[out] = np.median(err[~out])
+                err[out] = np.median(err[~out] if not out.all()
+                                     else error[~wrong])
     low, high = error.min(), error.max()
     with np.errstate(over='ignore', under='ignore'):
         fits = low**2 > 0 and np.isfinite(high**2)

@@ -186,10 +186,13 @@ def _oddities(solution, xy, sums, fwhm):
          sums.power.sum(1)), fwhm)
 
 
-def _saturated(bad, view, observation):
+def _saturated(fit, view, observation):
     """Sources with a masked centre, or a saturated pixel close to it, (n,)."""
     near = np.zeros(len(view.xy))
-    out = any_around(bad, view.xy, near)
+    # where nothing at all is seen, the centre says nothing
+    out = np.any([any_around(mask, view.xy, near) & np.isfinite(flux)
+                  for mask, flux in zip(view.mask, fit.flux.T[view.rows],
+                                        strict=True)], 0)
     if observation.saturated is not None:
         out |= any_around(observation.saturated.any(0), view.xy,
                           near + view.fwhm.min() / 2)
@@ -203,7 +206,7 @@ def _conditions_of_fit(fit, solution, view, radius, observation):
     return {
         'edge': at_edge(view.xy, radius, bad.shape),
         'masked_pixels': any_around(bad, view.xy, radius),
-        'saturated': _saturated(bad, view, observation),
+        'saturated': _saturated(fit, view, observation),
         'psf_estimated': everywhere & observation.psf_estimated,
         'error_estimated': everywhere & observation.error_estimated,
         'not_converged': ~fit.converged,
