@@ -35,7 +35,7 @@ from vaephot.deblend.inputs.pixels import (
     to_unit,
 )
 from vaephot.deblend.inputs.psf import make_band_psfs
-from vaephot.deblend.inputs.psf_estimate import estimate_psf
+from vaephot.deblend.inputs.psf.width import estimate_psf
 from vaephot.deblend.inputs.units import read_gain, read_zeropoint
 from vaephot.utils.grids import GridMap
 
@@ -80,7 +80,7 @@ def prepare_observation(data, *, error=None, gain=None,
     psf : object, optional
         See `~vaephot.deblend.inputs.psf.make_band_psfs`; `None` (default):
         estimated per band by
-        `~vaephot.deblend.inputs.psf_estimate.estimate_psf`.
+        `~vaephot.deblend.inputs.psf.width.estimate_psf`.
     bands : sequence of str or None, optional
         Names of the bands; `None` (default): the keys of a mapping, else
         ``'band1'``, ``'band2'``, ...

@@ -18,13 +18,13 @@ from photutils.psf import (
 )
 from scipy.special import erf
 
-from vaephot.deblend.inputs import psf as psf_module
 from vaephot.deblend.inputs.psf import (
     MAX_PSF_PIXELS,
     centroid,
     make_band_psfs,
     measure_fwhm,
 )
+from vaephot.deblend.inputs.psf import band_psf as psf_module
 from vaephot.exceptions import BandMismatchError, PSFError
 
 SHAPE = (60, 80)

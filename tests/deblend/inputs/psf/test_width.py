@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from vaephot.deblend.inputs.psf_estimate import DEFAULT_FWHM, estimate_psf
+from vaephot.deblend.inputs.psf.width import DEFAULT_FWHM, estimate_psf
 
 
 def gaussian(shape, x, y, fwhm):
