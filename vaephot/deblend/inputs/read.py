@@ -34,8 +34,11 @@ from vaephot.deblend.inputs.pixels import (
     to_flux,
     to_unit,
 )
-from vaephot.deblend.inputs.psf import make_band_psfs
-from vaephot.deblend.inputs.psf.width import estimate_psf
+from vaephot.deblend.inputs.psf import build_psf, make_band_psfs
+from vaephot.deblend.inputs.saturation import (
+    find_cut_tops,
+    mask_above_level,
+)
 from vaephot.deblend.inputs.units import read_gain, read_zeropoint
 from vaephot.utils.grids import GridMap
 
@@ -48,7 +51,8 @@ LEAST_SIGMA = 1e-6
 
 def prepare_observation(data, *, error=None, gain=None,
                         noise_correlation=None, mask=None, psf=None,
-                        bands=None, wcs=None, zeropoint=None, sources=None):
+                        bands=None, wcs=None, zeropoint=None,
+                        saturation=None, sources=None):
     """
     Check and convert the inputs of a deblender; they are never changed.
 
@@ -79,8 +83,8 @@ def prepare_observation(data, *, error=None, gain=None,
         True for bad pixels, (ny, nx) or per band.
     psf : object, optional
         See `~vaephot.deblend.inputs.psf.make_band_psfs`; `None` (default):
-        estimated per band by
-        `~vaephot.deblend.inputs.psf.width.estimate_psf`.
+        built from the stars of each
+        band by `~vaephot.deblend.inputs.psf.build_psf`.
     bands : sequence of str or None, optional
         Names of the bands; `None` (default): the keys of a mapping, else
         ``'band1'``, ``'band2'``, ...
@@ -92,6 +96,11 @@ def prepare_observation(data, *, error=None, gain=None,
     zeropoint : float or sequence or None, optional
         AB magnitude of one data unit, one or one per band; `None`
         (default): from the unit if it is one of flux density.
+    saturation : float or sequence or None, optional
+        Level from which on pixels are saturated and masked, in units of the
+        data, one or one per band. `None` (default), for all or some bands:
+        the keyword ``SATURATE`` of the header of NDData, and flat or hollow
+        tops of sources.
     sources : `~numpy.ndarray` of bool, (ny, nx), or None, optional
         True for pixels of known sources, on the grid of the first band;
         they are no sky.
@@ -119,6 +128,7 @@ def prepare_observation(data, *, error=None, gain=None,
     given = {'error': error, 'gain': gain, 'mask': mask, 'psf': psf,
              'noise_correlation': noise_correlation, 'zeropoint': zeropoint}
     images, bands, is_2d = read_data(data, bands)
+    given['level_known'] = mask_above_level(images, saturation, bands)
     systems = coordinates_of(wcs, images, bands)
     for i, image in enumerate(images if isinstance(images, list)
                               else [images]):
@@ -134,7 +144,7 @@ def prepare_observation(data, *, error=None, gain=None,
 
 
 def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
-             mask, psf, zeropoint, sources=None):
+             mask, psf, zeropoint, level_known, sources=None):
     """Observation of bands on one grid."""
     values, bad = image.values, image.mask
     bad |= ~np.isfinite(values)
@@ -144,7 +154,9 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     error, smoothing = (
         _estimate_error(values, bad, bands) if estimated
         else _read_error(error, image, bands, is_2d))
-    psfs = (_estimate_psfs(values, error, bad, bands, smoothing)
+    _mask_cut_tops(values, error, bad, [level_known[b] for b in bands])
+    gain = read_gain(gain, image.unit, bands)
+    psfs = (_build_psfs(values, error, bad, bands, smoothing, gain)
             if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
     noise = measure_noise(values, error, bad, sources=sources,
                           psf_fwhm=[psf.fwhm for psf in psfs])
@@ -156,7 +168,7 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     return Observation(
         data=values, variance=np.square(error, out=error), mask=bad,
         psfs=psfs, bands=bands,
-        gain=read_gain(gain, image.unit, bands),
+        gain=gain,
         noise_correlation=noise.used, noise=noise, unit=image.unit, wcs=wcs,
         zeropoint=read_zeropoint(zeropoint, image.unit, bands),
         is_2d=is_2d, error_estimated=estimated, psf_estimated=psf is None,
@@ -238,11 +250,20 @@ def _observe_layers(images, bands, systems, layers, given, sources):
         bands=bands)
 
 
-def _estimate_psfs(values, error, bad, bands, smoothing):
-    """Circular Gaussian PSFs from the images themselves."""
+def _mask_cut_tops(values, error, bad, level_known):
+    """Mask saturated pixels of the bands without a known level, in place."""
+    for image, noise, mask, known in zip(values, error, bad, level_known,
+                                         strict=True):
+        if not known:
+            cut = find_cut_tops(image, noise)
+            image[cut], mask[cut] = 0, True
+
+
+def _build_psfs(values, error, bad, bands, smoothing, gain):
+    """PSFs from the stars of the images themselves."""
     # infinite where there is no noise that would tell
     width = np.where(np.isfinite(smoothing), smoothing, 0)
-    fwhm = {band: estimate_psf(values[i], error[i], mask=bad[i],
-                               smoothing=width[i])[0]
-            for i, band in enumerate(bands)}
-    return make_band_psfs(fwhm, bands, values.shape[1:])
+    return tuple(
+        build_psf(values[i], error[i], bad[i], band=band, smoothing=width[i],
+                  gain=None if gain is None else gain[i])
+        for i, band in enumerate(bands))

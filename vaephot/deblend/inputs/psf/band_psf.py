@@ -9,7 +9,7 @@ import numpy as np
 
 from vaephot.deblend.inputs.psf.extent import measure_fwhm
 
-__all__ = ['BandPSF', 'GivenStamp']
+__all__ = ['BandPSF', 'GivenStamp', 'StarOrigin']
 
 # positions of a varying PSF are rounded to this many pixels
 POSITION_STEP = 1.0
@@ -33,6 +33,25 @@ class GivenStamp:
     offset: tuple[float, float]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StarOrigin:
+    """
+    What a PSF of an image was built from.
+
+    Parameters
+    ----------
+    x, y : `~numpy.ndarray`
+        Positions of the stars in pixels; empty if there were too few and
+        the PSF is a Gaussian.
+    n_candidates : int
+        Number of sources among which they were chosen.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    n_candidates: int
+
+
 class BandPSF:
     """
     Effective PSF of one band.
@@ -52,15 +71,20 @@ class BandPSF:
         (x, y) of the middle of the image, where ``fwhm`` is measured.
     stamp : GivenStamp or None, optional
         What was normalised and centred, for an array.
+    stars : StarOrigin or None, optional
+        What it was built from, if it is of the image itself.
     """
 
-    def __init__(self, sampler, *, band, varies, centre, stamp=None):
+    def __init__(self, sampler, *, band, varies, centre, stamp=None,
+                 stars=None):
         self._sampler = sampler
         self._cache = OrderedDict()
         self._lock = Lock()
         self._band = band
         self._varies = bool(varies)
         self._stamp = stamp
+        self._stars = stars
+        self._centre = centre
         self._fwhm = measure_fwhm(*self.sample(*centre))
 
     @property
@@ -83,9 +107,32 @@ class BandPSF:
         """What an array was before; `None` for other kinds of PSF."""
         return self._stamp
 
+    @property
+    def stars(self):
+        """Stars it was built from; `None` for one that was given."""
+        return self._stars
+
     def __repr__(self):
         return (f'<BandPSF {self.band!r}: FWHM {self.fwhm:.3g} pixels, '
                 f'{"varies" if self.varies else "constant"}>')
+
+    def replace(self, **changes):
+        """
+        Return another with some of the arguments changed.
+
+        Parameters
+        ----------
+        **changes
+            Arguments of the class.
+
+        Returns
+        -------
+        BandPSF
+        """
+        return BandPSF(**{
+            'sampler': self._sampler, 'band': self._band,
+            'varies': self._varies, 'centre': self._centre,
+            'stamp': self._stamp, 'stars': self._stars, **changes})
 
     def sample(self, x, y):
         """

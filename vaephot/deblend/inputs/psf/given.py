@@ -26,16 +26,13 @@ from vaephot.deblend.inputs.psf.samples import (
     from_array,
     from_samples,
     normalized,
+    samples_per_pixel,
 )
 from vaephot.exceptions import PSFError
 from vaephot.utils.bands import per_band
 
 __all__ = ['make_band_psfs']
 
-# samples per FWHM of a model: a Gaussian of 3 samples FWHM still has 1e-4 of
-# its power beyond the Nyquist frequency, one of 4 has 1e-7
-SAMPLES_PER_FWHM = 4.0
-MAX_OVERSAMPLING = 8
 # a model's image grows until another step adds less than this share of light
 LIGHT_TOLERANCE = 5e-4
 # ... or reaches this radius (an Airy pattern never converges)
@@ -209,19 +206,13 @@ def _from_fwhm(fwhm, band, oversampling=None):
         msg = (f'psf of band {band!r} is a FWHM of {fwhm} pixels; it must '
                'be positive and finite.')
         raise PSFError(msg, fwhm=fwhm, band=band)
-    oversampling = oversampling or _model_oversampling(fwhm)
+    oversampling = oversampling or samples_per_pixel(fwhm)
     sigma = fwhm / gaussian_sigma_to_fwhm * oversampling
     half = max(1, int(np.ceil(5.5 * sigma)))
     check_size((2 * half + 1,) * 2, (oversampling,) * 2, band)
     line = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma)**2)
     line /= line.sum()
     return np.outer(line, line), oversampling
-
-
-def _model_oversampling(fwhm):
-    """Samples per pixel for a model of this FWHM in pixels."""
-    wanted = int(np.ceil(SAMPLES_PER_FWHM / fwhm - 1e-9))
-    return int(np.clip(wanted, 1, MAX_OVERSAMPLING))
 
 
 def _gridded_sampler(model, band):
@@ -261,7 +252,7 @@ def _from_model(model, band, oversampling=None):
         return np.asarray(model(x + x0, y + y0), dtype=float)
 
     widths = 2 * _half_maximum_radii(evaluate, band)
-    oversampling = oversampling or _model_oversampling(widths.min())
+    oversampling = oversampling or samples_per_pixel(widths.min())
     half = int(np.ceil(2 * widths.max() * oversampling))
     # a square that holds all but the last step's share of the light
     limit = min(MAX_PSF_PIXELS * oversampling // 2 - 1,

@@ -12,10 +12,14 @@ from vaephot.deblend.inputs.psf.extent import centroid, measure_fwhm
 from vaephot.exceptions import PSFError
 
 __all__ = ['MAX_PSF_PIXELS', 'check_size', 'from_array', 'from_samples',
-           'normalized']
+           'normalized', 'samples_per_pixel']
 
 # side of the largest PSF in image pixels: the largest stamp of the fit
 MAX_PSF_PIXELS = 512
+# samples per FWHM of a model: a Gaussian of 3 samples FWHM still has 1e-4 of
+# its power beyond the Nyquist frequency, one of 4 has 1e-7
+SAMPLES_PER_FWHM = 4.0
+MAX_OVERSAMPLING = 8
 # an image whose centroid is closer than this to a pixel is not resampled
 CENTRE_TOLERANCE = 0.01
 # an array of a smaller FWHM [px] has power beyond its Nyquist frequency: a
@@ -171,3 +175,9 @@ def _resample(data, origin, oversampling, finest, order=3):
     image[(y < 0) | (y > ny - 1)] = 0
     image[:, (x < 0) | (x > nx - 1)] = 0
     return image
+
+
+def samples_per_pixel(fwhm):
+    """Samples per pixel for a model of this FWHM in pixels."""
+    wanted = int(np.ceil(SAMPLES_PER_FWHM / fwhm - 1e-9))
+    return int(np.clip(wanted, 1, MAX_OVERSAMPLING))
