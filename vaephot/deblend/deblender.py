@@ -141,8 +141,8 @@ class VAEDeblender:
 
     def __call__(self, data, segmentation_image=None, *, error=None,
                  gain=None, noise_correlation=None, mask=None, psf=None,
-                 saturation=None, bands=None, wcs=None, zeropoint=None,
-                 positions=None, labels=None):
+                 bands=None, wcs=None, zeropoint=None, positions=None,
+                 labels=None):
         """
         Deblend the sources of an image.
 
@@ -172,12 +172,7 @@ class VAEDeblender:
         psf : optional
             One per band: effective PSF as 2D array, `ImagePSF` or other
             photutils or astropy model, FWHM in pixels, or a callable
-            ``psf(x, y, band)``; `None`: built from the stars of the
-            image, and flagged.
-        saturation : float or sequence of float, optional
-            Level of ``data`` from which on pixels are saturated, one or one
-            per band; they are masked. `None`: that of the header of NDData
-            (``SATURATE``), and flat tops of bright sources.
+            ``psf(x, y, band)``; `None`: estimated, and flagged.
         bands : sequence of str, optional
             Names of the bands; `None`: ``band1``, ``band2``, ...
         wcs : optional
@@ -204,8 +199,7 @@ class VAEDeblender:
         """
         observation = prepare_observation(
             data, error=error, gain=gain, noise_correlation=noise_correlation,
-            mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint,
-            saturation=saturation)
+            mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint)
         first = observation.reference
         positions = pixel_positions(positions, first.wcs)
         segm = self._parents(first, segmentation_image)

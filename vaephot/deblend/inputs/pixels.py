@@ -17,7 +17,6 @@ from astropy.nddata import (
 from astropy.utils.masked import Masked
 
 from vaephot.deblend.inputs.noise import impossible_pixels
-from vaephot.deblend.inputs.saturation import level_of_header
 from vaephot.deblend.inputs.units import (
     check_linear,
     flux_unit,
@@ -48,8 +47,6 @@ class Image:
     # solid angle of the pixels in sr, as (ny, nx) or (1, 1) for each band,
     # where it was a surface brightness
     area: np.ndarray | None = None
-    # level of saturation of the header
-    saturation: float | None = None
 
 
 def read_data(data, bands):
@@ -182,7 +179,7 @@ def to_unit(image, unit, name):
 
 def _read_image(item, name, allowed_ndim):
     """Plain float64 copy of an image, with what came along."""
-    error = unit = wcs = saturation = None
+    error = unit = wcs = None
     mask = False
     if isinstance(item, Cutout2D):
         msg = (f'{name} is a Cutout2D; give its array, cutout.data, and '
@@ -190,7 +187,6 @@ def _read_image(item, name, allowed_ndim):
         raise TypeError(msg)
     if isinstance(item, NDData):
         unit, wcs = item.unit, item.wcs
-        saturation = level_of_header(item.meta)
         error = _read_uncertainty(item.uncertainty, unit, name)
         if item.mask is not None:
             mask = np.asarray(item.mask).astype(bool)
@@ -213,8 +209,7 @@ def _read_image(item, name, allowed_ndim):
         msg = (f'mask or uncertainty of {name} does not have its shape '
                f'{values.shape}.')
         raise ShapeMismatchError(msg, shape=values.shape) from err
-    return Image(values=values, mask=mask, error=error, unit=unit, wcs=wcs,
-                 saturation=saturation)
+    return Image(values=values, mask=mask, error=error, unit=unit, wcs=wcs)
 
 
 def _check_shape(values, name, allowed_ndim):

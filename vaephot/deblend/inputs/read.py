@@ -34,10 +34,10 @@ from vaephot.deblend.inputs.pixels import (
     to_flux,
     to_unit,
 )
-from vaephot.deblend.inputs.psf import build_psf, make_band_psfs
-from vaephot.deblend.inputs.saturation import (
-    find_cut_tops,
-    mask_above_level,
+from vaephot.deblend.inputs.psf import (
+    build_psf,
+    hollow_tops,
+    make_band_psfs,
 )
 from vaephot.deblend.inputs.units import read_gain, read_zeropoint
 from vaephot.utils.grids import GridMap
@@ -51,8 +51,7 @@ LEAST_SIGMA = 1e-6
 
 def prepare_observation(data, *, error=None, gain=None,
                         noise_correlation=None, mask=None, psf=None,
-                        bands=None, wcs=None, zeropoint=None,
-                        saturation=None, sources=None):
+                        bands=None, wcs=None, zeropoint=None, sources=None):
     """
     Check and convert the inputs of a deblender; they are never changed.
 
@@ -96,11 +95,6 @@ def prepare_observation(data, *, error=None, gain=None,
     zeropoint : float or sequence or None, optional
         AB magnitude of one data unit, one or one per band; `None`
         (default): from the unit if it is one of flux density.
-    saturation : float or sequence or None, optional
-        Level from which on pixels are saturated and masked, in units of the
-        data, one or one per band. `None` (default), for all or some bands:
-        the keyword ``SATURATE`` of the header of NDData, and flat or hollow
-        tops of sources.
     sources : `~numpy.ndarray` of bool, (ny, nx), or None, optional
         True for pixels of known sources, on the grid of the first band;
         they are no sky.
@@ -128,7 +122,6 @@ def prepare_observation(data, *, error=None, gain=None,
     given = {'error': error, 'gain': gain, 'mask': mask, 'psf': psf,
              'noise_correlation': noise_correlation, 'zeropoint': zeropoint}
     images, bands, is_2d = read_data(data, bands)
-    given['level_known'] = mask_above_level(images, saturation, bands)
     systems = coordinates_of(wcs, images, bands)
     for i, image in enumerate(images if isinstance(images, list)
                               else [images]):
@@ -144,7 +137,7 @@ def prepare_observation(data, *, error=None, gain=None,
 
 
 def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
-             mask, psf, zeropoint, level_known, sources=None):
+             mask, psf, zeropoint, sources=None):
     """Observation of bands on one grid."""
     values, bad = image.values, image.mask
     bad |= ~np.isfinite(values)
@@ -154,7 +147,7 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     error, smoothing = (
         _estimate_error(values, bad, bands) if estimated
         else _read_error(error, image, bands, is_2d))
-    _mask_cut_tops(values, error, bad, [level_known[b] for b in bands])
+    _mask_hollow_tops(values, error, bad)
     gain = read_gain(gain, image.unit, bands)
     psfs = (_build_psfs(values, error, bad, bands, smoothing, gain)
             if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
@@ -250,13 +243,11 @@ def _observe_layers(images, bands, systems, layers, given, sources):
         bands=bands)
 
 
-def _mask_cut_tops(values, error, bad, level_known):
-    """Mask saturated pixels of the bands without a known level, in place."""
-    for image, noise, mask, known in zip(values, error, bad, level_known,
-                                         strict=True):
-        if not known:
-            cut = find_cut_tops(image, noise)
-            image[cut], mask[cut] = 0, True
+def _mask_hollow_tops(values, error, bad):
+    """Mask saturated cores that have overflowed, in place."""
+    for image, noise, mask in zip(values, error, bad, strict=True):
+        hollow = hollow_tops(image, noise)
+        image[hollow], mask[hollow] = 0, True
 
 
 def _build_psfs(values, error, bad, bands, smoothing, gain):
