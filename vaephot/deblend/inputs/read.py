@@ -36,8 +36,10 @@ from vaephot.deblend.inputs.pixels import (
 )
 from vaephot.deblend.inputs.psf import (
     build_psf,
+    check_width,
     hollow_tops,
     make_band_psfs,
+    with_wings,
 )
 from vaephot.deblend.inputs.units import read_gain, read_zeropoint
 from vaephot.utils.grids import GridMap
@@ -150,7 +152,7 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     _mask_hollow_tops(values, error, bad)
     gain = read_gain(gain, image.unit, bands)
     psfs = (_build_psfs(values, error, bad, bands, smoothing, gain)
-            if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
+            if psf is None else _given_psfs(psf, values, error, bad, bands))
     noise = measure_noise(values, error, bad, sources=sources,
                           psf_fwhm=[psf.fwhm for psf in psfs])
     factor = read_correlation(noise_correlation, bands)
@@ -248,6 +250,15 @@ def _mask_hollow_tops(values, error, bad):
     for image, noise, mask in zip(values, error, bad, strict=True):
         hollow = hollow_tops(image, noise)
         image[hollow], mask[hollow] = 0, True
+
+
+def _given_psfs(psf, values, error, bad, bands):
+    """PSFs that the user gave, compared with stars and with wings."""
+    made = make_band_psfs(psf, bands, values.shape[1:])
+    for item, *band in zip(made, values, error, bad, strict=True):
+        check_width(item, *band)
+    return tuple(with_wings(item, *band) for item, *band in zip(
+        made, values, error, strict=True))
 
 
 def _build_psfs(values, error, bad, bands, smoothing, gain):

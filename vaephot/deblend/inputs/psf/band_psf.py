@@ -27,10 +27,16 @@ class GivenStamp:
         Its sum.
     offset : tuple of float
         (x, y) of its centroid from the middle of the array, in pixels.
+    wings : float, optional
+        Share of the light in wings that were joined to it.
+    slope : float or None, optional
+        Slope of these wings.
     """
 
     total: float
     offset: tuple[float, float]
+    wings: float = 0.0
+    slope: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +121,30 @@ class BandPSF:
     def __repr__(self):
         return (f'<BandPSF {self.band!r}: FWHM {self.fwhm:.3g} pixels, '
                 f'{"varies" if self.varies else "constant"}>')
+
+    def describe(self):
+        """
+        Say in a line what was done to get it.
+
+        Returns
+        -------
+        str
+        """
+        text = f'FWHM {self.fwhm:.3g} px'
+        if self.stars is not None:
+            n = len(self.stars.x)
+            text += (f', built from {n} stars' if n else ', a Gaussian '
+                     f'estimated from {self.stars.n_candidates} sources')
+        if self.varies:
+            text += ', varies'
+        if self.stamp is not None:
+            x, y = self.stamp.offset
+            text += (f', stamp of sum {self.stamp.total:.4g} normalised, '
+                     f'centroid ({x:+.2f}, {y:+.2f}) px from its middle')
+            if self.stamp.wings:
+                text += (f', wings of slope -{self.stamp.slope:.1f} with '
+                         f'{100 * self.stamp.wings:.1f} % of the light joined')
+        return text
 
     def replace(self, **changes):
         """

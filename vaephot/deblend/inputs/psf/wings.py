@@ -7,14 +7,13 @@ what is known out to some radius tells what is beyond (King 1971, PASP 83,
 199; Racine 1996, PASP 108, 699).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaephot.deblend.inputs.psf.star_choice import cut_stamps
+from vaephot.deblend.inputs.psf.from_stars.star_choice import cut_stamps
 
-__all__ = ['PowerLaw', 'extended', 'fit_outskirts', 'fit_rings',
-           'ring_profile']
+__all__ = ['PowerLaw', 'fit_outskirts', 'fit_rings', 'with_wings']
 
 # slopes that wings have: 2 would have no end of light, diffraction gives 3,
 # scattering in the atmosphere up to 4, and the cores of profiles more
@@ -26,6 +25,10 @@ USUAL_SLOPE, SLOPE_SPREAD, MAX_RING_SLOPE = 3.0, 0.5, 6.0
 SKY_ERROR = 0.05
 # annulus that the slope of a stamp is taken from, in units of its half side
 OUTSKIRTS = 0.5
+# the edge of a stamp matters if the brightest source is there brighter than
+# this share of the noise of a pixel; wings reach to where it is not, but no
+# farther than so many half sides, nor pixels
+EDGE, MAX_GROWTH, MAX_HALF = 0.3, 4, 128
 # rings count if their light is so many times its error
 RING_SIGNAL = 3.0
 # relative error of a ring beside that of the noise: spikes, neighbours
@@ -141,7 +144,7 @@ def fit_rings(image, noise, bad, stars, edges):
     return found
 
 
-def extended(image, oversampling, half, wings):
+def _extended(image, oversampling, half, wings):
     """
     Image (P, P) enlarged to ``half`` pixels on each side by its wings.
 
@@ -149,7 +152,39 @@ def extended(image, oversampling, half, wings):
     """
     old, new = len(image) // 2, half * oversampling
     radius = np.hypot(*np.mgrid[-new:new + 1, -new:new + 1]) / oversampling
-    out = np.where(radius <= half, wings(radius), 0.0)
+    out = np.where(radius <= half, wings(radius) / oversampling ** 2, 0.0)
     inside = slice(new - old, new + old + 1)
     out[inside, inside] = image
     return out
+
+
+def with_wings(psf, image, noise):
+    """
+    PSF of a stamp with wings, if the edge matters for the brightest source.
+
+    ``psf`` is a `BandPSF`, ``image`` (ny, nx) without bad pixels, ``noise``
+    of that shape or a number.
+    """
+    if psf.stamp is None or psf.varies:
+        return psf
+    stamp, oversampling = psf.sample(0, 0)
+    density = stamp * oversampling ** 2
+    bright = image.max() / np.median(noise) / density.max()
+    border = np.concatenate([density[[0, -1]], density[:, [0, -1]].T])
+    if not np.mean(border) * bright > EDGE:
+        return psf
+    law = fit_outskirts(density, oversampling)
+    half = len(stamp) // 2 // oversampling
+    if law is None:
+        return psf
+    radii = np.arange(half + 1, max(half + 1, min(MAX_GROWTH * half,
+                                                  MAX_HALF)) + 1)
+    faint = np.flatnonzero(law(radii) * bright < EDGE)
+    wide = _extended(stamp, oversampling, int(
+        radii[faint[0]] if faint.size else radii[-1]), law)
+    light = wide.sum()
+    wide /= light
+    return psf.replace(
+        sampler=lambda x, y: (wide, oversampling),
+        stamp=replace(psf.stamp, wings=float(1 - 1 / light),
+                      slope=law.slope))

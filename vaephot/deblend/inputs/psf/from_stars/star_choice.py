@@ -10,7 +10,8 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from vaephot.utils.boxes import cut_window
 from vaephot.utils.rows import Rows
 
-__all__ = ['Candidates', 'choose_stars', 'cut_stamps', 'find_candidates']
+__all__ = ['Candidates', 'choose_stars', 'cut_stamps', 'find_candidates',
+           'measure_width']
 
 # half the side in pixels of the cutouts on which widths are measured
 HALF = 15
@@ -133,6 +134,12 @@ def _adaptive_moments(cutouts, *, n_iterations=30):
             size = np.sqrt(np.clip(new, 0.1, (side / 4)**2))
     found = np.array([x, y, size, total])
     return np.where(np.isfinite(found).all(0), found, 0.0)
+
+
+def measure_width(image):
+    """FWHM in pixels of the Gaussian that matches a source in the middle."""
+    return float(_adaptive_moments(image[None])[2, 0]
+                 * gaussian_sigma_to_fwhm)
 
 
 def _is_undisturbed(cutouts, bad, fwhm):

@@ -4,10 +4,11 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import binary_dilation
 
-from vaephot.deblend.inputs.psf.star_choice import cut_stamps
-from vaephot.deblend.inputs.psf.star_model import (
+from vaephot.deblend.inputs.psf.from_stars.star_choice import cut_stamps
+from vaephot.deblend.inputs.psf.from_stars.star_model import (
     CORE_FWHM,
     Moffat,
     StarModel,
@@ -24,12 +25,15 @@ STAMP_FWHM, MIN_HALF, MAX_HALF = 5.0, 8, 30
 # relative error of every pixel of a star, which bounds the weight of the
 # brightest ones: of the profile alone, and with splines
 PROFILE_ERROR, MODEL_ERROR = 0.05, 0.01
+# what a PSF lacks is no smaller where it is fainter than this share of its
+# peak: else the wings would make the profile
+FAINT = 0.5
 # pixels this much above what the model says, in units of their errors, are
 # of neighbours, if farther out than this many FWHM
 NEIGHBOUR, NEIGHBOUR_FWHM = 4.0, 1.0
-# prior of the splines: 1-sigma in units of a power of the profile close by;
-# wings are less certain than the core
-SPLINE_PRIOR, PRIOR_POWER = 0.04, 0.5
+# prior of the splines: 1-sigma in units of a power of the profile close by,
+# wings being less certain than the core; the stars choose among the scales
+PRIOR_SCALES, PRIOR_POWER = (0.01, 0.03, 0.1, 0.3), 0.5
 # prior of polynomial terms beyond the constant, in units of that of the
 # constant
 TERM_PRIOR = 0.5
@@ -112,7 +116,8 @@ def _weights(stamps, model, gain, error):
     What a PSF lacks is a part of its peak rather than of each pixel.
     """
     light = np.maximum(model, 0)
-    extra = error ** 2 * light * stamps.flux[:, None]
+    peak = np.maximum(stamps.flux, 0)[:, None]
+    extra = error ** 2 * np.maximum(light, FAINT * peak) * peak
     if gain is not None:
         extra = extra + light / gain
     weight = stamps.weight
@@ -295,9 +300,22 @@ def fit_splines(model, stamps, gain):
                                      [:, None]).tocsr()
             matrix[j, :, k] = (design.T @ scaled).toarray()
             matrix[k, :, j] = matrix[j, :, k]
-    prior = _spline_prior(model, n_terms)
-    matrix = matrix.reshape(n_terms * size, -1) + np.diag(prior.ravel())
-    return np.linalg.solve(matrix, vector.ravel()).reshape(n_terms, size)
+    found = _most_likely(matrix.reshape(n_terms * size, -1), vector.ravel(),
+                         _spline_prior(model, n_terms).ravel())
+    return found.reshape(n_terms, size)
+
+
+def _most_likely(matrix, vector, prior):
+    """Ridge solution (m,) with the scale of the prior of most evidence."""
+    best, found = -np.inf, None
+    for scale in PRIOR_SCALES:
+        factor = cho_factor(matrix + np.diag(prior / scale ** 2), lower=True)
+        solution = cho_solve(factor, vector)
+        evidence = (0.5 * vector @ solution - len(vector) * np.log(scale)
+                    - np.log(np.diag(factor[0])).sum())
+        if evidence > best:
+            best, found = evidence, solution
+    return found
 
 
 def _spline_prior(model, n_terms):
@@ -306,7 +324,7 @@ def _spline_prior(model, n_terms):
     radius = np.hypot(dx, dy)
     inner = np.maximum(1 - 0.5 * model.moffat.fwhm / np.maximum(radius, 1e-9),
                        0)
-    sigma = SPLINE_PRIOR * model.moffat(inner * dx, inner * dy) ** PRIOR_POWER
+    sigma = model.moffat(inner * dx, inner * dy) ** PRIOR_POWER
     scale = np.where(np.arange(n_terms) == 0, 1, TERM_PRIOR)
     return 1 / (scale[:, None] * sigma) ** 2
 

@@ -3,7 +3,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from vaephot.deblend.inputs.psf.width import DEFAULT_FWHM, estimate_width
+from vaephot.deblend.inputs.psf.from_stars.width import (
+    DEFAULT_FWHM,
+    estimate_width,
+)
 
 
 def test_without_sources_the_default_is_given():

@@ -7,20 +7,20 @@ import numpy as np
 
 from vaephot.deblend.inputs.psf.band_psf import BandPSF, StarOrigin
 from vaephot.deblend.inputs.psf.extent import centroid
-from vaephot.deblend.inputs.psf.given import make_band_psfs
-from vaephot.deblend.inputs.psf.samples import samples_per_pixel
-from vaephot.deblend.inputs.psf.star_choice import (
+from vaephot.deblend.inputs.psf.from_stars.star_choice import (
     choose_stars,
     find_candidates,
 )
-from vaephot.deblend.inputs.psf.star_model import StarModel
-from vaephot.deblend.inputs.psf.star_stack import (
+from vaephot.deblend.inputs.psf.from_stars.star_model import StarModel
+from vaephot.deblend.inputs.psf.from_stars.star_stack import (
     cut_stars,
     fit_model,
     fit_stars,
     prediction_error,
 )
-from vaephot.deblend.inputs.psf.width import estimate_width
+from vaephot.deblend.inputs.psf.from_stars.width import estimate_width
+from vaephot.deblend.inputs.psf.given import make_band_psfs
+from vaephot.deblend.inputs.psf.samples import samples_per_pixel
 from vaephot.deblend.inputs.psf.wings import PowerLaw, fit_rings
 
 __all__ = ['build_psf']
