@@ -28,7 +28,7 @@ __all__ = ['build_psf']
 # fewest stars that a PSF is built from
 MIN_STARS = 3
 # most stars, the brightest: of a constant PSF, and for each polynomial term
-MAX_STARS, STARS_PER_TERM = 60, 60
+MAX_STARS, STARS_PER_TERM = 40, 25
 # stars for each term of a PSF that varies, and how much better it must
 # predict stars it was not built from
 LEAST_PER_TERM, BETTER = 8, 0.97

@@ -36,6 +36,9 @@ STEPS = (300.0, 100.0, 50.0, 20.0)
 # ranges of widths of a locus, as parts of that of stars, and the fewest stars
 # in each: a few galaxies may well agree within a per cent
 SPANS = ((1.0, 3), (0.5, 5), (0.25, 6))
+# fewest stars whose widths tell how the PSF varies, and how often the choice
+# is made anew with that
+MIN_PLANE, N_PLANES = 12, 8
 # number of stars over that of wider and narrower sources in as large a range
 EXCESS = 3.0
 
@@ -168,10 +171,25 @@ def choose_stars(candidates):
                 best, found = score, locus
     if found is None:
         return np.zeros(0, int)
-    half = _tolerance(found) + 1 / candidates.snr
-    alike = np.abs(np.log(candidates.fwhm) - found) < half
-    rows = np.flatnonzero(alike)
+    rows = np.flatnonzero(_alike(candidates, found))
+    for _ in range(N_PLANES if len(rows) >= MIN_PLANE else 0):
+        rows = np.flatnonzero(_alike(candidates, _plane(candidates, rows)))
     return rows[np.argsort(-candidates.snr[rows], kind='stable')]
+
+
+def _alike(candidates, log_fwhm):
+    """Which candidates have a width ln(FWHM), one or (n,)."""
+    half = _tolerance(np.median(log_fwhm)) + 1 / candidates.snr
+    return np.abs(np.log(candidates.fwhm) - log_fwhm) < half
+
+
+def _plane(candidates, rows):
+    """Plane through ln(FWHM) of some candidates, at all of them, (n,)."""
+    columns = np.stack([np.ones(len(candidates)), candidates.x,
+                        candidates.y], 1)
+    parts, *_ = np.linalg.lstsq(columns[rows],
+                                np.log(candidates.fwhm[rows]), rcond=None)
+    return columns @ parts
 
 
 def _tolerance(log_fwhm):

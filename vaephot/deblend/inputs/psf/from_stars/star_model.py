@@ -144,7 +144,8 @@ class StarModel:
     PSF of unit peak of its profile.
 
     ``coefficients`` (n_terms, n_splines); the terms are 1, u, v, u^2, u v,
-    v^2 of positions scaled to -1 ... 1 over an image of ``shape``.
+    v^2 of positions scaled to -1 ... 1 over an image of ``shape``; ``scale``
+    is that of their prior.
     """
 
     moffat: Moffat
@@ -152,6 +153,7 @@ class StarModel:
     coefficients: np.ndarray
     shape: tuple
     centre: tuple = (0.0, 0.0)
+    scale: float | None = None
 
     @cached_property
     def fwhm(self):

@@ -46,7 +46,7 @@ MIN_PROFILE, MAX_PROFILE = 0.65, 1.2
 MAX_MOVED = 1.5
 # steps of the profile's fit, rounds of splines, and steps of a position in
 # each
-N_PROFILE, N_ROUNDS, N_POSITION = 30, 5, 3
+N_PROFILE, N_ROUNDS, N_POSITION = 30, 3, 3
 # exponent of the profile at first: that of seeing
 START_BETA = 3.0
 DIFFERENCE = 1e-3
@@ -279,7 +279,11 @@ def without_neighbours(evaluate, stamps, fwhm, gain, error):
 
 
 def fit_splines(model, stamps, gain):
-    """Coefficients of the splines of a `StarModel`, others as they are."""
+    """
+    A `StarModel` with splines fitted to stamps as they are.
+
+    The scale of their prior is that of the model, or found.
+    """
     dx, dy = stamps.offsets()
     dx, dy = dx + model.centre[0], dy + model.centre[1]
     near = (np.hypot(dx, dy) < (CORE_FWHM + 0.5) * model.moffat.fwhm)
@@ -300,21 +304,24 @@ def fit_splines(model, stamps, gain):
                                      [:, None]).tocsr()
             matrix[j, :, k] = (design.T @ scaled).toarray()
             matrix[k, :, j] = matrix[j, :, k]
-    found = _most_likely(matrix.reshape(n_terms * size, -1), vector.ravel(),
-                         _spline_prior(model, n_terms).ravel())
-    return found.reshape(n_terms, size)
+    scale, found = _most_likely(
+        matrix.reshape(n_terms * size, -1), vector.ravel(),
+        _spline_prior(model, n_terms).ravel(),
+        PRIOR_SCALES if model.scale is None else (model.scale,))
+    return replace(model, scale=scale,
+                   coefficients=found.reshape(n_terms, size))
 
 
-def _most_likely(matrix, vector, prior):
-    """Ridge solution (m,) with the scale of the prior of most evidence."""
+def _most_likely(matrix, vector, prior, scales):
+    """Scale of the prior of most evidence, and its ridge solution (m,)."""
     best, found = -np.inf, None
-    for scale in PRIOR_SCALES:
+    for scale in scales:
         factor = cho_factor(matrix + np.diag(prior / scale ** 2), lower=True)
         solution = cho_solve(factor, vector)
         evidence = (0.5 * vector @ solution - len(vector) * np.log(scale)
                     - np.log(np.diag(factor[0])).sum())
         if evidence > best:
-            best, found = evidence, solution
+            best, found = evidence, (scale, solution)
     return found
 
 
@@ -350,7 +357,7 @@ def fit_model(model, stamps, gain, n_terms):
     """Fit splines with some polynomial terms to stamps, as `fit_stars`."""
     model = model.without_splines(n_terms)
     for _ in range(N_ROUNDS):
-        model = replace(model, coefficients=fit_splines(model, stamps, gain))
+        model = fit_splines(model, stamps, gain)
         stamps = fit_positions(model.at(stamps.x, stamps.y), stamps, gain,
                                MODEL_ERROR)
     return model, stamps
@@ -364,7 +371,7 @@ def prediction_error(model, stamps, gain, n_terms):
     for k in range(N_FOLDS):
         seen, unseen = (stamps.take(np.flatnonzero(rows))
                         for rows in (fold != k, fold == k))
-        fitted = replace(model, coefficients=fit_splines(model, seen, gain))
+        fitted = fit_splines(model, seen, gain)
         evaluate = fitted.at(unseen.x, unseen.y)
         unseen = fit_positions(evaluate, unseen, gain, MODEL_ERROR, 1)
         found.append(misfits(evaluate, unseen, model.moffat.fwhm, gain,
