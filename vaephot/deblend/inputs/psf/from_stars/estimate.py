@@ -31,7 +31,7 @@ MIN_STARS = 3
 MAX_STARS, STARS_PER_TERM = 40, 25
 # stars for each term of a PSF that varies, and how much better it must
 # predict stars it was not built from
-LEAST_PER_TERM, BETTER = 8, 0.97
+LEAST_PER_TERM, BETTER = 12, 0.97
 # rings of the wings, in FWHM, and the least S/N of stars they count for
 RINGS = np.geomspace(2.5, 15.0, 10)
 MAX_RING, RING_SNR = 60.0, 200.0

@@ -21,11 +21,11 @@ __all__ = ['Moffat', 'StarModel', 'make_basis']
 
 # spacing of the splines in FWHM: twice as fine as the Nyquist sampling of a
 # diffraction limited PSF, whose FWHM is one wavelength over the aperture
-KNOTS_PER_FWHM = 4.0
+KNOTS_PER_FWHM = 3.5
 # and the least in pixels: pixels leave nothing finer in an effective PSF
 MIN_STEP = 0.6
 # radius within which there are splines, in FWHM
-CORE_FWHM = 3.0
+CORE_FWHM = 2.5
 # range of the exponent: that of Gaussian and of scattered light
 MIN_BETA, MAX_BETA = 1.3, 12.0
 

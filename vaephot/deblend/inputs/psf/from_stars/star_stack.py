@@ -33,7 +33,7 @@ FAINT = 0.5
 NEIGHBOUR, NEIGHBOUR_FWHM = 4.0, 1.0
 # prior of the splines: 1-sigma in units of a power of the profile close by,
 # wings being less certain than the core; the stars choose among the scales
-PRIOR_SCALES, PRIOR_POWER = (0.01, 0.03, 0.1, 0.3), 0.5
+PRIOR_SCALES, PRIOR_POWER = (0.01, 0.03), 0.5
 # prior of polynomial terms beyond the constant, in units of that of the
 # constant
 TERM_PRIOR = 0.5
