@@ -8,6 +8,8 @@ __all__ = ['hollow_tops']
 
 # neighbours of a hollow pixel are so many times above the noise
 MIN_SIGNAL = 200.0
+# if more than this share of the image is, the noise is not what it was said
+MAX_BRIGHT = 0.1
 # it has less than this share of both neighbours in a row or column, and than
 # this many of all eight. Two stars whose PSF is no narrower than 1.6 pixels
 # leave 0.68 between them, and a cosmic ray beside a star is too small. It is
@@ -28,7 +30,7 @@ def hollow_tops(image, noise):
     """
     bright = image > MIN_SIGNAL * noise
     out = np.zeros(image.shape, bool)
-    if not bright.any():
+    if not 0 < np.count_nonzero(bright) < MAX_BRIGHT * bright.size:
         return out
     hollow, beside = _hollow(image, bright)
     places = np.argwhere(hollow)

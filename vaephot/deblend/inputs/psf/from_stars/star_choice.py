@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.stats import gaussian_sigma_to_fwhm
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import gaussian_filter
 
 from vaephot.utils.boxes import cut_window
 from vaephot.utils.rows import Rows
@@ -76,7 +76,6 @@ def find_candidates(image, noise, bad):
     ``image`` and ``bad`` (ny, nx), ``noise`` of that shape or a number; bad
     pixels of the image are 0.
     """
-    noise = np.broadcast_to(noise, image.shape)
     x, y = _peaks(image, noise, bad)
     if x.size == 0:
         return Candidates(**dict.fromkeys(
@@ -84,7 +83,7 @@ def find_candidates(image, noise, bad):
     cutouts = cut_stamps(image, x, y, HALF, 0.0)
     dx, dy, size, light = _adaptive_moments(cutouts)
     snr = light / (np.sqrt(np.pi) * np.maximum(size, MIN_WINDOW)
-                   * noise[y, x])
+                   * np.broadcast_to(noise, image.shape)[y, x])
     found = Candidates(x=x + dx, y=y + dy, peak=image[y, x], snr=snr,
                        fwhm=size * gaussian_sigma_to_fwhm)
     keep = ((snr > MIN_SNR) & (found.fwhm > MIN_FWHM)
@@ -97,9 +96,16 @@ def find_candidates(image, noise, bad):
 
 def _peaks(image, noise, bad):
     """Pixels x, y (n,) where the smoothed image is the highest around."""
-    smooth = gaussian_filter(image, 1.0)
-    top = (smooth == maximum_filter(smooth, 5)) & ~bad
-    y, x = np.nonzero(top & (smooth > MIN_PEAK * noise))
+    smooth = gaussian_filter(image, 1.0, output=np.float32)
+    top = smooth > MIN_PEAK * np.asarray(noise, np.float32)
+    top &= ~bad
+    y, x = np.nonzero(top)
+    ny, nx = image.shape
+    highest = np.ones(x.size, bool)
+    for dy, dx in np.ndindex(5, 5):
+        highest &= smooth[y, x] >= smooth[np.clip(y + dy - 2, 0, ny - 1),
+                                          np.clip(x + dx - 2, 0, nx - 1)]
+    y, x = y[highest], x[highest]
     order = np.argsort(-smooth[y, x], kind='stable')[:MAX_CANDIDATES]
     x, y = x[order], y[order]
     if x.size == 0:
