@@ -10,11 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.testing import assert_allclose, assert_array_equal
+from photutils.psf import fit_fwhm
 from photutils.segmentation import detect_sources
 
 from vaephot import VAEDeblender, deblend_sources
+from vaephot.deblend.inputs.psf import build_psf, hollow_tops
 from vaephot.results.flags import decode_flags
 from vaephot.results.result import DeblendResult
 
@@ -139,15 +142,32 @@ def test_a_simulated_blend_with_its_truth(deblend):
 
 # ------------------------------------------- one band, nothing known of it
 @pytest.fixture(scope='module')
-def ntt():
-    """Return a real frame and its background, one band."""
+def ntt_frame():
+    """Return a real frame without its background, one band."""
     with warnings.catch_warnings():
         # headers of 1992 have cards that are no FITS any more
         warnings.simplefilter('ignore', AstropyUserWarning)
         frame, back = (fits.getdata(locate('sep_image', name), memmap=False)
                        for name in ('image.fits', 'back.fits'))
-    frame = frame.astype(float)
-    return (frame - back)[:128, 96:224].copy()
+    return frame.astype(float) - back
+
+
+@pytest.fixture
+def ntt(ntt_frame):
+    """Return a part of a real frame."""
+    return ntt_frame[:128, 96:224].copy()
+
+
+def test_the_psf_of_a_real_frame_is_as_wide_as_its_stars(ntt_frame):
+    noise = mad_std(ntt_frame)
+    hollow = hollow_tops(ntt_frame, noise)
+    # the brightest star has overflowed
+    assert 5 < hollow.sum() < 20
+    psf = build_psf(np.where(hollow, 0, ntt_frame), noise, hollow, band='R')
+    stars = np.column_stack([psf.stars.x, psf.stars.y])
+    assert len(stars) >= 5
+    fwhm = fit_fwhm(ntt_frame, xypos=stars, fit_shape=7)
+    assert_allclose(psf.fwhm, np.median(fwhm), rtol=0.03)
 
 
 def test_a_real_frame_with_everything_to_be_found(fast, ntt):

@@ -12,7 +12,11 @@ from vaephot.cli._fits import InputFileError
 from vaephot.cli._inputs import read_inputs, read_positions, read_psfs
 from vaephot.cli._options import UsageError
 from vaephot.cli.deblend import add_parser
-from vaephot.exceptions import ShapeMismatchError, UnitMismatchError
+from vaephot.exceptions import (
+    PSFError,
+    ShapeMismatchError,
+    UnitMismatchError,
+)
 
 TAN = {'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN', 'CRVAL1': 10.0,
        'CRVAL2': 20.0, 'CRPIX1': 1.0, 'CRPIX2': 1.0, 'CDELT1': -1e-4,
@@ -173,7 +177,7 @@ def test_psfs_may_be_extensions_of_one_file(tmp_path):
     (np.zeros((3, 3)), {}), (np.full((3, 3), np.nan), {}),
     (np.ones((3, 3)), {'OVERSAMP': 1.5})])
 def test_useless_psfs_are_refused(write, data, header):
-    with pytest.raises(InputFileError):
+    with pytest.raises(PSFError):
         read_psfs([write('psf.fits', data, **header)], 1)
 
 

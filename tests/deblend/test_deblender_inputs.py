@@ -389,7 +389,9 @@ def test_a_psf_that_varies_is_used_where_the_sources_are(deblend):
 
 
 def test_an_estimated_psf_is_flagged(deblend, data, segm):
-    result = deblend(data, segm, error=1.0)
+    with pytest.warns(DeblendWarning, match='too few stars'):
+        result = deblend(data, segm, error=1.0)
+    assert 'a Gaussian estimated from' in result.table.meta['psf']
     assert all('psf_estimated' in names
                for names in decode_flags(result.table['flags']))
     scenes.check_laws(result, segm)

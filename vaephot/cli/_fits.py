@@ -13,15 +13,14 @@ from astropy.wcs import WCS, FITSFixedWarning
 
 from vaephot.exceptions import ShapeMismatchError, VaephotError, VaephotWarning
 
-__all__ = ['GAIN_KEYWORDS', 'OVERSAMPLING_KEYWORDS', 'USUAL_NAMES',
-           'ZEROPOINT_KEYWORDS', 'FitsImage', 'InputFileError',
-           'read_band_images', 'read_image', 'split_extension']
+__all__ = ['GAIN_KEYWORDS', 'USUAL_NAMES', 'ZEROPOINT_KEYWORDS', 'FitsImage',
+           'InputFileError', 'band_extensions', 'read_band_images',
+           'read_image', 'split_extension']
 
 # AB zeropoint of a flux of 1, in the order they are looked for
 ZEROPOINT_KEYWORDS = ('MAGZERO', 'MAGZPT', 'ZEROPNT', 'ZEROPOIN', 'PHOTZP',
                       'ZPAB', 'ABZP', 'ZP', 'MAGZP', 'ZPTMAG')
 GAIN_KEYWORDS = ('GAIN', 'EGAIN', 'GAINEFF')
-OVERSAMPLING_KEYWORDS = ('OVERSAMP', 'OVERSAMPLING', 'OVERSMPL')
 # extensions with errors and bad pixels in the files of the archives
 USUAL_NAMES = {'ERROR_': ('ERR', 'ERROR', 'RMS', 'STD', 'UNCERT'),
                'VAR_': ('VAR', 'VARIANCE', 'VAR_TOTAL'),
@@ -301,6 +300,13 @@ def _names_of(text, extension, bands, prefix):
                f'in {path.name}[EXT].')
         raise InputFileError(msg, path=path)
     return None
+
+
+def band_extensions(texts, bands, prefix):
+    """Names of files, or of the extensions of bands if there is one file."""
+    if len(texts) == 1:
+        return _names_of(texts[0], None, bands, prefix) or texts
+    return texts
 
 
 def _planes(image):

@@ -11,12 +11,13 @@ from astropy.table import Table
 
 from vaephot.cli._fits import (
     GAIN_KEYWORDS,
-    OVERSAMPLING_KEYWORDS,
     USUAL_NAMES,
     ZEROPOINT_KEYWORDS,
     InputFileError,
+    band_extensions,
     read_band_images,
     read_image,
+    split_extension,
 )
 from vaephot.cli._mask_bits import bad_pixels
 from vaephot.cli._options import UsageError
@@ -343,34 +344,19 @@ def read_psfs(given, n_bands, bands=None):
     ------
     UsageError
         If their number is wrong.
-    InputFileError, FileNotFoundError
+    PSFError, InputFileError, FileNotFoundError
         If a file cannot be used.
     """
+    from vaephot.deblend.inputs.psf import read_psf
+
     given = _split(given)
     values = _numbers(given)
     if values is None:
-        images = read_band_images(given, bands=bands, prefix='PSF_')
-        values = [_make_psf(image) for image in images]
+        values = []
+        for text in band_extensions(given, bands, 'PSF_'):
+            psf = read_psf(*split_extension(text))
+            values += psf if isinstance(psf, list) else [psf]
     return _per_band(values, n_bands, '--psf')
-
-
-def _make_psf(image):
-    """PSF of an image, oversampled or not."""
-    from photutils.psf import ImagePSF
-
-    oversampling = image.find_number(OVERSAMPLING_KEYWORDS) or 1.0
-    if oversampling != round(oversampling) or oversampling < 1:
-        msg = (f'the oversampling of {image.name} is {oversampling}; it '
-               'must be a whole number, at least 1.')
-        raise InputFileError(msg, value=oversampling)
-    data = np.asarray(image.data, dtype=float)
-    if not np.isfinite(data).all() or data.sum() <= 0:
-        msg = (f'{image.name} is no PSF: its values must be finite and '
-               'their sum positive.')
-        raise InputFileError(msg, path=image.name)
-    scale = oversampling**2 / data.sum()
-    return (data if oversampling == 1 else
-            ImagePSF(data * scale, oversampling=int(oversampling)))
 
 
 def read_positions(path):

@@ -24,6 +24,7 @@ SUBCOMMANDS = (
     'deblend',
     'demo',
     'evaluate',
+    'psf',
     'simulate',
     'train',
     'train-classifier',

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The deblender: configured once, called on images."""
 
+import warnings
 from datetime import UTC, datetime
 from functools import partial
 
@@ -31,7 +32,7 @@ from vaephot.deblend.pipeline import deblend
 from vaephot.deblend.select.no_source import find_empty
 from vaephot.deblend.select.unlabelled import merge_unlabelled
 from vaephot.deblend.settings import SearchSettings
-from vaephot.exceptions import ShapeMismatchError
+from vaephot.exceptions import DeblendWarning, ShapeMismatchError
 from vaephot.models.bundle import build_vaes
 from vaephot.models.classifier import build_classifier
 from vaephot.utils.device import resolve_device
@@ -180,7 +181,8 @@ class VAEDeblender:
         psf : optional
             One per band: effective PSF as 2D array, `ImagePSF` or other
             photutils or astropy model, FWHM in pixels, or a callable
-            ``psf(x, y, band)``; `None`: estimated, and flagged.
+            ``psf(x, y, band)``; `None`: built from the stars of the
+            image, and flagged.
         bands : sequence of str, optional
             Names of the bands; `None`: ``band1``, ``band2``, ...
         wcs : optional
@@ -214,6 +216,7 @@ class VAEDeblender:
             saturation=saturation)
         if self.local_background is None:
             warn_background(observation)
+        _warn_of_gaussians(observation)
         first = observation.reference
         positions = pixel_positions(positions, first.wcs)
         segm, names = self._parents(first, segmentation_image)
@@ -229,7 +232,8 @@ class VAEDeblender:
         result = assemble_result(
             engine, scene, chosen, self._search, fallback,
             empty=find_empty(engine, scene, chosen, self._search),
-            relabel=self.relabel, meta=self._meta())
+            relabel=self.relabel,
+            meta={**self._meta(), 'psf': _describe_psfs(observation)})
         return restore_result(rescale(result, 1 / observation.scale), names,
                               self.relabel)
 
@@ -332,6 +336,32 @@ class VAEDeblender:
 def find_classifier(weights):
     """Classifier of weights, that of the default ones if they have none."""
     return build_classifier(weights) or build_classifier(load_weights(None))
+
+
+def _psfs(observation):
+    """PSFs of all bands, in the order of the bands."""
+    found = {psf.band: psf for layer, *_ in observation.grids
+             for psf in layer.psfs}
+    return [found[band] for band in observation.bands]
+
+
+def _describe_psfs(observation):
+    """What was done to the PSFs, in one text."""
+    return '; '.join(f'{psf.band}: {psf.describe()}'
+                     for psf in _psfs(observation))
+
+
+def _warn_of_gaussians(observation):
+    """Say which bands have too few stars to build a PSF from."""
+    poor = [psf for psf in _psfs(observation)
+            if psf.stars is not None and len(psf.stars.x) == 0]
+    if poor:
+        listed = ', '.join(f'{psf.band} ({psf.fwhm:.3g} px)' for psf in poor)
+        warnings.warn(
+            f'too few stars to build a PSF from in the bands: {listed}. '
+            'Gaussians of these FWHM are used, as the narrowest sources '
+            'have them; give psf for fluxes that are better than that.',
+            DeblendWarning, stacklevel=3)
 
 
 def _check_background(kind):

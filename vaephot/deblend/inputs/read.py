@@ -35,8 +35,13 @@ from vaephot.deblend.inputs.pixels import (
     to_flux,
     to_unit,
 )
-from vaephot.deblend.inputs.psf import make_band_psfs
-from vaephot.deblend.inputs.psf_estimate import estimate_psf
+from vaephot.deblend.inputs.psf import (
+    build_psf,
+    check_width,
+    hollow_tops,
+    make_band_psfs,
+    with_wings,
+)
 from vaephot.deblend.inputs.saturation import flat_tops, mark_saturated
 from vaephot.deblend.inputs.units import read_gain, read_zeropoint
 from vaephot.utils.grids import GridMap
@@ -82,8 +87,8 @@ def prepare_observation(data, *, error=None, gain=None,
         True for bad pixels, (ny, nx) or per band.
     psf : object, optional
         See `~vaephot.deblend.inputs.psf.make_band_psfs`; `None` (default):
-        estimated per band by
-        `~vaephot.deblend.inputs.psf_estimate.estimate_psf`.
+        built from the stars of each
+        band by `~vaephot.deblend.inputs.psf.build_psf`.
     bands : sequence of str or None, optional
         Names of the bands; `None` (default): the keys of a mapping, else
         ``'band1'``, ``'band2'``, ...
@@ -155,9 +160,10 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     error, smoothing = (
         _estimate_error(values, bad, bands) if estimated
         else _read_error(error, image, bands))
-    saturated = _mask_flat_tops(image, bad, error)
-    psfs = (_estimate_psfs(values, error, bad, bands, smoothing)
-            if psf is None else make_band_psfs(psf, bands, values.shape[1:]))
+    saturated = _mask_tops(image, bad, error)
+    gain = read_gain(gain, image.unit, bands)
+    psfs = (_build_psfs(values, error, bad, bands, smoothing, gain)
+            if psf is None else _given_psfs(psf, values, error, bad, bands))
     noise = measure_noise(values, error, bad, sources=sources,
                           psf_fwhm=[psf.fwhm for psf in psfs])
     factor = read_correlation(noise_correlation, bands)
@@ -168,7 +174,7 @@ def _observe(image, bands, is_2d, wcs, *, error, gain, noise_correlation,
     return Observation(
         data=values, variance=np.square(error, out=error), mask=bad,
         psfs=psfs, bands=bands,
-        gain=read_gain(gain, image.unit, bands),
+        gain=gain,
         noise_correlation=noise.used, noise=noise, unit=image.unit, wcs=wcs,
         zeropoint=read_zeropoint(zeropoint, image.unit, bands),
         is_2d=is_2d, error_estimated=estimated, psf_estimated=psf is None,
@@ -183,13 +189,20 @@ def _mask_filled(values, bad):
             mask |= found
 
 
-def _mask_flat_tops(image, bad, error):
-    """Mask flat tops of stars, in place; all saturated pixels, or None."""
+def _mask_tops(image, bad, error):
+    """
+    Mask flat tops of stars and those that overflowed, in place.
+
+    Returns all saturated pixels, or None.
+    """
     found = image.saturated
     for i, (values, mask, err) in enumerate(zip(image.values, bad, error,
                                                 strict=True)):
-        tops = flat_tops(values, mask, np.median(err))
-        if tops is None:
+        tops = hollow_tops(values, err)
+        flat = flat_tops(values, mask, np.median(err))
+        if flat is not None:
+            tops = tops | flat
+        if not tops.any():
             continue
         if found is None:
             found = np.zeros(bad.shape, bool)
@@ -274,11 +287,20 @@ def _observe_layers(images, bands, systems, layers, given, sources):
         bands=bands)
 
 
-def _estimate_psfs(values, error, bad, bands, smoothing):
-    """Circular Gaussian PSFs from the images themselves."""
+def _given_psfs(psf, values, error, bad, bands):
+    """PSFs that the user gave, compared with stars and with wings."""
+    made = make_band_psfs(psf, bands, values.shape[1:])
+    for item, *band in zip(made, values, error, bad, strict=True):
+        check_width(item, *band)
+    return tuple(with_wings(item, *band) for item, *band in zip(
+        made, values, error, strict=True))
+
+
+def _build_psfs(values, error, bad, bands, smoothing, gain):
+    """PSFs from the stars of the images themselves."""
     # infinite where there is no noise that would tell
     width = np.where(np.isfinite(smoothing), smoothing, 0)
-    fwhm = {band: estimate_psf(values[i], error[i], mask=bad[i],
-                               smoothing=width[i])[0]
-            for i, band in enumerate(bands)}
-    return make_band_psfs(fwhm, bands, values.shape[1:])
+    return tuple(
+        build_psf(values[i], error[i], bad[i], band=band, smoothing=width[i],
+                  gain=None if gain is None else gain[i])
+        for i, band in enumerate(bands))

@@ -18,7 +18,6 @@ from photutils.psf import (
 )
 from scipy.special import erf
 
-from vaephot.deblend.inputs import psf as psf_module
 from vaephot.deblend.inputs.psf import (
     MAX_PSF_PIXELS,
     centroid,
@@ -250,14 +249,6 @@ def test_the_oversampling_of_a_function_is_one():
         made.sample(70, 30)
 
 
-def test_the_cache_is_bounded(monkeypatch):
-    monkeypatch.setattr(psf_module, 'MAX_CACHE_BYTES', 100_000)
-    (made,) = make_band_psfs(lambda x, y, band: 3.0, ['g'], SHAPE)
-    for x in range(60):
-        made.sample(x, 0)
-    assert 1 <= len(made._cache) < 20
-
-
 def test_threads_get_the_same_samples():
     (made,) = make_band_psfs(grid_model(), ['r'], SHAPE)
     with ThreadPoolExecutor(4) as pool:
@@ -265,13 +256,6 @@ def test_threads_get_the_same_samples():
                                range(100)))
     for x, image in enumerate(images):
         assert_array_equal(image, images[x % 7])
-
-
-def test_samples_cannot_be_written_to():
-    made, image, _ = one(3.0)
-    with pytest.raises(ValueError, match='read-only'):
-        image[0, 0] = 1
-    assert 'FWHM 3 ' in repr(made)
 
 
 @pytest.mark.parametrize('psf', [
@@ -326,12 +310,6 @@ def test_the_limit_counts_image_pixels():
         make_band_psfs(ImagePSF(data), ['r'], SHAPE)
 
 
-def test_the_width_of_a_sampled_gaussian_is_measured():
-    for fwhm in (1.2, 1.6, 4.0, 11.0):
-        image = gaussian((61, 61), 30, 30, fwhm)
-        assert_allclose(measure_fwhm(image), fwhm, rtol=0.1)
-
-
 @pytest.mark.parametrize('convert', [np.array, NDData, np.ndarray.tolist,
                                      lambda data: data << u.Jy])
 def test_what_was_normalised_and_centred_is_recorded(convert):
@@ -346,28 +324,3 @@ def test_what_was_normalised_and_centred_is_recorded(convert):
                                  lambda x, y, band: 3.0])
 def test_nothing_is_recorded_of_what_is_no_stamp(psf):
     assert one(psf)[0].stamp is None
-
-
-def noise_and_sources():
-    image = np.abs(np.random.default_rng(0).normal(0, 1, (40, 40)))
-    return {'flat': np.ones((21, 21)), 'noise': image,
-            'two stars': sum(gaussian((41, 41), x, x, 3.0) for x in (8, 30)),
-            'too wide': gaussian((11, 11), 5, 5, 30.0)}
-
-
-@pytest.mark.parametrize('kind', noise_and_sources())
-@pytest.mark.parametrize('convert', [np.array, ImagePSF])
-def test_an_array_that_cannot_be_a_psf_raises(kind, convert):
-    match = {'flat': 'same everywhere', 'too wide': 'wider'}.get(kind,
-                                                                 'apart')
-    with pytest.raises(PSFError, match=match):
-        make_band_psfs(convert(noise_and_sources()[kind]), ['r'], SHAPE)
-
-
-def test_ellipses_rings_and_spikes_are_psfs():
-    y, x = np.mgrid[-20:21, -20:21]
-    ellipse = np.exp(-0.5 * ((x / 4)**2 + (y / 1)**2))
-    ring = np.exp(-0.5 * ((np.hypot(x, y) - 6) / 1.5)**2)
-    spikes = ellipse + ellipse.T + 0.1 * gaussian((41, 41), 20, 20, 20.0)
-    for data in (ellipse, ring, spikes):
-        make_band_psfs(data, ['r'], SHAPE)
