@@ -5,7 +5,7 @@ Images of all kinds with known sources, to learn what a source looks like.
 Each image is drawn from its seed alone: a survey and some of its bands, a
 kind of blend, galaxies that are smooth, structured or real, stars among them,
 white or correlated noise, a residual sky, a PSF that is told wrong by some
-per cent, hot pixels and cosmic rays.
+per cent, hot pixels and cosmic rays, holes.
 """
 
 from dataclasses import dataclass, field, replace
@@ -35,6 +35,8 @@ PSF_ERROR = 0.03  # of the width
 # hot pixels and tracks per million pixels and band, and their peaks over the
 # noise
 N_ARTEFACTS, PEAKS = 150.0, (10.0, 300.0)
+# rectangles without data per source, and their sides in pixels
+N_HOLES, HOLE_SIDES = 0.5, (1, 40)
 STAR_SHARE = 0.25
 MAX_BANDS = 4
 GAP = 12
@@ -123,6 +125,19 @@ def _add_artefacts(rng, data, sky_rms):
             data[band, iy[inside], ix[inside]] += peak[k]
 
 
+def _add_holes(rng, mask, xy):
+    """Mask rectangles near some of the sources (n, 2) in all bands."""
+    n = rng.poisson(N_HOLES * len(xy))
+    sides = np.exp(rng.uniform(*np.log(HOLE_SIDES), (n, 2))).astype(int)
+    places = xy[rng.integers(0, len(xy), n)] + rng.uniform(-6, 6, (n, 2))
+    # a corner of the rectangle is near the source, so that it hides a part
+    for (x, y), (width, height), (left, below) in zip(
+            places, sides, rng.integers(0, 2, (n, 2)), strict=True):
+        ix = max(int(x) - width * left, 0)
+        iy = max(int(y) - height * below, 0)
+        mask[:, iy:iy + height, ix:ix + width] = True
+
+
 def _population(name, real):
     """Where galaxies come from."""
     return {'mock': None, 'smooth': _Smooth(), 'real': real}[name]
@@ -175,16 +190,19 @@ def draw_labelled_image(seed, n_blends=12, *, real=None):
         :rng.integers(1, min(n_bands, MAX_BANDS), endpoint=True)]
     data, mask, corners = lay_out(blends.image[:, rows],
                                   blends.mask[:, rows], GAP)
+    blend, source = np.nonzero(np.isfinite(blends.x))
+    xy = np.stack([blends.x[blend, source], blends.y[blend, source]],
+                  1) + corners[blend]
     if rng.random() < TROUBLE:
         _add_artefacts(rng, data, blends.sky_rms[rows])
+    if rng.random() < TROUBLE:
+        _add_holes(rng, mask, xy)
     psf = blends.psf[rows]
     if rng.random() < TROUBLE:
         psf = _wrong_psf(psf, 1 + PSF_ERROR * rng.choice([-1, 1]))
-    blend, source = np.nonzero(np.isfinite(blends.x))
-    xy = np.stack([blends.x[blend, source], blends.y[blend, source]], 1)
     return LabelledImage(
         data=data, mask=mask, psf=psf, oversampling=blends.oversampling,
         sky_rms=blends.sky_rms[rows],
         gain=np.asarray(blends.gain)[rows],
         bands=tuple(blends.bands[i] for i in rows), kind=kind,
-        xy=xy + corners[blend], is_star=blends.is_star[blend, source])
+        xy=xy, is_star=blends.is_star[blend, source])
