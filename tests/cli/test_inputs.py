@@ -8,11 +8,11 @@ from astropy.io import fits
 from astropy.table import Table
 from photutils.psf import ImagePSF
 
-from vaephot.cli._fits import InputFileError
 from vaephot.cli._inputs import read_inputs, read_positions, read_psfs
 from vaephot.cli._options import UsageError
 from vaephot.cli.deblend import add_parser
 from vaephot.exceptions import ShapeMismatchError, UnitMismatchError
+from vaephot.utils.fits_images import InputFileError
 
 TAN = {'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN', 'CRVAL1': 10.0,
        'CRVAL2': 20.0, 'CRPIX1': 1.0, 'CRPIX2': 1.0, 'CDELT1': -1e-4,

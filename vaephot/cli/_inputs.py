@@ -8,16 +8,16 @@ from astropy import units as u
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from vaephot.cli._fits import (
+from vaephot.cli._options import UsageError
+from vaephot.exceptions import UnitMismatchError
+from vaephot.utils.fits_images import (
     GAIN_KEYWORDS,
-    OVERSAMPLING_KEYWORDS,
     ZEROPOINT_KEYWORDS,
     InputFileError,
+    psf_of_image,
     read_band_images,
     read_image,
 )
-from vaephot.cli._options import UsageError
-from vaephot.exceptions import UnitMismatchError
 
 __all__ = ['read_inputs', 'read_positions', 'read_psfs']
 
@@ -275,27 +275,8 @@ def read_psfs(given, n_bands, bands=None):
     values = _numbers(given)
     if values is None:
         images = read_band_images(given, bands=bands, prefix='PSF_')
-        values = [_make_psf(image) for image in images]
+        values = [psf_of_image(image) for image in images]
     return _per_band(values, n_bands, '--psf')
-
-
-def _make_psf(image):
-    """PSF of an image, oversampled or not."""
-    from photutils.psf import ImagePSF
-
-    oversampling = image.find_number(OVERSAMPLING_KEYWORDS) or 1.0
-    if oversampling != round(oversampling) or oversampling < 1:
-        msg = (f'the oversampling of {image.name} is {oversampling}; it '
-               'must be a whole number, at least 1.')
-        raise InputFileError(msg, value=oversampling)
-    data = np.asarray(image.data, dtype=float)
-    if not np.isfinite(data).all() or data.sum() <= 0:
-        msg = (f'{image.name} is no PSF: its values must be finite and '
-               'their sum positive.')
-        raise InputFileError(msg, path=image.name)
-    scale = oversampling**2 / data.sum()
-    return (data if oversampling == 1 else
-            ImagePSF(data * scale, oversampling=int(oversampling)))
 
 
 def read_positions(path):
