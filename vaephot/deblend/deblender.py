@@ -200,6 +200,25 @@ class VAEDeblender:
         observation = prepare_observation(
             data, error=error, gain=gain, noise_correlation=noise_correlation,
             mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint)
+        return self.deblend_observation(observation, segmentation_image,
+                                        positions=positions, labels=labels)
+
+    def deblend_observation(self, observation, segmentation_image=None, *,
+                            positions=None, labels=None):
+        """
+        Deblend the sources of images that were prepared before.
+
+        Parameters
+        ----------
+        observation : `~vaephot.deblend.inputs.observation.Observation`
+            What `~vaephot.deblend.inputs.read.prepare_observation` returns.
+        segmentation_image, positions, labels : optional
+            As for a call.
+
+        Returns
+        -------
+        `~vaephot.results.result.DeblendResult`
+        """
         first = observation.reference
         positions = pixel_positions(positions, first.wcs)
         segm = self._parents(first, segmentation_image)

@@ -1,0 +1,146 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Dask: a cluster of this machine or another, and jobs on it."""
+
+import errno
+from contextlib import contextmanager
+
+from vaephot.exceptions import VaephotError
+from vaephot.utils.optional_deps import import_optional
+
+__all__ = ['FullDiskError', 'open_client', 'run_jobs']
+
+PURPOSE = 'deblending a mosaic in tiles'
+# how often a job is tried
+MAX_ATTEMPTS = 3
+# jobs that wait or run for each thread: none is idle, and little waits
+JOBS_PER_THREAD = 2
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+class FullDiskError(VaephotError, OSError):
+    """No space is left for the outputs; what is written stays."""
+
+    def __str__(self):
+        return str(self.args[0])
+
+
+@contextmanager
+def open_client(client=None, *, scheduler=None, workers=None, threads=1,
+                gpus=0):
+    """
+    Client of a Dask cluster.
+
+    Parameters
+    ----------
+    client : `distributed.Client` or None, optional
+        One that there is; it stays open. `None` makes one.
+    scheduler : str or None, optional
+        Address of a scheduler. `None` starts workers on this machine.
+    workers : int or None, optional
+        Processes; `None`: one per core, or per GPU.
+    threads : int, optional
+        Threads in each.
+    gpus : int, optional
+        GPUs, one worker each.
+
+    Yields
+    ------
+    `distributed.Client`
+    """
+    import_optional('dask', PURPOSE)
+    distributed = import_optional('distributed', PURPOSE)
+    if client is not None:
+        yield client
+        return
+    if scheduler is not None:
+        with distributed.Client(scheduler) as made:
+            yield made
+        return
+    n_workers = gpus or workers or distributed.system.CPU_COUNT
+    with distributed.LocalCluster(
+            n_workers=n_workers, threads_per_worker=threads,
+            processes=True) as cluster, distributed.Client(cluster) as made:
+        yield made
+
+
+class _Jobs:
+    """Jobs of one kind on a cluster, a few at a time."""
+
+    def __init__(self, client, function, plan, stage):
+        self.client, self.function = client, function
+        self.plan, self.stage = plan, stage
+        self.attempts = {}
+
+    def submit(self, number):
+        """Future of a job."""
+        attempt = self.attempts[number] = self.attempts.get(number, 0) + 1
+        future = self.client.submit(
+            self.function, self.plan, number, pure=False,
+            key=f'{self.stage}-{number}-{attempt}')
+        future.vaephot_number = number
+        return future
+
+    def again(self, number):
+        """Whether a job that failed may be tried once more."""
+        return self.attempts[number] < MAX_ATTEMPTS
+
+
+def _capacity(client):
+    """Jobs that may be under way."""
+    threads = sum(client.nthreads().values())
+    return max(1, JOBS_PER_THREAD * threads)
+
+
+def _check_disk(error):
+    """Stop everything if the disk is full."""
+    cause = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
+            msg = (f'no space is left on the disk of the outputs: {error}. '
+                   'Free some and give the same command again; what is done '
+                   'is kept.')
+            raise FullDiskError(msg) from error
+        cause = cause.__cause__
+    if 'No space left' in str(error) or 'Disk quota' in str(error):
+        msg = (f'no space is left: {error} Give the same command again; '
+               'what is done is kept.')
+        raise FullDiskError(msg) from error
+
+
+def run_jobs(client, function, plan, stage, numbers, keep, *, progress=None):
+    """
+    Run jobs ``function(plan, number)`` and keep what they return.
+
+    Each is tried up to three times, then set aside; the others go on.
+    ``keep(number, record)`` and ``progress(number, record)`` are called
+    after each. Returns the failures, why by number.
+    """
+    from distributed import as_completed
+
+    jobs, waiting, failed = _Jobs(client, function, plan, stage), list(
+        reversed(numbers)), {}
+    running = as_completed()
+
+    def fill():
+        while waiting and running.count() < _capacity(client):
+            running.add(jobs.submit(waiting.pop()))
+    fill()
+    for future in running:
+        number = future.vaephot_number
+        if future.status == 'finished':
+            record = future.result()
+        else:
+            error = future.exception()
+            _check_disk(error)
+            if jobs.again(number):
+                waiting.append(number)
+                fill()
+                continue
+            text = str(error) or type(error).__name__
+            record = {'failure': f'{type(error).__name__}: {text}'}
+            failed[number] = record['failure']
+        keep(number, record)
+        if progress is not None:
+            progress(number, record)
+        fill()
+    return failed
