@@ -109,15 +109,15 @@ class _Run:
         return basis
 
     def tiles(self, basis):
-        """Fit large parents and tiles; returns what stands for them."""
+        """Fit large parents and tiles; what stands for them, and records."""
         large, _ = large_parents(self.plan, load_parents(self.plan))
         fitted = self.stage(deblend_large, 'large', range(len(large)), basis)
         basis = basis_of([basis, sorted(fitted)])
         records = self.stage(deblend_tile, 'tile',
                              range(len(self.plan.tiles)), basis)
         basis = basis_of([basis, sorted(records)])
-        self.stage(finish_tile, 'final', sorted(records), basis)
-        return basis
+        final = self.stage(finish_tile, 'final', sorted(records), basis)
+        return basis_of([basis, sorted(final)]), final
 
     def images(self, basis):
         """Put the images together; their paths by name."""
@@ -280,9 +280,8 @@ def deblend_mosaic(images, output, *, tile=2048, halo=None, bands=None,
     with open_client(client, scheduler=scheduler, workers=workers,
                      threads=threads, gpus=gpus) as opened:
         run = _Run(plan, journal, opened, quiet)
-        basis = run.tiles(run.first_pass())
+        basis, final = run.tiles(run.first_pass())
         paths = run.images(basis)
-    final = journal.done('final', len(plan.tiles), basis)
     return SurveyResult(
         catalog=plan.path('catalog'), label_map=paths.pop('labels'),
         images=paths, page=plan.path('summary.html'),

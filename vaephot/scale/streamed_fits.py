@@ -87,6 +87,10 @@ class CompressedImage:
         header['TFORM1'] = f'1QB({longest})'
         header['ZNAXIS1'], header['ZNAXIS2'] = nx, ny
         header['ZTILE1'], header['ZTILE2'] = self.tile[1], self.tile[0]
+        # astropy leaves them out: the data that it sees are not scaled
+        for keyword in ('BSCALE', 'BZERO'):
+            if keyword in self.header:
+                header[keyword] = self.header[keyword]
         return header.tostring().encode('ascii')
 
     def write(self, rows):
