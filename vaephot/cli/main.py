@@ -25,6 +25,7 @@ SUBCOMMANDS = (
     'demo',
     'evaluate',
     'simulate',
+    'survey',
     'train',
     'weights',
 )

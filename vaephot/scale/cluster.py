@@ -2,6 +2,7 @@
 """Dask: a cluster of this machine or another, and jobs on it."""
 
 import errno
+import warnings
 from contextlib import contextmanager
 
 from vaephot.exceptions import VaephotError
@@ -57,9 +58,12 @@ def open_client(client=None, *, scheduler=None, workers=None, threads=1,
             yield made
         return
     n_workers = gpus or workers or distributed.system.CPU_COUNT
-    with distributed.LocalCluster(
-            n_workers=n_workers, threads_per_worker=threads,
-            processes=True) as cluster, distributed.Client(cluster) as made:
+    with warnings.catch_warnings():
+        # another run has the usual port of the dashboard
+        warnings.filterwarnings('ignore', 'Port', UserWarning)
+        cluster = distributed.LocalCluster(
+            n_workers=n_workers, threads_per_worker=threads, processes=True)
+    with cluster, distributed.Client(cluster) as made:
         yield made
 
 
@@ -75,7 +79,7 @@ class _Jobs:
         """Future of a job."""
         attempt = self.attempts[number] = self.attempts.get(number, 0) + 1
         future = self.client.submit(
-            self.function, self.plan, number, pure=False,
+            _attempt, self.function, self.plan, number, pure=False,
             key=f'{self.stage}-{number}-{attempt}')
         future.vaephot_number = number
         return future
@@ -91,20 +95,32 @@ def _capacity(client):
     return max(1, JOBS_PER_THREAD * threads)
 
 
-def _check_disk(error):
-    """Stop everything if the disk is full."""
-    cause = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
-            msg = (f'no space is left on the disk of the outputs: {error}. '
-                   'Free some and give the same command again; what is done '
-                   'is kept.')
-            raise FullDiskError(msg) from error
-        cause = cause.__cause__
-    if 'No space left' in str(error) or 'Disk quota' in str(error):
-        msg = (f'no space is left: {error} Give the same command again; '
-               'what is done is kept.')
-        raise FullDiskError(msg) from error
+def _is_disk_full(error):
+    """Whether an error, or what led to it, says so."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return True
+        error = error.__cause__
+    return False
+
+
+def _attempt(function, plan, number):
+    """What a job returns, or why it failed."""
+    try:
+        return function(plan, number)
+    except Exception as err:  # noqa: BLE001 - the others go on
+        return {'failure': f'{type(err).__name__}: {err}',
+                'disk_full': _is_disk_full(err)}
+
+
+def _record(future):
+    """What a job returned, or why it failed."""
+    if future.status == 'finished':
+        return future.result()
+    # the worker died, more often than Dask tries
+    error = future.exception()
+    return {'failure': f'{type(error).__name__}: {error}',
+            'disk_full': False}
 
 
 def run_jobs(client, function, plan, stage, numbers, keep, *, progress=None):
@@ -127,17 +143,17 @@ def run_jobs(client, function, plan, stage, numbers, keep, *, progress=None):
     fill()
     for future in running:
         number = future.vaephot_number
-        if future.status == 'finished':
-            record = future.result()
-        else:
-            error = future.exception()
-            _check_disk(error)
+        record = _record(future)
+        if 'failure' in record:
+            if record.pop('disk_full'):
+                msg = ('no space is left on the disk of the outputs: '
+                       f'{record["failure"]} Give the same command again; '
+                       'what is done is kept.')
+                raise FullDiskError(msg)
             if jobs.again(number):
                 waiting.append(number)
                 fill()
                 continue
-            text = str(error) or type(error).__name__
-            record = {'failure': f'{type(error).__name__}: {text}'}
             failed[number] = record['failure']
         keep(number, record)
         if progress is not None:

@@ -15,6 +15,7 @@ from vaephot.scale.journal import Journal, basis_of, configuration
 from vaephot.scale.ownership import finish_tile
 from vaephot.scale.seams import join_parents, label_section
 from vaephot.scale.streamed_fits import merge_images
+from vaephot.scale.survey_page import write_page
 from vaephot.scale.survey_plan import ERROR_POWERS, make_plan
 from vaephot.scale.tile_work import (
     deblend_large,
@@ -117,6 +118,8 @@ class _Run:
                              range(len(self.plan.tiles)), basis)
         basis = basis_of([basis, sorted(records)])
         final = self.stage(finish_tile, 'final', sorted(records), basis)
+        write_page(self.plan, records, self.failed,
+                   sum(row['sources'] for row in final.values()))
         return basis_of([basis, sorted(final)]), final
 
     def images(self, basis):
@@ -204,8 +207,9 @@ def deblend_mosaic(images, output, *, tile=2048, halo=None, bands=None,
         Side of the cores in pixels.
     halo : int or None, optional
         Pixels around a core that are seen with it. `None`: 12 FWHM of the
-        widest PSF, at least 64. Parents that are larger are fitted alone,
-        before the tiles.
+        widest PSF, at least 64. A window grows to hold parents that reach
+        further; those larger than four halos are fitted alone, before the
+        tiles.
     bands : sequence of str or None, optional
         Names of the bands; `None`: those of a dict, or numbers.
     error : number, sequence, path-like or dict, optional

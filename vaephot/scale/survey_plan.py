@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 
 from vaephot.deblend.inputs.positions import pixel_positions
 from vaephot.exceptions import BandMismatchError, UnitMismatchError
+from vaephot.scale.mer_tiles import StampGrid
 from vaephot.scale.sections import Piece, find_pieces, place_pieces
 from vaephot.scale.tiles import TileGrid
 from vaephot.utils.fits_images import (
@@ -232,8 +233,9 @@ def _zeropoint(given, headers, unit):
     return None if None in values else tuple(values)
 
 
-def _psfs(psf, bands, n_bands):
+def _psfs(psf, bands, placed):
     """One PSF per band; files become what they hold."""
+    n_bands = len(placed)
     if psf is None:
         return None
     if isinstance(psf, dict):
@@ -255,7 +257,9 @@ def _psfs(psf, bands, n_bands):
     if len(psf) != n_bands:
         msg = f'there are {len(psf)} PSFs for {n_bands} bands; give one each.'
         raise BandMismatchError(msg, n_bands=n_bands)
-    return list(psf)
+    return [replace(item, origins=tuple(piece.origin for piece in pieces))
+            if isinstance(item, StampGrid) else item
+            for item, pieces in zip(psf, placed, strict=True)]
 
 
 def _positions(positions, wcs):
@@ -325,7 +329,7 @@ def make_plan(images, output, *, bands=None, error=None, error_type='rms',
         error=error, error_type=error_type, mask_bits=mask_bits,
         gain=_from_headers(gain, headers, factors, GAIN_KEYWORDS, 'gain'),
         zeropoint=_zeropoint(zeropoint, headers, unit),
-        psf=_psfs(psf, bands, n_bands), segmentation=segmentation,
+        psf=_psfs(psf, bands, placed), segmentation=segmentation,
         positions=_positions(positions, wcs), settings=dict(settings or {}),
         tile=int(tile), halo=None if halo is None else int(halo),
         images=tuple(write_images))

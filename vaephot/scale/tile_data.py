@@ -124,12 +124,12 @@ def observe(plan, window, *, light=None):
         image = image - light
     if plan.sky is not None:
         error, factor = _sky_error(plan, error, window, image.shape)
-    elif error is not None:
-        error = np.broadcast_to(error, image.shape)
     wcs = None if plan.wcs is None else plan.wcs[window.slices]
     if plan.is_2d:
         image, mask = image[0], mask[0]
         error = None if error is None else error[0]
+    if error is not None and error.shape[-1] == 1:
+        error = error.ravel()  # one number per band
     unit = None if plan.unit is None else u.Unit(plan.unit)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', VaephotWarning)

@@ -17,6 +17,7 @@ from vaephot.results.flags import encode_flags
 from vaephot.scale.parquet import write_part
 from vaephot.scale.seams import Parents, read_labels
 from vaephot.scale.sections import Window
+from vaephot.scale.survey_page import make_thumbnail
 from vaephot.scale.tile_data import observe
 from vaephot.utils.atomic import atomic_write
 
@@ -29,6 +30,9 @@ ID_STEP = 1_000_000
 MARGIN = 2.0
 # pixels around a parent where its light still matters for its fit
 AROUND = 8
+# parents larger than so many halos are fitted alone, before the tiles; the
+# windows of tiles grow to hold smaller ones
+LARGE = 4.0
 # area of the window of a large parent, in windows of tiles, that is too much
 MAX_LARGE = 2.0
 # columns that say where a source is, for the owner
@@ -71,11 +75,11 @@ def load_parents(plan):
 
 def large_parents(plan, parents):
     """
-    Rows of parents that are larger than the halo.
+    Rows of parents that are much larger than the halo.
 
     Returns those that are fitted alone, and those too large for that.
     """
-    rows = np.flatnonzero(parents.side > plan.halo)
+    rows = np.flatnonzero(parents.side > LARGE * plan.halo)
     height, width = (parents.box[rows, 1::2] - parents.box[rows, ::2]
                      + 2 * plan.halo).T
     most = MAX_LARGE * (plan.tile + 2 * plan.halo) ** 2
@@ -226,16 +230,14 @@ def _model_of(result, rows, n_bands):
     out = np.zeros((n_bands, *result.data.shape[-2:]), np.float32)
     for row in rows:
         source = result.sources[row]
-        model = np.asarray(getattr(source.model, 'value', source.model))
-        out[(slice(None), *source.slices)] += (
-            model[None] if model.ndim == 2 else model)
+        out[(slice(None), *source.slices)] += _stack(source.model)
     return out
 
 
 # --------------------------------------------------------------- the jobs
 def deblend_large(plan, number):
     """
-    Deblend one of the parents that are larger than the halo.
+    Deblend one of the parents that are much larger than the halo.
 
     Keeps its rows, labels and model in ``work/large``, and returns a record.
     """
@@ -295,8 +297,11 @@ def deblend_tile(plan, number):
     ids[table['label'][kept]] = (number + 1) * ID_STEP + np.arange(len(kept))
     table['label'] = ids[table['label']]
     record = _record(plan, result, table[kept], core, scope)
-    _write_tile(plan, number, table[kept], ids[labels], _model(
-        plan, result, light, inner))
+    images = {'labels': ids[labels],
+              'thumbnail': _thumbnail(plan, result, inner)}
+    if plan.images:
+        images['model'] = _model(result, light, inner)
+    _write_tile(plan, number, table[kept], images)
     times.append(time.perf_counter())
     return {**record, **dict(zip(('read', 'deblend', 'write'), np.diff(
         times).tolist(), strict=True))}
@@ -310,17 +315,25 @@ def _relevant(table, labels, core):
     return np.flatnonzero(close | np.isin(table['label'], labels))
 
 
-def _model(plan, result, light, inner):
-    """Model of a core, (n_bands, ny, nx), if an image asks for it."""
-    if not plan.images:
-        return None
-    model = np.asarray(getattr(result.model_image, 'value',
-                               result.model_image), float)
-    model = model[None] if model.ndim == 2 else model
-    model = model[(slice(None), *inner)]
+def _stack(image):
+    """Image of a result as (n_bands, ny, nx) without a unit."""
+    image = np.asarray(getattr(image, 'value', image))
+    return image[None] if image.ndim == 2 else image
+
+
+def _model(result, light, inner):
+    """Model of a core, (n_bands, ny, nx)."""
+    model = _stack(result.model_image)[(slice(None), *inner)]
     if light is not None:
         model = model + light[(slice(None), *inner)]
     return model.astype(np.float32)
+
+
+def _thumbnail(plan, result, inner):
+    """Small pictures of a core in the first band."""
+    data, model, mask = (_stack(image)[0][inner] for image in (
+        result.data, result.model_image, result.mask))
+    return make_thumbnail(plan, data, model, mask)
 
 
 def _record(plan, result, table, core, scope):
@@ -346,14 +359,10 @@ def _record(plan, result, table, core, scope):
         'covered': float(1 - mask.mean()), 'pixels': scope.labels.size}
 
 
-def _write_tile(plan, number, table, labels, model):
+def _write_tile(plan, number, table, images):
     """Keep what a tile found."""
     name = f'{number:06d}'
     write_part(plan.path('work', 'tiles', f'rows-{name}.parquet'), table)
-    images = {'labels': labels}
-    if model is not None:
-        images['model'] = model
     with atomic_write(plan.path('work', 'tiles', f'images-{name}.npz'),
                       overwrite=True) as temporary:
         np.savez_compressed(temporary, **images)
-
