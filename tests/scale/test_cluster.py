@@ -12,6 +12,8 @@ class Keeper(dict):
     """What jobs returned, and how many were under way at a time."""
 
     def __call__(self, number, record):
+        used = record.pop('used', None)
+        assert 'failure' in record or used['cpu'] >= 0
         self[number] = record
 
 

@@ -2,8 +2,15 @@
 """Dask: a cluster of this machine or another, and jobs on it."""
 
 import errno
+import sys
+import time
 import warnings
 from contextlib import contextmanager
+
+try:
+    import resource
+except ImportError:
+    resource = None
 
 from vaephot.exceptions import VaephotError
 from vaephot.utils.optional_deps import import_optional
@@ -104,10 +111,21 @@ def _is_disk_full(error):
     return False
 
 
+def _peak_memory():
+    """Largest memory of this process so far, in bytes."""
+    if resource is None:  # on Windows
+        return None
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def _attempt(function, plan, number):
-    """What a job returns, or why it failed."""
+    """What a job returns and used, or why it failed."""
+    start = time.process_time()
     try:
-        return function(plan, number)
+        record = function(plan, number)
+        return {**record, 'used': {
+            'cpu': time.process_time() - start, 'memory': _peak_memory()}}
     except Exception as err:  # noqa: BLE001 - the others go on
         return {'failure': f'{type(err).__name__}: {err}',
                 'disk_full': _is_disk_full(err)}

@@ -63,6 +63,12 @@ class SurveyResult:
     failed: dict
 
 
+def _results(records):
+    """Records by number without what the jobs used."""
+    return {number: {name: value for name, value in record.items()
+                     if name != 'used'} for number, record in records.items()}
+
+
 class _Run:
     """One run: a plan, a journal and a client."""
 
@@ -98,9 +104,9 @@ class _Run:
         if self.plan.halo is None:
             self.plan = replace(self.plan, halo=shared_width(
                 self.plan.sky.psf_fwhm))
-        basis = basis_of(found)
+        basis = basis_of(_results(found))
         labelled = self.stage(label_section, 'labels', sections, basis)
-        basis = basis_of([basis, labelled])
+        basis = basis_of([basis, _results(labelled)])
         if not self.journal.done('parents', 1, basis):
             parents = join_parents(self.plan, labelled)
             parents.save(self.plan.path('work', 'parents.npz'))
