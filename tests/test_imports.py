@@ -33,7 +33,9 @@ FORBIDDEN = {
     'vaephot.photometry': ['torch', 'galsim', 'vaephot.train',
                            'vaephot.deblend'],
     'vaephot.evaluate': ['torch', 'galsim', 'vaephot.train'],
-    'vaephot.cli': ['torch', 'galsim'],
+    'vaephot.scale': ['galsim', 'vaephot.train', 'vaephot.simulate', 'dask',
+                      'distributed', 'pyarrow'],
+    'vaephot.cli': ['torch', 'galsim', 'dask'],
     'vaephot.utils': ['torch', 'galsim'],
 }
 
@@ -111,7 +113,7 @@ ROOMS = {
     'train.candidates': {'models', 'weights', 'deblend', 'torch'},
     'evaluate': {'results', 'photometry', 'simulate', 'weights', 'deblend'},
     'inject': {'results', 'photometry', 'simulate', 'deblend'},
-    'scale': {'results', 'deblend'},
+    'scale': {'results', 'deblend', 'weights'},
     'cli': {'results', 'photometry', 'simulate', 'weights', 'train',
             'deblend', 'evaluate', 'inject', 'scale'},
     '__main__': {'cli'},

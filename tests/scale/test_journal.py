@@ -28,6 +28,17 @@ def test_another_configuration_is_refused_and_named(tmp_path):
     assert info.value.changed == ['halo']
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    Journal(tmp_path / 'run', {})
+    left = [tmp_path / 'run' / name for name in (
+        'catalog/.0123abcd.part-000001.parquet', '.0123abcd.labels.fits',
+        'catalog/part-000001.parquet', 'catalog/.hidden')]
+    for path in left:
+        path.write_text('')
+    Journal(tmp_path / 'run', {})
+    assert [path.exists() for path in left] == [False, False, True, True]
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / 'x').write_text('')
     with pytest.raises(OutputExistsError, match='left as it is'):

@@ -2,9 +2,9 @@
 """Dask: a cluster of this machine or another, and jobs on it."""
 
 import errno
+import socket
 import sys
 import time
-import warnings
 from contextlib import contextmanager
 
 try:
@@ -18,6 +18,8 @@ from vaephot.utils.optional_deps import import_optional
 __all__ = ['FullDiskError', 'open_client', 'run_jobs']
 
 PURPOSE = 'deblending a mosaic in tiles'
+# where Dask shows its dashboard
+DASHBOARD_PORT = 8787
 # how often a job is tried
 MAX_ATTEMPTS = 3
 # jobs that wait or run for each thread: none is idle, and little waits
@@ -65,13 +67,21 @@ def open_client(client=None, *, scheduler=None, workers=None, threads=1,
             yield made
         return
     n_workers = gpus or workers or distributed.system.CPU_COUNT
-    with warnings.catch_warnings():
-        # another run has the usual port of the dashboard
-        warnings.filterwarnings('ignore', 'Port', UserWarning)
-        cluster = distributed.LocalCluster(
-            n_workers=n_workers, threads_per_worker=threads, processes=True)
-    with cluster, distributed.Client(cluster) as made:
+    with distributed.LocalCluster(
+            n_workers=n_workers, threads_per_worker=threads, processes=True,
+            dashboard_address=_dashboard_address()) as cluster, \
+            distributed.Client(cluster) as made:
         yield made
+
+
+def _dashboard_address():
+    """The usual port of Dask's dashboard, or any if another run has it."""
+    with socket.socket() as tried:
+        try:
+            tried.bind(('', DASHBOARD_PORT))
+        except OSError:
+            return ':0'
+    return f':{DASHBOARD_PORT}'
 
 
 class _Jobs:

@@ -9,6 +9,7 @@ that at any moment the folder holds whole jobs and nothing else that counts.
 
 import hashlib
 import json
+import re
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from vaephot.utils.atomic import atomic_write
 __all__ = ['Journal', 'basis_of', 'configuration']
 
 FORMAT = 1
+# names that `vaephot.utils.atomic` gives to what is not complete
+TEMPORARY = re.compile(r'\.[0-9a-f]{8}\.')
 # folders of a run, by what is in them
-FOLDERS = ('catalog', 'journal', 'work', 'work/labels', 'work/large',
+FOLDERS = ('', 'catalog', 'journal', 'work', 'work/labels', 'work/large',
            'work/tiles')
 
 
@@ -95,6 +98,7 @@ class Journal:
             raise OutputExistsError(msg, path=folder)
         for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
+            _sweep(folder / name)
         if not path.is_file():
             self._write(path, {'format': FORMAT, 'hash': digest,
                                'configuration': config})
@@ -147,6 +151,13 @@ def basis_of(content):
     """Text that stands for something that JSON can hold."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sweep(folder):
+    """Remove temporary files of a process that was killed."""
+    for path in folder.glob('.*'):
+        if TEMPORARY.match(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _check(path, config, digest):

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """A mosaic of any size from files to a catalogue, in tiles on Dask."""
 
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -289,6 +290,8 @@ def deblend_mosaic(images, output, *, tile=2048, halo=None, bands=None,
         plan, version=__version__, weights_sha256=weights.sha256))
     with open_client(client, scheduler=scheduler, workers=workers,
                      threads=threads, gpus=gpus) as opened:
+        if not quiet and opened.dashboard_link:
+            tqdm.write(f'dashboard: {opened.dashboard_link}', sys.stderr)
         run = _Run(plan, journal, opened, quiet)
         basis, final = run.tiles(run.first_pass())
         paths = run.images(basis)

@@ -281,6 +281,30 @@ def _positions(positions, wcs):
     return table
 
 
+def _band_files(found, placed, factors, unit, bands, error, mask):
+    """`BandFiles` of each band."""
+    errors = masks = None
+    if _are_files(error):
+        errors = _layer(error, bands, found, 'ERROR_', placed)
+    if mask is not None:
+        masks = _layer(mask, bands, found, 'MASK_', placed)
+    return tuple(BandFiles(
+        images=pieces, factor=float(factors[k]),
+        errors=None if errors is None else errors[k][0],
+        masks=None if masks is None else masks[k][0],
+        error_factor=1.0 if errors is None else float(_error_factor(
+            errors[k][1], unit, factors[k])))
+        for k, pieces in enumerate(placed))
+
+
+def _constant_error(error, factors):
+    """One number per band in the unit of the mosaic, or `None`."""
+    if error is None or _are_files(error):
+        return None
+    return tuple((np.array(_per_band(error, len(factors), 'error'))
+                  * factors).tolist())
+
+
 def make_plan(images, output, *, bands=None, error=None, error_type='rms',
               mask=None, mask_bits=None, psf=None, gain=None, zeropoint=None,
               segmentation=None, positions=None, tile=2048, halo=None,
@@ -301,23 +325,11 @@ def make_plan(images, output, *, bands=None, error=None, error_type='rms',
     headers = [band[0][1] for band in found]
     unit, factors = _units(headers)
     factors = np.array(factors)
-    errors = masks = None
-    if _are_files(error):
-        errors = _layer(error, bands, found, 'ERROR_', placed)
-        error = None
-    if mask is not None:
-        masks = _layer(mask, bands, found, 'MASK_', placed)
-    files = tuple(BandFiles(
-        images=pieces, factor=float(factors[k]),
-        errors=None if errors is None else errors[k][0],
-        masks=None if masks is None else masks[k][0],
-        error_factor=1.0 if errors is None else float(_error_factor(
-            errors[k][1], unit, factors[k])))
-        for k, pieces in enumerate(placed))
+    # variances and weights have other units than images
+    files = _band_files(found, placed, factors,
+                        unit if error_type == 'rms' else None, bands, error,
+                        mask)
     n_bands = len(files)
-    if error is not None:
-        error = tuple((np.array(_per_band(error, n_bands, 'error'))
-                       * factors).tolist())
     if segmentation is not None:
         segmentation = _labels(segmentation, found, placed)
     return SurveyPlan(
@@ -326,7 +338,8 @@ def make_plan(images, output, *, bands=None, error=None, error_type='rms',
             f'band{i + 1}' for i in range(n_bands)),
         is_2d=bands is None and n_bands == 1, files=files, shape=shape,
         wcs=wcs, unit=None if unit is None else unit.to_string(),
-        error=error, error_type=error_type, mask_bits=mask_bits,
+        error=_constant_error(error, factors), error_type=error_type,
+        mask_bits=mask_bits,
         gain=_from_headers(gain, headers, factors, GAIN_KEYWORDS, 'gain'),
         zeropoint=_zeropoint(zeropoint, headers, unit),
         psf=_psfs(psf, bands, placed), segmentation=segmentation,

@@ -50,7 +50,7 @@ def test_corners_are_not_observed(drawer, whole):
 
 
 def test_the_sky_has_the_noise_that_is_stated(drawer, whole):
-    sky = whole.image[0] / whole.sky_rms.max()
+    sky = whole.image[0] / whole.sky_rms[0].max()
     sky = sky[np.isfinite(sky)]
     spread = np.median(np.abs(sky - np.median(sky))) / 0.6745
     assert spread == pytest.approx(1, rel=0.25)
