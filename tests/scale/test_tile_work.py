@@ -36,7 +36,7 @@ def test_a_window_holds_the_parents_that_come_near(monkeypatch):
     monkeypatch.setattr(tile_work, 'read_labels',
                         lambda plan, parents, window: labels[window.slices])
     core = Window(y0=0, y1=100, x0=0, x1=100)
-    scope = tile_work._scope(plan, parents, core, np.array([], int))
+    scope = tile_work._scope(plan, parents, core, [], [])
     assert scope.window.y1 >= 130
     assert scope.window.x1 >= 150
     found = set(np.unique(scope.labels)) - {0}
@@ -56,10 +56,12 @@ def test_parents_that_are_left_out_do_not_make_the_window_grow(monkeypatch):
         tile_work, 'read_labels',
         lambda plan, parents, window: labels[window.slices].copy())
     core = Window(y0=0, y1=100, x0=0, x1=100)
-    scope = tile_work._scope(plan, parents, core, np.array([1]))
-    assert scope.window.shape == (120, 120)
-    assert not scope.labels.any()
-    assert not scope.left_out.any()
+    for large, too_large in (([1], []), ([], [1])):
+        scope = tile_work._scope(plan, parents, core, large, too_large)
+        assert scope.window.shape == (120, 120)
+        assert not scope.labels.any()
+        # the model of a large one is subtracted, of the others there is none
+        assert scope.left_out.any() == bool(too_large)
 
 
 @pytest.mark.parametrize('n_gpus', [0, None])

@@ -118,7 +118,12 @@ class _Run:
 
     def tiles(self, basis):
         """Fit large parents and tiles; what stands for them, and records."""
-        large, _ = large_parents(self.plan, load_parents(self.plan))
+        parents = load_parents(self.plan)
+        large, too_large = large_parents(self.plan, parents)
+        self.failed |= {
+            f'parent {parents.label[row]}': f'{parents.side[row]} pixels '
+            'long, too large for one window; choose larger tiles'
+            for row in too_large.tolist()}
         fitted = self.stage(deblend_large, 'large', range(len(large)), basis)
         basis = basis_of([basis, sorted(fitted)])
         records = self.stage(deblend_tile, 'tile',
@@ -278,6 +283,10 @@ def deblend_mosaic(images, output, *, tile=2048, halo=None, bands=None,
     ...     psf={'VIS': 1.7, 'H': 5.2}, workers=4)  # doctest: +SKIP
     """
     _check_arguments(tile, halo, write_images, error_type, settings)
+    if gpus and not (client is None and scheduler is None):
+        msg = ('gpus is for workers that are started on this machine; leave '
+               'out gpus, or client and scheduler.')
+        raise ValueError(msg)
     import_optional('pyarrow', 'deblending a mosaic in tiles')
     weights = load_weights(settings.get('weights')).record
     plan = make_plan(

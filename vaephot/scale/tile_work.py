@@ -108,21 +108,24 @@ def _hull(window, boxes, shape):
                   x0=min(window.x0, grown.x0), x1=max(window.x1, grown.x1))
 
 
-def _scope(plan, parents, core, excluded):
+def _scope(plan, parents, core, excluded, too_large):
     """
     What is fitted for a core.
 
     The window holds all of the parents that come near; others that its edge
-    cuts, and those ``excluded`` by their labels, are not fitted.
+    cuts, those ``excluded`` by their labels, and those that are too large
+    are not fitted.
     """
+    excluded = np.union1d(excluded, too_large)
     window = core.grown(plan.halo, plan.shape)
     near = parents.meeting(core.grown(plan.halo // 2, plan.shape))
     near &= ~np.isin(parents.label, excluded)
     window = _hull(window, parents.box[near], plan.shape)
     labels = read_labels(plan, parents, window)
     cut = parents.label[parents.meeting(window) & ~parents.within(window)]
-    # the pixels of parents that are cut would only disturb the others
-    left_out = np.isin(labels, np.setdiff1d(cut, excluded))
+    # their pixels would only disturb the others
+    left_out = np.isin(labels, np.union1d(np.setdiff1d(cut, excluded),
+                                          too_large))
     labels[np.isin(labels, np.union1d(cut, excluded))] = 0
     return _Scope(window=window, labels=labels, left_out=left_out)
 
@@ -247,7 +250,7 @@ def deblend_large(plan, number):
     row = large[number]
     y0, y1, x0, x1 = parents.box[row].tolist()
     box = Window(y0=y0, y1=y1, x0=x0, x1=x1)
-    scope = _scope(plan, parents, box, parents.label[too_large])
+    scope = _scope(plan, parents, box, [], parents.label[too_large])
     result, names, given = _fit(plan, scope, None)
     table = _rows(plan, result, names, given, scope.window, parents)
     own = np.flatnonzero(np.asarray(table['parent_label'])
@@ -278,8 +281,9 @@ def deblend_tile(plan, number):
     """
     times = [time.perf_counter()]
     parents, core = load_parents(plan), plan.tiles.core(number)
-    large = parents.label[np.concatenate(large_parents(plan, parents))]
-    scope = _scope(plan, parents, core, large)
+    large, too_large = (parents.label[rows]
+                        for rows in large_parents(plan, parents))
+    scope = _scope(plan, parents, core, large, too_large)
     light = _light(plan, scope.window)
     times.append(time.perf_counter())
     result, names, given = _fit(plan, scope, light)
