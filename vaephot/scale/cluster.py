@@ -5,7 +5,7 @@ import errno
 import socket
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 try:
     import resource
@@ -67,11 +67,20 @@ def open_client(client=None, *, scheduler=None, workers=None, threads=1,
             yield made
         return
     n_workers = gpus or workers or distributed.system.CPU_COUNT
-    with distributed.LocalCluster(
+    with ExitStack() as stack:
+        cluster = distributed.LocalCluster(
             n_workers=n_workers, threads_per_worker=threads, processes=True,
-            dashboard_address=_dashboard_address()) as cluster, \
-            distributed.Client(cluster) as made:
+            dashboard_address=_dashboard_address())
+        stack.callback(_close, cluster)
+        made = distributed.Client(cluster)
+        stack.callback(_close, made)
         yield made
+
+
+def _close(what):
+    """Close a client or cluster; on a busy machine workers are slow to go."""
+    with suppress(TimeoutError):  # their work is done
+        what.close()
 
 
 def _dashboard_address():
