@@ -5,6 +5,7 @@ import errno
 import socket
 import sys
 import time
+from asyncio import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 
 try:
@@ -152,12 +153,12 @@ def _attempt(function, plan, number):
 
 def _record(future):
     """What a job returned, or why it failed."""
-    if future.status == 'finished':
+    try:
         return future.result()
-    # the worker died, more often than Dask tries
-    error = future.exception()
-    return {'failure': f'{type(error).__name__}: {error}',
-            'disk_full': False}
+    except (Exception, CancelledError) as err:  # noqa: BLE001
+        # the worker died, before or after it was done
+        return {'failure': f'{type(err).__name__}: {err}',
+                'disk_full': False}
 
 
 def run_jobs(client, function, plan, stage, numbers, keep, *, progress=None):
