@@ -35,7 +35,9 @@ FORBIDDEN = {
     'vaephot.train.candidate_sets': ['galsim', 'vaephot.simulate'],
     'vaephot.train.classifier_training': ['galsim', 'vaephot.simulate'],
     'vaephot.evaluate': ['torch', 'galsim', 'vaephot.train'],
-    'vaephot.cli': ['torch', 'galsim'],
+    'vaephot.scale': ['galsim', 'vaephot.train', 'vaephot.simulate', 'dask',
+                      'distributed', 'pyarrow'],
+    'vaephot.cli': ['torch', 'galsim', 'dask'],
     'vaephot.utils': ['torch', 'galsim'],
 }
 
@@ -120,7 +122,7 @@ ROOMS = {
                                   'deblend.select.features'},
     'evaluate': {'results', 'photometry', 'simulate', 'weights', 'deblend'},
     'inject': {'results', 'photometry', 'simulate', 'deblend'},
-    'scale': {'results', 'deblend'},
+    'scale': {'results', 'deblend', 'weights'},
     'cli': {'results', 'photometry', 'simulate', 'weights', 'models',
             'train', 'deblend', 'evaluate', 'inject', 'scale'},
     '__main__': {'cli'},

@@ -11,7 +11,7 @@ from vaephot.cli._demo_field import (
     mark_blended,
     score_catalog,
 )
-from vaephot.cli._fits import InputFileError
+from vaephot.utils.fits_images import InputFileError
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,6 @@ from astropy.io import fits
 from astropy.table import Table
 from photutils.psf import ImagePSF
 
-from vaephot.cli._fits import InputFileError
 from vaephot.cli._inputs import read_inputs, read_positions, read_psfs
 from vaephot.cli._options import UsageError
 from vaephot.cli.deblend import add_parser

@@ -4,10 +4,10 @@ import pytest
 from astropy.io import fits
 from numpy.testing import assert_array_equal
 
-from vaephot.cli._fits import FitsImage, InputFileError
 from vaephot.cli._mask_bits import bad_pixels
 from vaephot.cli._options import UsageError
 from vaephot.exceptions import VaephotWarning
+from vaephot.utils.fits_images import FitsImage, InputFileError
 
 SHAPE = (20, 30)
 

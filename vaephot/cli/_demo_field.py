@@ -11,8 +11,8 @@ from astropy.io import fits
 from astropy.table import QTable
 from photutils.segmentation import detect_sources
 
-from vaephot.cli._fits import InputFileError, read_band_images
 from vaephot.cli._inputs import read_psfs
+from vaephot.utils.fits_images import InputFileError, read_band_images
 
 __all__ = ['DemoField', 'Score', 'detect_parents', 'load_demo_field',
            'mark_blended', 'score_catalog']

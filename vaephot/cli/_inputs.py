@@ -9,7 +9,12 @@ from astropy import units as u
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from vaephot.cli._fits import (
+from vaephot.cli._mask_bits import bad_pixels
+from vaephot.cli._options import UsageError
+from vaephot.cli._sky_subtraction import subtract_sky
+from vaephot.deblend.inputs.saturation import header_level
+from vaephot.exceptions import UnitMismatchError
+from vaephot.utils.fits_images import (
     GAIN_KEYWORDS,
     USUAL_NAMES,
     ZEROPOINT_KEYWORDS,
@@ -19,11 +24,6 @@ from vaephot.cli._fits import (
     read_image,
     split_extension,
 )
-from vaephot.cli._mask_bits import bad_pixels
-from vaephot.cli._options import UsageError
-from vaephot.cli._sky_subtraction import subtract_sky
-from vaephot.deblend.inputs.saturation import header_level
-from vaephot.exceptions import UnitMismatchError
 
 __all__ = ['read_inputs', 'read_positions', 'read_psfs']
 

@@ -10,9 +10,9 @@ from astropy.nddata.bitmask import (
     interpret_bit_flags,
 )
 
-from vaephot.cli._fits import InputFileError
 from vaephot.cli._options import UsageError
 from vaephot.exceptions import VaephotWarning
+from vaephot.utils.fits_images import InputFileError
 
 __all__ = ['bad_pixels']
 
@@ -92,7 +92,7 @@ def bad_pixels(image, bits=None):
 
     Parameters
     ----------
-    image : `~vaephot.cli._fits.FitsImage`
+    image : `~vaephot.utils.fits_images.FitsImage`
         The map.
     bits : list of str or None, optional
         Names or values of the bits that are bad. `None`: those that are

@@ -12,7 +12,8 @@ from vaephot.cli._output import (
     check_outputs,
 )
 
-__all__ = ['add_parser', 'run', 'write_catalog']
+__all__ = ['REFINE', 'add_method_options', 'add_parser', 'names', 'run',
+           'write_catalog']
 
 CATALOG_SUFFIXES = ('.ecsv', '.fits', '.fit')
 MAX_KEYWORD = 8  # longer ones are not in the FITS standard
@@ -44,12 +45,12 @@ def add_parser(subparsers):
                         'the name of each band')
     _add_input_options(parser.add_argument_group('input'))
     _add_output_options(parser.add_argument_group('output'))
-    _add_method_options(parser.add_argument_group('method'))
+    add_method_options(parser.add_argument_group('method'))
 
 
 def _add_input_options(group):
     add = group.add_argument
-    add('--bands', type=_names, metavar='A,B,...', help='names of the bands')
+    add('--bands', type=names, metavar='A,B,...', help='names of the bands')
     add('--extension', type=_extension, metavar='EXT',
         help='extension of the images that name none (default: the first '
         'image of a file)')
@@ -102,7 +103,15 @@ def _add_output_options(group):
     add('--quiet', action='store_true', help='show no progress bar')
 
 
-def _add_method_options(group):
+def add_method_options(group):
+    """
+    Add the settings of the deblender.
+
+    Parameters
+    ----------
+    group : argparse._ArgumentGroup
+        Where to add them.
+    """
     add = group.add_argument
     add('--n-pixels', type=int, default=5, metavar='N',
         help='least number of pixels of a source (default: %(default)s)')
@@ -128,7 +137,19 @@ def _add_method_options(group):
     add('--batch-size', type=int, metavar='N', help='stamps at a time')
 
 
-def _names(text):
+def names(text):
+    """
+    Read names separated by commas, as the ``type`` of an option.
+
+    Parameters
+    ----------
+    text : str
+        What the user wrote.
+
+    Returns
+    -------
+    list of str
+    """
     names = [name.strip() for name in text.split(',')]
     if not all(names):
         msg = f'{text!r} is no list of names separated by commas'

@@ -26,6 +26,7 @@ SUBCOMMANDS = (
     'evaluate',
     'psf',
     'simulate',
+    'survey',
     'train',
     'train-classifier',
     'weights',

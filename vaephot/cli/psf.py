@@ -50,7 +50,7 @@ def add_parser(subparsers):
 
 def _error(text):
     """Number or image of the noise."""
-    from vaephot.cli._fits import read_image
+    from vaephot.utils.fits_images import read_image
 
     if text is None:
         return None
@@ -62,9 +62,9 @@ def _error(text):
 
 def _observe(args):
     """Observation of the image with its PSF."""
-    from vaephot.cli._fits import read_image, split_extension
     from vaephot.deblend.inputs.psf import read_psf
     from vaephot.deblend.inputs.read import prepare_observation
+    from vaephot.utils.fits_images import read_image, split_extension
 
     image = read_image(args.image)
     if image.data.ndim != 2:

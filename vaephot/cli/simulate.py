@@ -62,15 +62,17 @@ def add_parser(subparsers):
     _add_stamps(actions)
     _add_blends(actions)
     _add_field(actions)
+    _add_mosaic(actions)
     add_common_options(actions)
 
 
-def _add_shared(parser, metavar):
+def _add_shared(parser, metavar, *, preview=True):
     parser.add_argument('-o', '--output', required=True, metavar=metavar)
     parser.add_argument('--seed', type=_not_negative, default=1,
                         help='seed of all random choices (default: 1)')
-    parser.add_argument('--preview', metavar='FILE.png',
-                        help='draw a picture too')
+    if preview:
+        parser.add_argument('--preview', metavar='FILE.png',
+                            help='draw a picture too')
     parser.add_argument('--quiet', action='store_true',
                         help='show no progress bar')
     parser.add_argument('--workers', type=positive_int, default=1,
@@ -133,6 +135,9 @@ def _add_scene(parser):
     parser.add_argument('--correlated', action='store_true',
                         help='noise as of images resampled to the common '
                         'pixels, of the same depth')
+
+
+def _add_background(parser):
     parser.add_argument('--background', type=float, default=0.0,
                         metavar='X', help='residual background in units of '
                         'the sky noise (default: none)')
@@ -154,6 +159,7 @@ def _add_blends(actions):
                             nargs=2, metavar=('LOW', 'HIGH'),
                             help=f'{text} (default: that of the case)')
     _add_scene(parser)
+    _add_background(parser)
 
 
 def _add_field(actions):
@@ -165,17 +171,25 @@ def _add_field(actions):
                         'NX'), default=(512, 512),
                         help='size in pixels (default: 512 512)')
     _add_scene(parser)
+    _add_background(parser)
     parser.add_argument('--native', action='store_true',
                         help='each band on the pixels of its detector')
+    _add_sky(parser)
+    parser.add_argument('--clusters', type=_not_negative, default=0,
+                        metavar='N',
+                        help='clusters of galaxies (default: none)')
+    parser.add_argument('--models', action='store_true',
+                        help='write the images of the single sources too')
+
+
+def _add_sky(parser):
+    """Options of fields and mosaics."""
     parser.add_argument('--galaxy-density', type=float, default=130.0,
                         metavar='N', help='galaxies per square arcmin '
                         'brighter than 26 (default: %(default)s)')
     parser.add_argument('--star-density', type=float, default=None,
                         metavar='N', help='stars per square arcmin '
                         '(default: as in the direction of COSMOS)')
-    parser.add_argument('--clusters', type=_not_negative, default=0,
-                        metavar='N',
-                        help='clusters of galaxies (default: none)')
     parser.add_argument('--bad-pixels', type=float, default=0.0,
                         metavar='SHARE',
                         help='share of bad pixels (default: none)')
@@ -184,8 +198,27 @@ def _add_field(actions):
     parser.add_argument('--wings', type=positive_int, default=401,
                         metavar='PX', help='box that bright stars are drawn '
                         'in (default: %(default)s)')
-    parser.add_argument('--models', action='store_true',
-                        help='write the images of the single sources too')
+
+
+def _add_mosaic(actions):
+    parser = actions.add_parser(
+        'mosaic', help='draw a mosaic of any size, part by part',
+        description='Draw a mosaic of any size and write it part by part: '
+        'images, noise, flags and PSF of each band, and the truth. Each cell '
+        'of the sky has its own seed.')
+    _add_shared(parser, 'DIR', preview=False)
+    parser.add_argument('--shape', type=positive_int, nargs=2, metavar=('NY',
+                        'NX'), default=(2048, 2048),
+                        help='size in pixels (default: 2048 2048)')
+    parser.add_argument('--part', type=positive_int, default=1024,
+                        metavar='PX', help='side of what is drawn at once; '
+                        'the mosaic does not depend on it (default: '
+                        '%(default)s)')
+    _add_scene(parser)
+    _add_sky(parser)
+    parser.add_argument('--uncovered', type=float, default=0.0,
+                        metavar='SHARE', help='share of the sides that is '
+                        'cut off at the corners (default: none)')
 
 
 def _column(text):
@@ -218,7 +251,7 @@ def run(args):
     int
         0 if all went well.
     """
-    check_outputs(args.preview, overwrite=args.overwrite)
+    check_outputs(getattr(args, 'preview', None), overwrite=args.overwrite)
     return _ACTIONS[args.action](args)
 
 
@@ -313,20 +346,21 @@ def _blends(args):
     return 0
 
 
-def _field_config(args, survey):
-    from vaephot.simulate import Cluster, FieldConfig, PSFVariation
+def _field_config(args, survey, **settings):
+    from vaephot.simulate import FieldConfig, PSFVariation
 
     return FieldConfig(
         shape=tuple(args.shape), survey=survey,
         galaxy_density=args.galaxy_density, star_density=args.star_density,
-        clusters=(Cluster(),) * args.clusters, wing_pixels=args.wings,
+        wing_pixels=args.wings,
         psf_variation=PSFVariation() if args.vary_psf else None,
-        correlated=args.correlated, background=args.background,
-        bad_pixel_share=args.bad_pixels)
+        correlated=args.correlated, bad_pixel_share=args.bad_pixels,
+        **settings)
 
 
 def _field(args):
     from vaephot.simulate import (
+        Cluster,
         draw_field,
         draw_native_field,
         get_survey,
@@ -340,7 +374,8 @@ def _field(args):
     survey = get_survey(args.survey)
     draw = draw_native_field if args.native else draw_field
     simulated = draw(
-        _field_config(args, survey), seed=args.seed,
+        _field_config(args, survey, background=args.background,
+                      clusters=(Cluster(),) * args.clusters), seed=args.seed,
         population=_population(args, survey.catalog_bands),
         keep_models=args.models, n_workers=args.workers,
         progress_bar=_progress(args))
@@ -351,6 +386,21 @@ def _field(args):
                           zip(part.image, part.sky_rms, strict=True)],
                    n_columns=2)
     print(f'{len(parts[0].truth)} sources: {args.output}')
+    return 0
+
+
+def _mosaic(args):
+    from vaephot.simulate import MosaicConfig, get_survey, write_mosaic
+
+    survey = get_survey(args.survey)
+    config = MosaicConfig(field=_field_config(args, survey),
+                          uncovered=args.uncovered)
+    n_sources = write_mosaic(
+        args.output, config, seed=args.seed, part=args.part,
+        population=_population(args, survey.catalog_bands),
+        n_workers=args.workers, overwrite=args.overwrite,
+        progress_bar=_progress(args))
+    print(f'{n_sources} sources: {args.output}')
     return 0
 
 
@@ -382,4 +432,5 @@ _ACTIONS = {
     'stamps': _stamps,
     'blends': _blends,
     'field': _field,
+    'mosaic': _mosaic,
 }

@@ -214,6 +214,25 @@ class VAEDeblender:
             data, error=error, gain=gain, noise_correlation=noise_correlation,
             mask=mask, psf=psf, bands=bands, wcs=wcs, zeropoint=zeropoint,
             saturation=saturation)
+        return self.deblend_observation(observation, segmentation_image,
+                                        positions=positions, labels=labels)
+
+    def deblend_observation(self, observation, segmentation_image=None, *,
+                            positions=None, labels=None):
+        """
+        Deblend the sources of images that were prepared before.
+
+        Parameters
+        ----------
+        observation : `~vaephot.deblend.inputs.observation.Observation`
+            What `~vaephot.deblend.inputs.read.prepare_observation` returns.
+        segmentation_image, positions, labels : optional
+            As for a call.
+
+        Returns
+        -------
+        `~vaephot.results.result.DeblendResult`
+        """
         if self.local_background is None:
             warn_background(observation)
         _warn_of_gaussians(observation)

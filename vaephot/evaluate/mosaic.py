@@ -8,7 +8,7 @@ from photutils.psf import ImagePSF
 from scipy.ndimage import convolve1d
 from scipy.special import ndtr
 
-from vaephot.deblend.detect.stack import segments_above
+from vaephot.deblend.detect.stack import segments_of
 from vaephot.utils.layout import lay_out
 
 __all__ = ['GAP', 'DetectSettings', 'Mosaic', 'detect_segments',
@@ -184,8 +184,8 @@ def detect_segments(mosaic, sky_rms, settings=None):
     smooth = mosaic.image[0]
     for axis in (0, 1):
         smooth = convolve1d(smooth, line, axis=axis, mode='constant')
-    return smooth, segments_above(smooth, settings.threshold * sky_rms,
-                                  settings.n_pixels, mosaic.mask[0])
+    bright = (smooth > settings.threshold * sky_rms) & ~mosaic.mask[0]
+    return smooth, segments_of(bright, settings.n_pixels)
 
 
 def image_psfs(observed):

@@ -21,7 +21,8 @@ from vaephot.results.painters import (
     value_with_error,
 )
 
-__all__ = ['encode_png', 'result_page', 'result_table']
+__all__ = ['diverging_colors', 'encode_png', 'png_uri', 'result_page',
+           'result_table']
 
 # largest side of a thumbnail and of a picture of the frame, in pixels of
 # the data; larger frames are thinned out
@@ -58,7 +59,7 @@ def encode_png(rgb):
             + chunk(b'IEND', b''))
 
 
-def _png_uri(picture):
+def png_uri(picture):
     """Data URI of a picture, (h, w) or (h, w, 3), first row at the bottom."""
     bad = ~np.isfinite(picture)
     rgb = (255 * np.nan_to_num(picture)).round().astype(np.uint8)
@@ -69,7 +70,7 @@ def _png_uri(picture):
     return f'data:image/png;base64,{code}'
 
 
-def _diverging(residual):
+def diverging_colors(residual):
     """Colours of a residual in sigma: blue below zero, red above."""
     level = np.clip(residual / RESIDUAL_RANGE, -1, 1)
     return np.stack([np.minimum(1, 1 + level), 1 - np.abs(level),
@@ -80,7 +81,7 @@ def _pictures(painter, scene):
     """Data, model, residual and the first source alone."""
     painter = painter.scaled_to(scene.data)
     return [painter.image(scene.data), painter.image(scene.model),
-            _diverging(painter.residual(scene.residual)),
+            diverging_colors(painter.residual(scene.residual)),
             *map(painter.image, scene.images)]
 
 
@@ -112,7 +113,7 @@ def _thumbnails(view, painter, label):
     source = view[label]
     window = _thumbnail_window(source, view.data.shape[-2:])
     scene = make_scene(view, [source], window)
-    return [f'<img src="{_png_uri(picture)}" width="{SHOWN_PIXELS}">'
+    return [f'<img src="{png_uri(picture)}" width="{SHOWN_PIXELS}">'
             for picture in _pictures(painter, scene)]
 
 
@@ -182,7 +183,7 @@ def _frame_pictures(result):
     layers = [_outlines(result, ny), '', '']
     return ''.join(
         f'<svg viewBox="0 0 {nx} {ny}" width="{min(2 * nx, 600)}">'
-        f'<title>{name}</title><image href="{_png_uri(picture)}" '
+        f'<title>{name}</title><image href="{png_uri(picture)}" '
         f'width="{nx}" height="{ny}" preserveAspectRatio="none"/>'
         f'{layer}</svg>'
         for name, picture, layer in zip(PICTURES[:3], pictures, layers,

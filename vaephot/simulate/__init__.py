@@ -32,6 +32,7 @@ from vaephot.simulate.fields import (
 )
 from vaephot.simulate.galaxies import Galaxy
 from vaephot.simulate.instrument import PSFVariation
+from vaephot.simulate.mosaics import MosaicConfig, write_mosaic
 from vaephot.simulate.real import RealGalaxies
 from vaephot.simulate.stamp_store import (
     StoreConfig,
@@ -60,6 +61,7 @@ __all__ = [
     'FieldConfig',
     'Galaxy',
     'MockCatalog',
+    'MosaicConfig',
     'PSFVariation',
     'RealGalaxies',
     'SimulatedField',
@@ -79,5 +81,6 @@ __all__ = [
     'sample_catalog',
     'write_blends',
     'write_field',
+    'write_mosaic',
     'write_store',
 ]

@@ -18,7 +18,8 @@ from vaephot.exceptions import StoreError
 from vaephot.simulate.survey import ZEROPOINT
 from vaephot.utils.atomic import atomic_write
 
-__all__ = ['field_hdus', 'read_models', 'write_field']
+__all__ = ['field_hdus', 'psf_hdu', 'read_models', 'truth_hdu',
+           'write_field']
 
 # Bits of the masks.
 SATURATED, BAD = 1, 2
@@ -40,8 +41,19 @@ def _image_header(simulated, k):
     return header
 
 
-def _truth_hdu(truth):
-    """Truth as a FITS table, which has no AB magnitudes."""
+def truth_hdu(truth):
+    """
+    Turn the truth into a FITS table, which has no AB magnitudes.
+
+    Parameters
+    ----------
+    truth : `~astropy.table.QTable`
+        Sources of a field.
+
+    Returns
+    -------
+    `~astropy.io.fits.BinTableHDU`
+    """
     table = truth.copy()
     for name in table.colnames:
         if name.startswith('mag_'):
@@ -71,19 +83,44 @@ def _planes(simulated, k, with_errors, with_noiseless):
     return out
 
 
-def _psf_hdu(simulated, k):
-    """PSF of a band, or those at the nodes of the field."""
-    nodes = simulated.psf_nodes
-    data = simulated.psf[k] if nodes is None else nodes[k]
-    hdu = fits.ImageHDU(data.astype(np.float32),
-                        name=f'PSF_{simulated.bands[k]}')
-    hdu.header['OVERSAMP'] = (simulated.oversampling,
-                              'samples per image pixel')
+def psf_hdu(band, image, oversampling, nodes=None, places=None):
+    """
+    Turn the PSF of a band, or those at nodes, into a FITS extension.
+
+    Parameters
+    ----------
+    band : str
+        Name of the band.
+    image : ndarray (P, P)
+        PSF of the middle.
+    oversampling : int
+        Samples per pixel.
+    nodes : ndarray (n_nodes, P, P) or None, optional
+        PSFs at nodes; `None`: the PSF does not vary.
+    places : ndarray (n_nodes, 2) or None, optional
+        x and y of the nodes.
+
+    Returns
+    -------
+    `~astropy.io.fits.ImageHDU`
+    """
+    data = image if nodes is None else nodes
+    hdu = fits.ImageHDU(data.astype(np.float32), name=f'PSF_{band}')
+    hdu.header['OVERSAMP'] = (oversampling, 'samples per image pixel')
     if nodes is not None:
-        for i, (x, y) in enumerate(simulated.node_places):
+        for i, (x, y) in enumerate(places):
             hdu.header[f'NODEX{i}'] = (float(x), 'place of a PSF, from 0')
             hdu.header[f'NODEY{i}'] = (float(y), 'place of a PSF, from 0')
     return hdu
+
+
+def _psf_hdu(simulated, k):
+    """PSF of a band of a field."""
+    nodes = simulated.psf_nodes
+    return psf_hdu(simulated.bands[k], simulated.psf[k],
+                   simulated.oversampling,
+                   None if nodes is None else nodes[k],
+                   simulated.node_places)
 
 
 def _models_hdu(simulated):
@@ -137,7 +174,7 @@ def field_hdus(simulated, *, with_errors=True, with_noiseless=False,
                 hdus.append(fits.ImageHDU(data, header, name=name))
     hdus += [_psf_hdu(part, k) for part in parts
              for k in range(len(part.bands))]
-    hdus.append(_truth_hdu(_joined_truth(parts)))
+    hdus.append(truth_hdu(_joined_truth(parts)))
     if with_models:
         if len(parts) > 1 or parts[0].models is None:
             msg = ('models can be written of a field on one grid that was '

@@ -7,8 +7,8 @@ from scipy.ndimage import binary_dilation, convolve1d, gaussian_filter
 from vaephot.exceptions import CatalogError
 
 __all__ = ['add_noise', 'background_residual', 'bad_pixels',
-           'correlated_noise', 'depth_factor', 'large_sum_factor',
-           'noise_variance', 'saturate']
+           'correlate_noise', 'correlated_noise', 'depth_factor',
+           'large_sum_factor', 'noise_variance', 'saturate']
 
 # Shapes of a residual background and their shares of its variance: an
 # offset, a plane, and waves of this length over the side of the image.
@@ -73,11 +73,30 @@ def correlated_noise(rng, shape, width):
     -------
     ndarray (ny, nx)
     """
-    noise = rng.normal(size=shape)
+    return correlate_noise(rng.normal(size=shape), width)
+
+
+def correlate_noise(noise, width, *, mode='wrap'):
+    """
+    Average white noise over squares, keeping its variance.
+
+    Parameters
+    ----------
+    noise : ndarray (ny, nx)
+        White noise.
+    width : float
+        As for `correlated_noise`.
+    mode : str, optional
+        What is beyond the edges, as scipy.ndimage has it.
+
+    Returns
+    -------
+    ndarray (ny, nx)
+    """
     if width <= 1:
         return noise
     for axis in (0, 1):
-        noise = convolve1d(noise, _box(width), axis=axis, mode='wrap')
+        noise = convolve1d(noise, _box(width), axis=axis, mode=mode)
     return noise
 
 

@@ -17,7 +17,7 @@ from photutils.segmentation import SegmentationImage
 from scipy.spatial import cKDTree
 
 from vaephot.deblend.detect.candidates import choose_sources
-from vaephot.deblend.detect.stack import detect, segments_above
+from vaephot.deblend.detect.stack import detect, segments_of
 from vaephot.deblend.detect.stars import PointSources
 from vaephot.deblend.fit.engine import Engine
 from vaephot.deblend.fit.problem import FitSettings
@@ -211,8 +211,8 @@ def _detect_as_guide(image):
     """Segments of the first band as photutils' guide detects them."""
     kernel = Gaussian2DKernel(GUIDE_FWHM * gaussian_fwhm_to_sigma)
     smooth = convolve_fft(image.data[0], kernel, allow_huge=True)
-    return segments_above(smooth, GUIDE_THRESHOLD * image.sky_rms[0],
-                          SEARCH['n_pixels'], image.mask[0])
+    bright = (smooth > GUIDE_THRESHOLD * image.sky_rms[0]) & ~image.mask[0]
+    return segments_of(bright, SEARCH['n_pixels'])
 
 
 def _make_engine(image, vae, rng):

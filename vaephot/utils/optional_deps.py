@@ -15,6 +15,10 @@ EXTRAS = {
     'skimage': 'evaluate',
     'matplotlib': 'plot',
     'pyarrow': 'parquet',
+    'dask': 'scale',
+    'distributed': 'scale',
+    'fsspec': 'scale',
+    'hats_import': 'hats',
     'regions': 'regions',
 }
 

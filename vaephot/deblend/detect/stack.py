@@ -7,8 +7,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from photutils.segmentation import detect_sources
 from scipy.ndimage import label as label_regions
 
-__all__ = ['detect', 'detection_image', 'filter_matrix', 'gaussian_line',
-           'segments_above']
+__all__ = ['above_threshold', 'detect', 'detection_image', 'filter_matrix',
+           'gaussian_line', 'segments_of', 'stack_sums', 'weights_of_sums']
 
 # threshold in units of the noise of single pixels, as is usual after
 # smoothing ...
@@ -52,24 +52,38 @@ def detect(observation, n_pixels):
     The threshold is 1.5 times the noise of single pixels or 4 times that of
     the smoothed stack, whichever is less.
     """
-    image, reduction = _stack(observation, [1.0] * len(observation.psfs))
-    threshold = min(THRESHOLD * reduction, MAX_SMOOTHED_THRESHOLD)
-    return segments_above(image, threshold, n_pixels,
-                          observation.mask.all(axis=0))
+    return segments_of(above_threshold(observation), n_pixels)
 
 
-def segments_above(image, threshold, n_pixels, mask):
-    """Segmentation of an image (ny, nx), None if it is empty."""
+def segments_of(bright, n_pixels):
+    """Segmentation of bright pixels (ny, nx), None if it is empty."""
     # detect_sources warns where there is nothing
-    regions, n_regions = label_regions((image > threshold) & ~mask,
-                                       np.ones((3, 3)))
+    regions, n_regions = label_regions(bright, np.ones((3, 3)))
     if n_regions == 0 or np.bincount(regions.flat)[1:].max() < n_pixels:
         return None
-    return detect_sources(image, threshold, n_pixels, mask=mask)
+    return detect_sources(bright, 0.5, n_pixels)
 
 
-def _stack(observation, smooth):
-    """Stack (ny, nx), and by what factor smoothing lowered its noise."""
+def above_threshold(observation):
+    """Good pixels where the smoothed stack is above the threshold."""
+    image, reduction = _stack(observation, [1.0] * len(observation.psfs))
+    threshold = min(THRESHOLD * reduction, MAX_SMOOTHED_THRESHOLD)
+    return (image > threshold) & ~observation.mask.all(axis=0)
+
+
+def stack_sums(observation):
+    """
+    Signal of the bands of the smoothed stack in its significant pixels.
+
+    Returns the sums (n_bands,) and the number of pixels; those of several
+    parts of an image add up.
+    """
+    signals, _, _ = _signals(observation, [1.0] * len(observation.psfs))
+    return _sum_bright(signals)
+
+
+def _signals(observation, smooth):
+    """Of each band: signal to noise, where data are, lowered noise."""
     signals, covered, lowered = [], [], []
     for i, psf in enumerate(observation.psfs):
         factor = observation.noise_correlation[i] if smooth[i] > 0 else 1.0
@@ -81,16 +95,25 @@ def _stack(observation, smooth):
         signals.append(signal)
         covered.append(has_data)
         lowered.append(1 / (line @ line))
-    return _add_bands(signals, covered), float(np.mean(lowered))
+    return signals, covered, lowered
 
 
-def _add_bands(signals, covered):
+def _stack(observation, smooth):
+    """Stack (ny, nx), and by what factor smoothing lowered its noise."""
+    signals, covered, lowered = _signals(observation, smooth)
+    image = _add_bands(signals, covered, observation.stack_weights)
+    return image, float(np.mean(lowered))
+
+
+def _add_bands(signals, covered, weights=None):
     """Weighted sum of bands, (ny, nx); the bands are written to."""
     if len(signals) == 1:
         return signals[0]
+    if weights is None:
+        weights = weights_of_sums(_sum_bright(signals)[0])
     norm = np.zeros_like(signals[0])
-    for weight, signal, has_data in zip(_band_weights(signals), signals,
-                                        covered, strict=True):
+    for weight, signal, has_data in zip(weights, signals, covered,
+                                        strict=True):
         signal *= weight
         norm += weight ** 2 if has_data is None else weight ** 2 * has_data
     image = signals[0]
@@ -99,19 +122,22 @@ def _add_bands(signals, covered):
     return np.divide(image, np.sqrt(norm), out=image, where=norm > 0)
 
 
-def _band_weights(signals):
-    """Mean signal to noise per band where the plain mean is significant."""
+def _sum_bright(signals):
+    """Sum of each band where the plain mean is significant, and pixels."""
     n_bands = len(signals)
     mean = sum(signals[1:], signals[0].copy())
     bright = mean > BRIGHT * n_bands ** 0.5
-    if not bright.any():
-        return np.ones(n_bands, np.float32)
-    weights = np.array([max(signal[bright].mean(dtype=float), 0)
-                        for signal in signals])
-    best = weights.max()
+    return (np.array([signal[bright].sum(dtype=float)
+                      for signal in signals]), int(bright.sum()))
+
+
+def weights_of_sums(sums):
+    """Weights of bands from their signal in significant pixels."""
+    sums = np.maximum(np.asarray(sums, float), 0)
+    best = sums.max()
     if best <= 0:
-        return np.ones(n_bands, np.float32)
-    return np.maximum(weights / best, MIN_BAND_WEIGHT).astype(np.float32)
+        return np.ones(len(sums), np.float32)
+    return np.maximum(sums / best, MIN_BAND_WEIGHT).astype(np.float32)
 
 
 def _band_signal(data, variance, mask, line):

@@ -67,6 +67,9 @@ class Observation:
         Power of 2 that data, errors and the inverse of the gain were
         multiplied with so that single precision holds them; 1 unless their
         noise is very small or large.
+    stack_weights : `~numpy.ndarray` or None, (n_bands,)
+        Weights of the bands in the stack that sources are detected on;
+        `None`: by their signal in these images.
     """
 
     data: np.ndarray
@@ -86,6 +89,7 @@ class Observation:
     noise: NoiseLevel | None = None
     saturated: np.ndarray | None = None
     scale: float = 1.0
+    stack_weights: np.ndarray | None = None
 
     @property
     def reference(self):

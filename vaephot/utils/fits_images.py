@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Read images from FITS files named on the command line."""
+"""Read images from FITS files that users name."""
 
 import re
 import warnings
@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
+from astropy.nddata import NDData
 from astropy.wcs import WCS, FITSFixedWarning
 
 from vaephot.exceptions import ShapeMismatchError, VaephotError, VaephotWarning
 
-__all__ = ['GAIN_KEYWORDS', 'USUAL_NAMES', 'ZEROPOINT_KEYWORDS', 'FitsImage',
-           'InputFileError', 'band_extensions', 'read_band_images',
-           'read_image', 'split_extension']
+__all__ = ['GAIN_KEYWORDS', 'OVERSAMPLING_KEYWORDS', 'USUAL_NAMES',
+           'ZEROPOINT_KEYWORDS', 'FitsImage', 'InputFileError',
+           'band_extensions', 'distortion_tables', 'find_hdu',
+           'name_extensions', 'open_fits', 'psf_of_image',
+           'read_band_images', 'read_image', 'split_extension']
 
 # AB zeropoint of a flux of 1, in the order they are looked for
 ZEROPOINT_KEYWORDS = ('MAGZERO', 'MAGZPT', 'ZEROPNT', 'ZEROPOIN', 'PHOTZP',
@@ -173,7 +176,7 @@ def split_extension(text):
 
     Examples
     --------
-    >>> from vaephot.cli._fits import split_extension
+    >>> from vaephot.utils.fits_images import split_extension
     >>> split_extension('field.fits[2]')[1], split_extension('a.fits[Y]')[1]
     (2, 'Y')
     """
@@ -195,7 +198,7 @@ def _is_image(hdu):
     return hdu.is_image and hdu.header.get('NAXIS', 0) >= 2
 
 
-def _find_hdu(hdus, path, extension):
+def find_hdu(hdus, path, extension):
     """HDU asked for, or the first that holds an image."""
     listed = _list_extensions(hdus)
     if extension is None:
@@ -216,7 +219,7 @@ def _find_hdu(hdus, path, extension):
     return hdu
 
 
-def _open(path):
+def open_fits(path):
     """Open a FITS file, or say why not."""
     if not path.is_file():
         msg = f'there is no file {path}.'
@@ -240,10 +243,15 @@ def _load(hdu, path, hdus):
         msg = (f'{name} has the shape {hdu.data.shape}; expected an image '
                '(y, x) or a cube (band, y, x).')
         raise ShapeMismatchError(msg, shape=hdu.data.shape)
-    tables = fits.HDUList([other.copy() for other in hdus
-                           if other.name in _DISTORTIONS])
     return FitsImage(data=data, header=hdu.header.copy(), name=name,
-                     tables=tables, primary=hdus[0].header.copy())
+                     tables=distortion_tables(hdus),
+                     primary=hdus[0].header.copy())
+
+
+def distortion_tables(hdus):
+    """Copies of the extensions that the WCS of others refer to."""
+    return fits.HDUList([hdu.copy() for hdu in hdus
+                         if hdu.name in _DISTORTIONS])
 
 
 def read_image(text, extension=None):
@@ -272,17 +280,17 @@ def read_image(text, extension=None):
         If it is neither an image nor a cube.
     """
     path, own = split_extension(str(text))
-    with _open(path) as hdus:
-        hdu = _find_hdu(hdus, path, extension if own is None else own)
+    with open_fits(path) as hdus:
+        hdu = find_hdu(hdus, path, extension if own is None else own)
         return _load(hdu, path, hdus)
 
 
-def _names_of(text, extension, bands, prefix):
+def name_extensions(text, extension, bands, prefix):
     """Names of the extensions of a file that are meant, or None."""
     path, own = split_extension(text)
     if own is not None or extension is not None or not (bands or prefix):
         return None
-    with _open(path) as hdus:
+    with open_fits(path) as hdus:
         known = [hdu.name.upper() for hdu in hdus if _is_image(hdu)]
     wanted = [prefix + band for band in bands or ()]
     if wanted and all(name.upper() in known for name in wanted):
@@ -348,7 +356,7 @@ def read_band_images(texts, extension=None, *, bands=None, prefix=''):
         As `read_image`.
     """
     if len(texts) == 1:
-        texts = _names_of(texts[0], extension, bands, prefix) or texts
+        texts = name_extensions(texts[0], extension, bands, prefix) or texts
     images = [read_image(text, extension) for text in texts]
     if len(images) == 1:
         return _planes(images[0])
@@ -358,3 +366,52 @@ def read_band_images(texts, extension=None, *, bands=None, prefix=''):
                    'several files each must be an image (y, x).')
             raise ShapeMismatchError(msg, shape=image.data.shape)
     return images
+
+
+def psf_of_image(image):
+    """
+    Make a PSF of an image.
+
+    Parameters
+    ----------
+    image : FitsImage
+        A PSF; the keyword OVERSAMP (or OVERSAMPLING) of its header says how
+        many samples there are per pixel. A cube holds PSFs at the places
+        that the keywords NODEX0, NODEY0, NODEX1, ... name, in pixels from 0.
+
+    Returns
+    -------
+    `~numpy.ndarray`, `photutils.psf.ImagePSF` or \
+            `photutils.psf.GriddedPSFModel`
+        The array if there is one sample per pixel; the last for a cube.
+
+    Raises
+    ------
+    InputFileError
+        If it is no PSF.
+    """
+    from photutils.psf import GriddedPSFModel, ImagePSF
+
+    oversampling = image.find_number(OVERSAMPLING_KEYWORDS) or 1.0
+    if oversampling != round(oversampling) or oversampling < 1:
+        msg = (f'the oversampling of {image.name} is {oversampling}; it '
+               'must be a whole number, at least 1.')
+        raise InputFileError(msg, value=oversampling)
+    data = np.asarray(image.data, dtype=float)
+    total = data.sum((-2, -1), keepdims=True)
+    if not np.isfinite(data).all() or (total <= 0).any():
+        msg = (f'{image.name} is no PSF: its values must be finite and '
+               'their sum positive.')
+        raise InputFileError(msg, path=image.name)
+    scale = oversampling**2 / total
+    if data.ndim == 3:
+        places = [tuple(image.find_number([f'NODE{axis}{i}'])
+                        for axis in 'XY') for i in range(len(data))]
+        if any(None in place for place in places):
+            msg = (f'{image.name} holds {len(data)} PSFs but does not say '
+                   'where; it needs keywords NODEX0, NODEY0, NODEX1, ...')
+            raise InputFileError(msg, path=image.name)
+        return GriddedPSFModel(NDData(data * scale, meta={
+            'grid_xypos': places, 'oversampling': int(oversampling)}))
+    return (data if oversampling == 1 else
+            ImagePSF(data * scale[0, 0], oversampling=int(oversampling)))

@@ -7,7 +7,8 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 
-from vaephot.cli._fits import (
+from vaephot.exceptions import ShapeMismatchError, VaephotWarning
+from vaephot.utils.fits_images import (
     ZEROPOINT_KEYWORDS,
     FitsImage,
     InputFileError,
@@ -15,7 +16,6 @@ from vaephot.cli._fits import (
     read_image,
     split_extension,
 )
-from vaephot.exceptions import ShapeMismatchError, VaephotWarning
 
 
 def image_of(**header):
