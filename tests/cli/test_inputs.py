@@ -16,6 +16,7 @@ from vaephot.exceptions import (
     ShapeMismatchError,
     UnitMismatchError,
 )
+from vaephot.utils.fits_images import InputFileError
 
 TAN = {'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN', 'CRVAL1': 10.0,
        'CRVAL2': 20.0, 'CRPIX1': 1.0, 'CRPIX2': 1.0, 'CDELT1': -1e-4,

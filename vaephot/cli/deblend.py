@@ -70,7 +70,7 @@ def _add_input_options(group):
     add('--mask', nargs='+', metavar='FILE',
         help='bad pixels: anything but 0; of the maps of JWST, Euclid, HSC '
         'and Rubin the bits that are bad')
-    add('--mask-bits', type=_names, metavar='BIT,...',
+    add('--mask-bits', type=names, metavar='BIT,...',
         help='bits of --mask that are bad, as values or, for maps of HST, '
         'JWST, Euclid, HSC and Rubin, names (default: see --mask)')
     add('--saturation', nargs='+', metavar='LEVEL',

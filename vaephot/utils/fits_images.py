@@ -23,6 +23,7 @@ __all__ = ['GAIN_KEYWORDS', 'OVERSAMPLING_KEYWORDS', 'USUAL_NAMES',
 # AB zeropoint of a flux of 1, in the order they are looked for
 ZEROPOINT_KEYWORDS = ('MAGZERO', 'MAGZPT', 'ZEROPNT', 'ZEROPOIN', 'PHOTZP',
                       'ZPAB', 'ABZP', 'ZP', 'MAGZP', 'ZPTMAG')
+OVERSAMPLING_KEYWORDS = ('OVERSAMP', 'OVERSAMPLING', 'OVERSMPL')
 GAIN_KEYWORDS = ('GAIN', 'EGAIN', 'GAINEFF')
 # extensions with errors and bad pixels in the files of the archives
 USUAL_NAMES = {'ERROR_': ('ERR', 'ERROR', 'RMS', 'STD', 'UNCERT'),
@@ -313,7 +314,7 @@ def name_extensions(text, extension, bands, prefix):
 def band_extensions(texts, bands, prefix):
     """Names of files, or of the extensions of bands if there is one file."""
     if len(texts) == 1:
-        return _names_of(texts[0], None, bands, prefix) or texts
+        return name_extensions(texts[0], None, bands, prefix) or texts
     return texts
 
 

@@ -20,10 +20,10 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.spatial import cKDTree
 
 from vaephot.exceptions import PSFError
+from vaephot.utils.fits_images import OVERSAMPLING_KEYWORDS
 
 __all__ = ['PolynomialPSF', 'StampGrid', 'read_psf', 'write_psf']
 
-OVERSAMPLING_KEYWORDS = ('OVERSAMP', 'OVERSAMPLING', 'OVERSMPL')
 # names of columns with positions that count from 1, in lower case
 _COLUMNS = (('x', 'y'), ('x_center', 'y_center'), ('x_centre', 'y_centre'),
             ('x_image', 'y_image'), ('xcenter', 'ycenter'), ('x_pix', 'y_pix'))
