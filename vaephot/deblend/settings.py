@@ -30,7 +30,8 @@ class PeakFinder:
     ----------
     min_probability : float, optional
         Children below this probability are dropped; the brightest of a
-        parent stays. Towards 1 the search is cautious (few false
+        parent stays. The default, below one half, rather takes a false
+        source than misses a true one. Towards 1 the search is cautious (few false
         sources), towards 0 aggressive (few missed ones); 0 drops nothing
         but what the contrast and the fit rule out. What is alone in its
         segment and below it is flagged ``no_source`` and keeps the
@@ -54,7 +55,7 @@ class PeakFinder:
     PeakFinder(min_probability=0.9, n_rounds=2, find_stars=True)
     """
 
-    min_probability: float = 0.5
+    min_probability: float = 0.3
     n_rounds: int = 2
     find_stars: bool = True
 
