@@ -140,7 +140,7 @@ ROOMS = {
                        'deblend.detect', 'deblend.encode', 'deblend.fit'},
     'deblend.outputs': {'models.config', 'photometry', 'results',
                         'deblend.scene', 'deblend.settings',
-                        'deblend.fit.goodness'},
+                        'deblend.inputs.noise', 'deblend.fit.goodness'},
     # the pipeline and what users call
     'deblend': {'models', 'weights', 'photometry', 'results', 'torch'},
 }

@@ -312,8 +312,9 @@ class VAEDeblender:
                        f'a SegmentationImage or an array of integers.')
                 raise TypeError(msg)
             if values.size and values.min() < 0:
-                msg = (f'segmentation_image has the label {values.min()}; '
-                       'labels are positive, and 0 is the background.')
+                msg = (f'segmentation_image has the negative label '
+                       f'{values.min()}; labels are positive, and 0 is the '
+                       f'background.')
                 raise ValueError(msg)
             short, names = shorten_labels(values)
             segmentation_image = short or SegmentationImage(values)

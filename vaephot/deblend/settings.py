@@ -31,8 +31,8 @@ class PeakFinder:
     min_probability : float, optional
         Children below this probability are dropped; the brightest of a
         parent stays. The default, below one half, rather takes a false
-        source than misses a true one. Towards 1 the search is cautious (few false
-        sources), towards 0 aggressive (few missed ones); 0 drops nothing
+        source than misses a true one. Towards 1 the search is cautious (few
+        false sources), towards 0 aggressive (few missed ones); 0 drops nothing
         but what the contrast and the fit rule out. What is alone in its
         segment and below it is flagged ``no_source`` and keeps the
         position of its detection.

@@ -27,6 +27,11 @@ class _PartPSF:
         self.whole, self.window = whole, window
         self.band, self.varies = whole.band, whole.varies
         self.fwhm, self.stamp = whole.fwhm, whole.stamp
+        self.stars = whole.stars
+
+    def describe(self):
+        """What was done to the PSF of the mosaic."""
+        return self.whole.describe()
 
     def sample(self, x, y):
         """Image and oversampling at a place of the part."""

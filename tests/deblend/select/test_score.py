@@ -72,12 +72,13 @@ def test_features_know_of_the_comparisons(fitted, calls):
 
 def test_there_is_hope_where_a_comparison_is_due(fitted, calls):
     scorer, scene = Scorer(fitted[0], Judge()), fitted[1]
-    assert_array_equal(scorer.first_look(scene), [[0.8, 0.3]] * 2)
+    assert_array_equal(scorer.first_look(scene), [[0.8, score.RULED_OUT]] * 2)
     # the host has no host
     assert_array_equal(scorer.hope(scene), [0.8, 1])
     assert calls == []
     # what it explains as well is no source
-    assert_array_equal(scorer(scene), [[0.8, 0.3], [0.2, 0.3]])
+    assert_array_equal(scorer(scene), [[0.8, score.RULED_OUT],
+                                        [0.2, score.RULED_OUT]])
 
 
 def test_hosts_are_tested_once_while_the_parent_stays(

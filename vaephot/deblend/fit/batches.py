@@ -273,8 +273,7 @@ class GroupFitter:
             fit.run()
             self._converge(problem, fit, _not_done(fit))
         elif refine is False:
-            fit.leap()
-            self._converge(problem, fit, self._too_bright(problem, fit))
+            self._leap(problem, fit)
         else:
             fit.trust.done[:] = True
         return self._found(problem, fit)
@@ -292,6 +291,14 @@ class GroupFitter:
             again.run()
             fit.replace(left, again)
             left = _not_done(fit)
+
+    def _leap(self, problem, fit):
+        """Take one step; groups too bright for that are fitted to the end."""
+        bright = self._too_bright(problem, fit)
+        local, flux = fit.local[bright], fit.flux[bright]
+        fit.leap()
+        fit.local[bright], fit.flux[bright] = local, flux
+        self._converge(problem, fit, bright)
 
     def _too_bright(self, problem, fit):
         """Groups with sources too bright for a quick fit."""

@@ -18,14 +18,14 @@ from vaephot.deblend.select.surroundings import (
 )
 from vaephot.utils.boxes import overlap
 
-__all__ = ['FEATURES', 'compare', 'measure_features']
+__all__ = ['FEATURES', 'compare', 'core_state', 'measure_features']
 
 # columns of `measure_features`, all of order one
 FEATURES = (
     'log_drop', 'log_snr', 'log_second', 'log_here', 'log_central', 'on_host',
     'log_size', 'log_width', 'log_axis_ratio', 'log_distance', 'around',
     'mirrored', 'colour', 'gain', 'compared', 'starlight', 'point',
-    'log_left', 'edge', 'first')
+    'point_share', 'log_left', 'edge', 'first')
 # values beyond these powers of ten tell nothing more
 LOG_LIMITS = (-4.0, 6.0)
 # light of others at the brightest pixel of a source that is on its own, and
@@ -155,10 +155,15 @@ def _beside(pixels, solution, host, rows):
     return {name: column[some] for name, column in columns.items()}
 
 
+def _snr(fit, rows):
+    """Signal to noise of some sources in the bands, (m, n_bands)."""
+    error = np.maximum(fit.flux_err[rows], 1e-300)
+    return np.maximum(fit.flux[rows] / error, 0)
+
+
 def _signal(fit, rows):
     """Logarithms of the S/N of all bands and of the second best, two (m,)."""
-    error = np.maximum(fit.flux_err[rows], 1e-300)
-    snr = np.maximum(fit.flux[rows] / error, 0)
+    snr = _snr(fit, rows)
     ordered = np.sort(snr, 1)
     second = ordered[:, -min(2, snr.shape[1])]
     return {'log_snr': _log(np.sqrt((snr ** 2).sum(1)), -1),
@@ -182,7 +187,7 @@ def _starlight(pixels, solution):
     return value.max(1)
 
 
-def _core(pixels, solution, rows):
+def core_state(pixels, solution, rows):
     """Misfit and share of bad pixels within a FWHM of some, two (m,)."""
     left, bad = np.zeros((2, len(rows)))
     reach = max(float(pixels.fwhm.min()), 1.0)
@@ -200,6 +205,14 @@ def _core(pixels, solution, rows):
         left[k] = np.sqrt((square / np.maximum(good, 1)).max(initial=0))
         bad[k] = 1 - good.sum() / (len(good) * np.pi * reach ** 2)
     return {'log_left': _log(left, -1, 2), 'edge': np.clip(bad, 0, 1)}
+
+
+def _against_point(engine, solution, fit, rows):
+    """What a point in the place of some sources would lose, two (m,)."""
+    cost = np.maximum(point_cost(engine, solution, rows), 0.1)
+    power = np.maximum((_snr(fit, rows) ** 2).sum(1), 1e-2)
+    return {'point': _log(cost, -1, 4), 'point_share': _log(cost / power,
+                                                            -6, 0)}
 
 
 def compare(features, rows, gain):
@@ -250,8 +263,10 @@ def measure_features(engine, scene, rows=None):
     ``starlight``
         Reach of the nearest bright star over the distance from it: spikes
         and ghosts.
-    ``point``
-        Chi-square that a point in its place would lose.
+    ``point``, ``point_share``
+        Chi-square that a point in its place would lose, and that over its
+        squared signal to noise: PSFs are never right to better than a
+        per cent or so.
     ``log_left``
         Misfit of its core, of the worst band: a hot pixel is no source.
     ``edge``
@@ -273,7 +288,7 @@ def measure_features(engine, scene, rows=None):
     others = np.maximum(1 - share, 10.0 ** LOG_ALONE)
     columns = {
         **_beside(pixels, solution, host, rows),
-        **_signal(scene.fit, rows), **_core(pixels, solution, rows),
+        **_signal(scene.fit, rows), **core_state(pixels, solution, rows),
         'log_drop': _log(_drop_costs(solution, weights, groups)[rows], -1),
         'log_central': _log(share, -2),
         'on_host': 1 - np.log10(others) / LOG_ALONE,
@@ -281,7 +296,7 @@ def measure_features(engine, scene, rows=None):
             pixels.fwhm.min() / 2)) / np.log(10), -2, 2),
         'log_axis_ratio': _log(_axis_ratio(fit.parameters[rows]), -1.5),
         'starlight': _starlight(pixels, solution)[rows],
-        'point': _log(point_cost(engine, solution, rows), -1),
+        **_against_point(engine, solution, scene.fit, rows),
         'gain': np.zeros(len(rows)), 'compared': np.zeros(len(rows)),
         'first': (host[rows] < 0) * 1.0}
     return np.column_stack([columns[name] for name in FEATURES])

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vaephot.deblend.select.features import core_state
 from vaephot.deblend.select.point_test import point_fluxes
 
 __all__ = ['fit_points']
@@ -12,6 +13,8 @@ __all__ = ['fit_points']
 # a point with this probability is fitted as one; below the lesser one there
 # is no doubt worth an error
 LIKELY, DOUBTED = 0.5, 0.02
+# share of a core that may be hidden; the rasters of small circles differ by it
+MAX_HIDDEN = 0.3
 
 
 def _with_doubt(fit, doubt):
@@ -23,6 +26,13 @@ def _with_doubt(fit, doubt):
                    covariance=covariance)
 
 
+def _is_seen(engine, scene):
+    """Sources (n,) whose core is seen: half of one looks like a point."""
+    state = core_state(engine.pixels, scene.in_bands(engine.image_bands),
+                       np.arange(len(scene)))
+    return state['edge'] < MAX_HIDDEN
+
+
 def fit_points(engine, scene):
     """
     Fit likely points as such; their errors get the doubt.
@@ -32,7 +42,8 @@ def fit_points(engine, scene):
     known what they are stay as they are.
     """
     p = scene.p_point
-    free = ~scene.is_point & ~scene.sources.is_known
+    free = ~(scene.is_point | scene.sources.is_known)
+    free &= _is_seen(engine, scene)
     likely, doubted = free & (p > LIKELY), free & (p > DOUBTED)
     if not doubted.any():
         return scene

@@ -10,6 +10,11 @@ __all__ = ['Scorer']
 
 # only sources that are doubtful without it are compared with their hosts
 DOUBTFUL = 0.05, 0.97
+# a point in place of a source that is wider than the PSF loses chi-square:
+# five sigma of it, and more than a PSF that is 10 % too narrow would make
+RESOLVED_COST, RESOLVED_SHARE = 25.0, 0.02
+# probability of what is ruled out, at most
+RULED_OUT = 0.01
 
 
 class Scorer:
@@ -45,14 +50,24 @@ class Scorer:
 
     def first_look(self, scene):
         """Probabilities without comparisons with hosts, (n, 2)."""
-        return self.classifier.probabilities(self._measured(scene))
+        return self._probabilities(self._measured(scene))
 
     def __call__(self, scene):
         """Probabilities to be a source, and of these to be a point, (n, 2)."""
         if self._last[0] is not scene:
             features = self.features(scene)
-            self._last = scene, self.classifier.probabilities(features)
+            self._last = scene, self._probabilities(features)
         return self._last[1]
+
+    def _probabilities(self, features):
+        """Probabilities (n, 2) of features; what is resolved is no point."""
+        scores = self.classifier.probabilities(features).copy()
+        cost, share = (features[:, FEATURES.index(name)]
+                       for name in ('point', 'point_share'))
+        resolved = ((cost > np.log10(RESOLVED_COST))
+                    & (share > np.log10(RESOLVED_SHARE)))
+        scores[resolved, 1] = np.minimum(scores[resolved, 1], RULED_OUT)
+        return scores
 
     def features(self, scene):
         """Features (n, n_features), comparisons with hosts included."""
