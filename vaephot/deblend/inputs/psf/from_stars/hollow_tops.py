@@ -15,6 +15,9 @@ MAX_BRIGHT = 0.1
 # leave 0.68 between them, and a cosmic ray beside a star is too small. It is
 # bright itself, or it is dead
 HOLLOW, N_HIGHER = 0.5, 5
+# its neighbours are nearly the brightest of a square of this side: between two
+# stars they are not
+NEAR = 9
 # half the side of the windows around hollow pixels
 REACH = 25
 _TOUCH = np.ones((3, 3), int)
@@ -56,4 +59,6 @@ def _hollow(image, bright):
     low = np.maximum(np.minimum(shifted[0, -1], shifted[0, 1]),
                      np.minimum(shifted[-1, 0], shifted[1, 0]))
     n_higher = sum((shifted[step] > image).astype(int) for step in shifted)
-    return bright & (image < HOLLOW * low) & (n_higher >= N_HIGHER), low
+    top = low >= HOLLOW * ndimage.maximum_filter(padded[1:-1, 1:-1], NEAR)
+    return (bright & top & (image < HOLLOW * low)
+            & (n_higher >= N_HIGHER)), low
