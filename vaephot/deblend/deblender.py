@@ -29,10 +29,15 @@ from vaephot.deblend.outputs.long_labels import (
 )
 from vaephot.deblend.outputs.rescale import rescale, rescale_info
 from vaephot.deblend.pipeline import deblend
+from vaephot.deblend.select.features import FEATURES
 from vaephot.deblend.select.no_source import find_empty
 from vaephot.deblend.select.unlabelled import merge_unlabelled
 from vaephot.deblend.settings import SearchSettings
-from vaephot.exceptions import DeblendWarning, ShapeMismatchError
+from vaephot.exceptions import (
+    DeblendWarning,
+    ShapeMismatchError,
+    WeightsError,
+)
 from vaephot.models.bundle import build_vaes
 from vaephot.models.classifier import build_classifier
 from vaephot.utils.device import resolve_device
@@ -355,7 +360,13 @@ class VAEDeblender:
 
 def find_classifier(weights):
     """Classifier of weights, that of the default ones if they have none."""
-    return build_classifier(weights) or build_classifier(load_weights(None))
+    found = build_classifier(weights) or build_classifier(load_weights(None))
+    if len(found.mean) != len(FEATURES):
+        msg = (f'the classifier of {weights.record.name!r} knows '
+               f'{len(found.mean)} features, but {len(FEATURES)} are '
+               f'measured; train it anew (vaephot train-classifier).')
+        raise WeightsError(msg, name=weights.record.name)
+    return found
 
 
 def _psfs(observation):
@@ -413,4 +424,3 @@ def _check_batch_size(batch_size):
     if batch_size < 1:
         msg = f'batch_size is {batch_size}; it must be >= 1 or None.'
         raise ValueError(msg)
-

@@ -248,7 +248,8 @@ def collect_candidates(image, seed, vae, classifier=None):
         Image with known sources, as
         `vaephot.simulate.scenes.draw_labelled_image` draws them.
     seed : int
-        Its seed, which also decides whether the fit is a quick one.
+        Its seed, which also decides how parents are detected and whether
+        the residual is searched.
     vae : `~vaephot.models.vae.VAE`
         Decoder and prior.
     classifier : `~vaephot.models.classifier.SourceClassifier`, optional
